@@ -1,0 +1,8 @@
+export { concatBytes, equalBytes, uint32Bytes, uint64Bytes } from './bytes.ts'
+export { type Brand, type Digest, parseDigest } from './digest.ts'
+export { decodeBase64, decodeBase64url, decodeHex, encodeBase64, encodeBase64url, encodeHex } from './encodings.ts'
+export { FormatError } from './format-error.ts'
+export { canonicalJson, type Json, parseCanonicalJson } from './json.ts'
+export { ByteReader } from './reader.ts'
+export { Secret } from './secret.ts'
+export { decodeUtf8, encodeUtf8 } from './text.ts'

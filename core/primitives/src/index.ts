@@ -1,0 +1,16 @@
+export { aesGcmKeyLength, aesGcmNonceLength, aesGcmOpen, aesGcmSeal, aesGcmTagLength } from './aead.ts'
+export { digestOf, hkdfSha256, hmacSha256, sha256, sha384, sha512 } from './hashes.ts'
+export {
+  deriveHpkeKeyPair,
+  generateHpkeKeyPair,
+  type HpkeKeyPair,
+  HpkeOpenError,
+  hpkeEncapsulationLength,
+  hpkeOpen,
+  hpkePrivateKeyLength,
+  hpkePublicKeyLength,
+  hpkeSeal,
+} from './hpke.ts'
+export type { PublicKeyAlgorithm } from './platform.ts'
+export { equalSecrets, randomBytes } from './random.ts'
+export { ed25519PublicKey, ed25519Sign, ed25519Verify, type KeyId, keyIdOf, verifySignature } from './signatures.ts'

@@ -1,0 +1,72 @@
+import { gcm } from '@noble/ciphers/aes.js'
+import { ed25519 } from '@noble/curves/ed25519.js'
+import { hkdf } from '@noble/hashes/hkdf.js'
+import { hmac } from '@noble/hashes/hmac.js'
+import { sha256, sha384, sha512 } from '@noble/hashes/sha2.js'
+import type { Platform } from './platform.ts'
+
+const hashes = { sha256, sha384, sha512 }
+const subtle = globalThis.crypto.subtle
+
+/** WebCrypto wants memory that is not shared with another thread. */
+function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return bytes instanceof Uint8Array && bytes.buffer instanceof ArrayBuffer
+    ? (bytes as Uint8Array<ArrayBuffer>)
+    : new Uint8Array(bytes)
+}
+
+export const platform: Platform = {
+  hash: (name, bytes) => hashes[name](bytes),
+  hmacSha256: (key, bytes) => hmac(sha256, key, bytes),
+  hkdf: ({ hash, ikm, salt, info, length }) => hkdf(hashes[hash], ikm, salt, info, length),
+  randomBytes: (length) => {
+    const bytes = new Uint8Array(length)
+    // getRandomValues gives at most 65,536 bytes a call.
+    for (let at = 0; at < length; at += 65_536) globalThis.crypto.getRandomValues(bytes.subarray(at, at + 65_536))
+    return bytes
+  },
+  equalSecrets(a, b) {
+    if (a.length !== b.length) throw new RangeError('equalSecrets: lengths differ')
+    let difference = 0
+    for (let index = 0; index < a.length; index++) difference |= a[index]! ^ b[index]!
+    return difference === 0
+  },
+  aesGcmSeal: (key, nonce, aad, plaintext) => gcm(key, nonce, aad).encrypt(plaintext),
+  aesGcmOpen(key, nonce, aad, sealed) {
+    try {
+      return gcm(key, nonce, aad).decrypt(sealed)
+    } catch {
+      return undefined
+    }
+  },
+  ed25519PublicKey: (seed) => ed25519.getPublicKey(seed),
+  ed25519Sign: (seed, message) => ed25519.sign(message, seed),
+  ed25519Verify(publicKey, message, signature) {
+    try {
+      // RFC 8032 rules, as OpenSSL applies them; noble's default is the laxer ZIP 215.
+      return ed25519.verify(signature, message, publicKey, { zip215: false })
+    } catch {
+      return false
+    }
+  },
+  async verifySignature(algorithm, spki, message, signature) {
+    const parameters = {
+      ed25519: { import: { name: 'Ed25519' }, verify: { name: 'Ed25519' } },
+      'ecdsa-p256-sha256': {
+        import: { name: 'ECDSA', namedCurve: 'P-256' },
+        verify: { name: 'ECDSA', hash: 'SHA-256' },
+      },
+      'ecdsa-p384-sha384': {
+        import: { name: 'ECDSA', namedCurve: 'P-384' },
+        verify: { name: 'ECDSA', hash: 'SHA-384' },
+      },
+      'rsa-pss-sha384': { import: { name: 'RSA-PSS', hash: 'SHA-384' }, verify: { name: 'RSA-PSS', saltLength: 48 } },
+    }[algorithm]
+    try {
+      const key = await subtle.importKey('spki', owned(spki), parameters.import, false, ['verify'])
+      return await subtle.verify(parameters.verify, key, owned(signature), owned(message))
+    } catch {
+      return false
+    }
+  },
+}

@@ -1,0 +1,103 @@
+import {
+  constants,
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  hash as hashOnce,
+  hkdfSync,
+  type KeyObject,
+  randomBytes,
+  sign,
+  timingSafeEqual,
+  verify,
+} from 'node:crypto'
+import type { Platform } from './platform.ts'
+
+const tagLength = 16
+// RFC 8410 §7 and §4: the fixed DER before a raw Ed25519 seed or public key.
+const pkcs8Prefix = Buffer.from('302e020100300506032b657004220420', 'hex')
+const spkiPrefix = Buffer.from('302a300506032b6570032100', 'hex')
+
+function privateKey(seed: Uint8Array): KeyObject {
+  return createPrivateKey({ key: Buffer.concat([pkcs8Prefix, seed]), format: 'der', type: 'pkcs8' })
+}
+
+// Importing a key costs as much as a verification; public keys repeat (log, witnesses, members), so a few stay.
+const publicKeys = new Map<string, KeyObject>()
+function publicKey(spki: Uint8Array): KeyObject {
+  const name = Buffer.from(spki).toString('latin1')
+  let key = publicKeys.get(name)
+  if (key === undefined) {
+    key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' })
+    if (publicKeys.size >= 256) publicKeys.clear()
+    publicKeys.set(name, key)
+  }
+  return key
+}
+
+export const platform: Platform = {
+  hash: (name, bytes) => hashOnce(name, bytes, 'buffer'),
+  hmacSha256: (key, bytes) => createHmac('sha256', key).update(bytes).digest(),
+  hkdf: ({ hash, ikm, salt, info, length }) => new Uint8Array(hkdfSync(hash, ikm, salt, info, length)),
+  randomBytes: (length) => new Uint8Array(randomBytes(length)),
+  equalSecrets: (a, b) => timingSafeEqual(a, b),
+
+  aesGcmSeal(key, nonce, aad, plaintext) {
+    const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
+    cipher.setAAD(aad)
+    const sealed = new Uint8Array(plaintext.length + tagLength)
+    sealed.set(cipher.update(plaintext), 0)
+    cipher.final()
+    sealed.set(cipher.getAuthTag(), plaintext.length)
+    return sealed
+  },
+
+  aesGcmOpen(key, nonce, aad, sealed) {
+    if (sealed.length < tagLength) return undefined
+    const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
+    decipher.setAAD(aad)
+    decipher.setAuthTag(sealed.subarray(sealed.length - tagLength))
+    const plaintext = decipher.update(sealed.subarray(0, sealed.length - tagLength))
+    try {
+      decipher.final()
+    } catch {
+      plaintext.fill(0)
+      return undefined
+    }
+    return plaintext
+  },
+
+  ed25519PublicKey(seed) {
+    const spki = createPublicKey(privateKey(seed)).export({ format: 'der', type: 'spki' })
+    return new Uint8Array(spki.subarray(spkiPrefix.length))
+  },
+
+  ed25519Sign: (seed, message) => sign(null, message, privateKey(seed)),
+
+  ed25519Verify(key, message, signature) {
+    return verify(null, message, publicKey(Buffer.concat([spkiPrefix, key])), signature)
+  },
+
+  verifySignature(algorithm, spki, message, signature) {
+    const key = publicKey(spki)
+    switch (algorithm) {
+      case 'ed25519':
+        return key.asymmetricKeyType === 'ed25519' && verify(null, message, key, signature)
+      case 'ecdsa-p256-sha256':
+        return isCurve(key, 'prime256v1') && verify('sha256', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+      case 'ecdsa-p384-sha384':
+        return isCurve(key, 'secp384r1') && verify('sha384', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+      case 'rsa-pss-sha384':
+        return (
+          key.asymmetricKeyType === 'rsa' &&
+          verify('sha384', message, { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 48 }, signature)
+        )
+    }
+  },
+}
+
+function isCurve(key: KeyObject, name: string): boolean {
+  return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === name
+}

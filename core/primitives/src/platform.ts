@@ -1,0 +1,34 @@
+/** What each platform has to bring. `platform-node.ts` uses OpenSSL by `node:crypto`, `platform-browser.ts` noble and WebCrypto. */
+export type HashName = 'sha256' | 'sha384' | 'sha512'
+
+export type PublicKeyAlgorithm =
+  /** Signature 64 bytes. */
+  | 'ed25519'
+  /** Signature r ‖ s, big-endian, 64 bytes. */
+  | 'ecdsa-p256-sha256'
+  /** Signature r ‖ s, big-endian, 96 bytes. */
+  | 'ecdsa-p384-sha384'
+  /** Salt length 48 bytes, MGF1 with SHA-384. */
+  | 'rsa-pss-sha384'
+
+export interface Platform {
+  hash(name: HashName, bytes: Uint8Array): Uint8Array
+  hmacSha256(key: Uint8Array, bytes: Uint8Array): Uint8Array
+  hkdf(options: { hash: HashName; ikm: Uint8Array; salt: Uint8Array; info: Uint8Array; length: number }): Uint8Array
+  randomBytes(length: number): Uint8Array<ArrayBuffer>
+  /** Constant-time where the platform can; lengths must be equal. */
+  equalSecrets(a: Uint8Array, b: Uint8Array): boolean
+  aesGcmSeal(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Uint8Array
+  /** `undefined` when the tag does not match. */
+  aesGcmOpen(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array): Uint8Array | undefined
+  ed25519PublicKey(seed: Uint8Array): Uint8Array
+  ed25519Sign(seed: Uint8Array, message: Uint8Array): Uint8Array
+  ed25519Verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean
+  /** `spki` is a DER SubjectPublicKeyInfo. */
+  verifySignature(
+    algorithm: PublicKeyAlgorithm,
+    spki: Uint8Array,
+    message: Uint8Array,
+    signature: Uint8Array,
+  ): boolean | Promise<boolean>
+}

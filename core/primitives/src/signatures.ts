@@ -1,0 +1,42 @@
+import { type Brand, encodeBase64url, encodeUtf8 } from '@cella/bytes'
+import { platform } from '#platform'
+import { sha256 } from './hashes.ts'
+import type { PublicKeyAlgorithm } from './platform.ts'
+
+/** RFC 7638 thumbprint of an Ed25519 public key: base64url of SHA-256, 43 characters. Names a signer. */
+export type KeyId = Brand<string, 'KeyId'>
+
+/** The Ed25519 (RFC 8032) public key of a 32-byte seed, 32 bytes. */
+export function ed25519PublicKey(seed: Uint8Array): Uint8Array {
+  return platform.ed25519PublicKey(seed)
+}
+
+/** Ed25519 signature of `message`, 64 bytes. `seed` is the 32-byte private key. */
+export function ed25519Sign(seed: Uint8Array, message: Uint8Array): Uint8Array {
+  return platform.ed25519Sign(seed, message)
+}
+
+/** Whether `signature` (64 bytes) over `message` is of `publicKey` (32 bytes); wrong lengths are `false`. */
+export function ed25519Verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  return publicKey.length === 32 && signature.length === 64 && platform.ed25519Verify(publicKey, message, signature)
+}
+
+/** The KeyId of an Ed25519 public key (32 bytes). RFC 7638 §3, members of RFC 8037 §2. */
+export function keyIdOf(publicKey: Uint8Array): KeyId {
+  if (publicKey.length !== 32) throw new RangeError(`Ed25519 public key has ${publicKey.length} bytes, not 32`)
+  const jwk = `{"crv":"Ed25519","kty":"OKP","x":"${encodeBase64url(publicKey)}"}`
+  return encodeBase64url(sha256(encodeUtf8(jwk))) as KeyId
+}
+
+/**
+ * Whether `signature` over `message` is of the key in `spki` (DER SubjectPublicKeyInfo). A key of another type than
+ * `algorithm` names is `false`; a malformed key throws where the platform can't read it.
+ */
+export async function verifySignature(
+  algorithm: PublicKeyAlgorithm,
+  spki: Uint8Array,
+  message: Uint8Array,
+  signature: Uint8Array,
+): Promise<boolean> {
+  return platform.verifySignature(algorithm, spki, message, signature)
+}
