@@ -1,1 +1,40 @@
-export {}
+export { TableError, type TableErrorCode } from './error.ts'
+export {
+  type DeclaredOutput,
+  declaredOutputSchema,
+  type FileOutputRules,
+  type OutputColumn,
+  type OutputRole,
+  type OutputRules,
+  outputColumnSchema,
+  outputRulesSchema,
+  type TableOutputRules,
+} from './output-schema.ts'
+export {
+  type Column,
+  type ColumnClass,
+  type ColumnShape,
+  type ColumnType,
+  checkShapes,
+  columnClassSchema,
+  columnCountMax,
+  columnNameBytesMax,
+  columnNameSchema,
+  columnSchema,
+  columnShapeSchema,
+  columnTypeSchema,
+  tableSchema,
+} from './schema.ts'
+export {
+  type DropTreatment,
+  type EdgesTreatment,
+  type KeyedHashTreatment,
+  type MapTreatment,
+  type MaskTreatment,
+  type PassTreatment,
+  type RoundTreatment,
+  type Treatment,
+  treatedType,
+  treatmentSchema,
+  type YearTreatment,
+} from './treatment-schema.ts'
