@@ -1,1 +1,66 @@
-export {}
+export {
+  type Grant,
+  grantSchema,
+  type Manifest,
+  manifestSchema,
+  programSchema,
+  type Sealed,
+  sealedSchema,
+} from './asset.ts'
+export {
+  type Approval,
+  approvalSchema,
+  type Budgets,
+  budgetsSchema,
+  type Contract,
+  contractSchema,
+  type Decision,
+  decisionSchema,
+  type Receipt,
+  receiptSchema,
+  runStatuses,
+  type Workflow,
+  workflowSchema,
+} from './contract.ts'
+export {
+  type Document,
+  type DocumentType,
+  documentBytesMax,
+  documentSchemas,
+  isType,
+  type Payload,
+  parseDocument,
+  parseDocumentOf,
+  type SignedDocument,
+  signDocument,
+  verifyDocument,
+} from './document.ts'
+export { DocumentError, type DocumentErrorCode } from './error.ts'
+export {
+  type Boundary,
+  boundaryField,
+  bytesField,
+  countField,
+  digestField,
+  hpkeKeyField,
+  keyIdField,
+  labelField,
+  nameField,
+  type Role,
+  roleField,
+  signingKeyField,
+  timeField,
+} from './fields.ts'
+export {
+  type Build,
+  buildSchema,
+  type Membership,
+  membershipSchema,
+  type Organisation,
+  organisationSchema,
+  type Revocation,
+  revocationSchema,
+  snpTcbSchema,
+  type Terms,
+  termsSchema,
+} from './organisation.ts'

@@ -1,0 +1,92 @@
+import { columnSchema, outputRulesSchema } from '@cella/table'
+import { z } from 'zod'
+import { bytesField, countField, digestField, keyIdField, labelField, nameField, timeField } from './fields.ts'
+
+/** The sealed file that holds the asset: see docs/formats/sealed-file.md. Where it lies is not part of the manifest. */
+export const sealedSchema = z.strictObject({
+  format: z.literal('cella-sealed/1'),
+  rootDigest: digestField,
+  /** Bytes of ciphertext, header included. */
+  size: z.int().min(1).max(Number.MAX_SAFE_INTEGER),
+  /** Key commitment, 32 bytes in lower-case hexadecimal. */
+  keyCommitment: digestField,
+})
+export type Sealed = z.infer<typeof sealedSchema>
+
+export const programSchema = z.strictObject({
+  runtime: z.literal('wasi-preview1'),
+  /** SHA-256 of the module before metering: what owners' policies name. */
+  digest: digestField,
+  source: z.enum(['open', 'sealed']),
+  /** Files that the program may write below /out, and the columns it promises. */
+  outputs: z
+    .array(
+      z.strictObject({
+        name: nameField,
+        columns: z
+          .array(
+            z.strictObject({
+              name: z.string().min(1).max(256),
+              type: z.enum(['text', 'integer', 'number', 'boolean', 'date']),
+              role: z.enum(['group', 'count', 'value']),
+            }),
+          )
+          .max(1024)
+          /** null: a file without columns. */
+          .nullable(),
+      }),
+    )
+    .min(1)
+    .max(16),
+  sbom: digestField.nullable(),
+})
+
+export const manifestSchema = z.strictObject({
+  type: z.literal('cella/manifest'),
+  version: z.literal(1),
+  organisation: digestField,
+  signer: keyIdField,
+  kind: z.enum(['data', 'program']),
+  /** The asset's name within its organisation; revisions share it. */
+  series: nameField,
+  revision: z.int().min(1).max(1_000_000),
+  previous: digestField.nullable(),
+  title: labelField,
+  sealed: sealedSchema,
+  /** Columns with class and treatment, for tables; null for everything else. */
+  table: z.strictObject({ columns: z.array(columnSchema).min(1).max(1024), rows: countField }).nullable(),
+  program: programSchema.nullable(),
+  /** Cedar policy set of this asset alone. */
+  policy: z.string().min(1).max(65_536),
+  /** What every output that this asset flowed into must obey. */
+  outputRules: outputRulesSchema,
+  /** Whether each contract needs an approval of this organisation, or the policy alone suffices. */
+  approval: z.enum(['each-contract', 'policy-suffices']),
+  purposes: z.array(labelField).max(32),
+  notBefore: timeField,
+  notAfter: timeField,
+  /** Runs over all contracts; null: no limit. */
+  runs: z.int().min(1).max(1_000_000).nullable(),
+})
+export type Manifest = z.infer<typeof manifestSchema>
+
+/** The asset's DEK, wrapped for one vault. */
+export const grantSchema = z.strictObject({
+  type: z.literal('cella/grant'),
+  version: z.literal(1),
+  organisation: digestField,
+  signer: keyIdField,
+  manifest: digestField,
+  /** SHA-256 of the KEK's public key. */
+  kek: digestField,
+  /** The vault's signing key, and the evidence that the publisher appraised before wrapping. */
+  vault: keyIdField,
+  vaultEvidence: digestField,
+  /** This vault's share of the manifest's `runs`; null only where the manifest has no limit. */
+  runs: z.int().min(1).max(1_000_000).nullable(),
+  /** Origin of the log in which the vault counts. */
+  log: labelField,
+  /** HPKE envelope of the DEK: encapsulation ‖ ciphertext. */
+  wrapped: bytesField({ atMost: 2048 }),
+})
+export type Grant = z.infer<typeof grantSchema>

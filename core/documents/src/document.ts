@@ -1,0 +1,213 @@
+import {
+  canonicalJson,
+  type Digest,
+  decodeBase64url,
+  decodeUtf8,
+  encodeBase64url,
+  encodeUtf8,
+  FormatError,
+  parseCanonicalJson,
+} from '@cella/bytes'
+import { digestOf, ed25519PublicKey, type KeyId, keyIdOf } from '@cella/primitives'
+import { flattenedVerify, GeneralSign, importJWK } from 'jose'
+import { z } from 'zod'
+import { grantSchema, manifestSchema } from './asset.ts'
+import { approvalSchema, contractSchema, decisionSchema, receiptSchema, workflowSchema } from './contract.ts'
+import { DocumentError } from './error.ts'
+import { buildSchema, membershipSchema, organisationSchema, revocationSchema, termsSchema } from './organisation.ts'
+
+/** Largest document that is read, in bytes of its envelope. */
+export const documentBytesMax = 262_144
+
+export const documentSchemas = {
+  'cella/organisation': organisationSchema,
+  'cella/membership': membershipSchema,
+  'cella/terms': termsSchema,
+  'cella/build': buildSchema,
+  'cella/revocation': revocationSchema,
+  'cella/manifest': manifestSchema,
+  'cella/grant': grantSchema,
+  'cella/workflow': workflowSchema,
+  'cella/contract': contractSchema,
+  'cella/approval': approvalSchema,
+  'cella/decision': decisionSchema,
+  'cella/receipt': receiptSchema,
+} as const
+
+export type DocumentType = keyof typeof documentSchemas
+export type Payload<Type extends DocumentType = DocumentType> = {
+  [Name in Type]: z.infer<(typeof documentSchemas)[Name]>
+}[Type]
+
+/**
+ * A document that was parsed but whose signatures were NOT checked yet. `digest` is SHA-256 over the exact payload
+ * bytes, so two envelopes of one payload have one digest.
+ */
+export interface Document<Type extends DocumentType = DocumentType> {
+  readonly type: Type
+  readonly payload: Payload<Type>
+  readonly digest: Digest
+  /** The envelope: canonical JSON text of a JWS in general serialization (RFC 7515 §7.2.1). */
+  readonly envelope: string
+  /** In the order `signer`, then `cosigners`. */
+  readonly signatures: readonly { readonly protected: string; readonly signature: string }[]
+  readonly signers: readonly KeyId[]
+}
+
+declare const verified: unique symbol
+/** A document whose every signature was checked against the public key of the named signer. */
+export type SignedDocument<Type extends DocumentType = DocumentType> = Document<Type> & { readonly [verified]: true }
+
+const envelopeSchema = z.strictObject({
+  payload: z.string(),
+  signatures: z
+    .array(z.strictObject({ protected: z.string(), signature: z.string() }))
+    .min(1)
+    .max(16),
+})
+
+/**
+ * Reads an envelope. Checks size, one accepted encoding at each layer, the schema of its type with no unknown member,
+ * and that each protected header is exactly `{alg: Ed25519, kid: signer, typ: type}`. Does not check signatures.
+ */
+export function parseDocument(envelope: string): Document {
+  try {
+    return parse(envelope)
+  } catch (cause) {
+    if (cause instanceof FormatError) throw malformed(cause.message, cause)
+    throw cause
+  }
+}
+
+/** As `parseDocument`, and refuses any other type. */
+export function parseDocumentOf<Type extends DocumentType>(type: Type, envelope: string): Document<Type> {
+  const document = parseDocument(envelope)
+  if (!isType(document, type)) throw malformed(`expected a document of type ${type}, got ${document.type}`)
+  return document
+}
+
+/** Narrows a document to `type`. */
+export function isType<Type extends DocumentType>(document: Document, type: Type): document is Document<Type> {
+  return document.type === type
+}
+
+function parse(envelope: string): Document {
+  if (envelope.length > documentBytesMax) {
+    throw malformed(`has ${envelope.length} characters, at most ${documentBytesMax} are read`)
+  }
+  const outer = envelopeSchema.safeParse(parseCanonicalJson(encodeUtf8(envelope), 'document', documentBytesMax))
+  if (!outer.success) throw malformed(`is not a JWS in general serialization: ${firstIssue(outer.error)}`)
+  const payloadBytes = decodeBase64url(outer.data.payload, 'payload')
+  const json = parseCanonicalJson(payloadBytes, 'payload', documentBytesMax)
+  const type = typeof json === 'object' && json !== null && 'type' in json ? json.type : undefined
+  if (typeof type !== 'string' || !Object.hasOwn(documentSchemas, type)) {
+    throw malformed('its payload has no known "type"')
+  }
+  const result = documentSchemas[type as DocumentType].safeParse(json)
+  if (!result.success) throw malformed(`${type}: ${firstIssue(result.error)}`)
+  const payload = result.data as Payload
+  const signers = signersOf(payload)
+  if (outer.data.signatures.length !== signers.length) {
+    throw malformed(`${type}: names ${signers.length} signers and has ${outer.data.signatures.length} signatures`)
+  }
+  for (const [index, { protected: header, signature }] of outer.data.signatures.entries()) {
+    if (decodeBase64url(signature, 'signature').length !== 64) throw malformed(`${type}: signature is not 64 bytes`)
+    const expected = protectedHeader(payload.type, signers[index]!)
+    const text = decodeUtf8(decodeBase64url(header, 'protected'), 'protected')
+    if (text !== expected) {
+      throw new DocumentError(
+        'ERR_DOCUMENT_SIGNATURE',
+        `${type}: the protected header of signature ${index} is not ${expected}`,
+      )
+    }
+  }
+  return {
+    type: payload.type,
+    payload,
+    digest: digestOf(payloadBytes),
+    envelope,
+    signatures: outer.data.signatures,
+    signers,
+  }
+}
+
+function signersOf(payload: Payload): readonly KeyId[] {
+  const signers = 'cosigners' in payload ? [payload.signer, ...payload.cosigners] : [payload.signer]
+  // Each once, so that one key can't count twice towards a threshold.
+  if (new Set(signers).size !== signers.length) throw malformed(`${payload.type}: names a signer twice`)
+  return signers
+}
+
+function protectedHeader(type: DocumentType, signer: KeyId): string {
+  return canonicalJson({ alg: 'Ed25519', kid: signer, typ: type })
+}
+
+/** Seeds are looked up by key id: a document is signed by everyone it names, at once. */
+export async function signDocument<Type extends DocumentType>(
+  payload: Payload<Type>,
+  seeds: readonly Uint8Array[],
+): Promise<SignedDocument<Type>> {
+  const keys = new Map<KeyId, Uint8Array>(seeds.map((seed) => [keyIdOf(ed25519PublicKey(seed)), seed]))
+  const payloadBytes = encodeUtf8(canonicalJson(payload))
+  const general = new GeneralSign(payloadBytes)
+  const signers = signersOf(payload)
+  for (const signer of signers) {
+    const seed = keys.get(signer)
+    if (seed === undefined) throw new TypeError(`signDocument: no seed for signer ${signer}`)
+    const jwk = {
+      kty: 'OKP',
+      crv: 'Ed25519',
+      x: encodeBase64url(ed25519PublicKey(seed)),
+      d: encodeBase64url(seed),
+      alg: 'Ed25519',
+    }
+    general.addSignature(await importJWK(jwk)).setProtectedHeader({ alg: 'Ed25519', kid: signer, typ: payload.type })
+  }
+  const signed = await general.sign()
+  const envelope = canonicalJson({
+    payload: signed.payload,
+    signatures: signed.signatures.map(({ protected: header, signature }) => ({ protected: header, signature })),
+  })
+  // Read back through the strict reader, so that nothing is signed that nobody would accept.
+  return parseDocument(envelope) as SignedDocument<Type>
+}
+
+/**
+ * Checks every signature against the public key that `keyOf` knows for its signer (32 bytes). Whether that signer was
+ * entitled to sign is not decided here. Throws DocumentError.
+ */
+export async function verifyDocument<Type extends DocumentType>(
+  document: Document<Type>,
+  keyOf: (signer: KeyId) => Uint8Array | undefined,
+): Promise<SignedDocument<Type>> {
+  const payload = (JSON.parse(document.envelope) as { payload: string }).payload
+  for (const [index, { protected: header, signature }] of document.signatures.entries()) {
+    const signer = document.signers[index]!
+    const publicKey = keyOf(signer)
+    if (publicKey === undefined || keyIdOf(publicKey) !== signer) {
+      throw new DocumentError('ERR_DOCUMENT_SIGNER', `${document.type} ${document.digest}: signer ${signer} is unknown`)
+    }
+    const jwk = { kty: 'OKP', crv: 'Ed25519', x: encodeBase64url(publicKey), alg: 'Ed25519' }
+    try {
+      await flattenedVerify({ payload, protected: header, signature }, await importJWK(jwk), {
+        algorithms: ['Ed25519'],
+      })
+    } catch (cause) {
+      throw new DocumentError(
+        'ERR_DOCUMENT_SIGNATURE',
+        `${document.type} ${document.digest}: the signature of ${signer} does not verify`,
+        { cause },
+      )
+    }
+  }
+  return document as SignedDocument<Type>
+}
+
+function malformed(problem: string, cause?: unknown): DocumentError {
+  return new DocumentError('ERR_DOCUMENT_MALFORMED', `document ${problem}`, { cause })
+}
+
+function firstIssue(error: z.ZodError): string {
+  const issue = error.issues[0]
+  return issue === undefined ? 'is not valid' : `${issue.path.join('.') || 'payload'}: ${issue.message}`
+}
