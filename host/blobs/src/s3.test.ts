@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import { createRequire } from 'node:module'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { BlobError } from './error.ts'
+import { openS3Store } from './s3.ts'
+import { blobStoreSuite } from './store.suite.ts'
+
+// Ships no types and has its entry where not every tool finds it.
+const require: NodeJS.Require = createRequire(import.meta.url)
+const S3rver = require('s3rver') as new (options: {
+  port: number
+  address: string
+  silent: boolean
+  directory: string
+  configureBuckets: readonly { name: string }[]
+}) => { run(): Promise<{ port: number }>; close(): Promise<void> }
+
+// s3rver is an independent server of the S3 API. It neither checks signatures of version 4 nor knows If-None-Match; the
+// second test below sees what is sent, on a bare HTTP server.
+
+const credentials = { region: 'us-east-1', accessKeyId: 'S3RVER', secretAccessKey: 'S3RVER' }
+
+blobStoreSuite('S3', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'cella-s3-'))
+  const server = new S3rver({
+    port: 0,
+    address: '127.0.0.1',
+    silent: true,
+    directory,
+    configureBuckets: [{ name: 'cella' }],
+  })
+  const { port } = await server.run()
+  return {
+    open: (limits) =>
+      openS3Store({ ...credentials, endpoint: `http://127.0.0.1:${port}`, bucket: 'cella', prefix: 'one/', limits }),
+    close: async () => {
+      await server.close()
+      await rm(directory, { recursive: true })
+    },
+  }
+})
+
+test('signs every request with the digest of its body', async () => {
+  const seen: { method: string; authorization: string; sha256: string }[] = []
+  const server = createServer((request, response) => {
+    request.resume()
+    seen.push({
+      method: request.method ?? '',
+      authorization: request.headers.authorization ?? '',
+      sha256: String(request.headers['x-amz-content-sha256']),
+    })
+    response.writeHead(request.method === 'DELETE' ? 204 : 200).end()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await openS3Store({ ...credentials, endpoint: `http://127.0.0.1:${port}`, bucket: 'cella' })
+  server.close()
+  assert.deepEqual(
+    seen.map(({ method }) => method),
+    ['PUT', 'DELETE'],
+  )
+  for (const { authorization } of seen) {
+    assert.match(authorization, /^AWS4-HMAC-SHA256 Credential=S3RVER\/\d{8}\/us-east-1\/s3\/aws4_request, /)
+    assert.match(authorization, /SignedHeaders=[^,]*x-amz-content-sha256/)
+  }
+  // SHA-256 of 'probe'
+  assert.equal(seen[0]?.sha256, 'ba9c736f19e7f60b7f6764adb0b7908c0a2b394e09b6c09863528c7f2bc86095')
+})
+
+test('says that the store is unavailable, without a credential in the text', async () => {
+  const closed = createTcpServer()
+  await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve))
+  const { port } = closed.address() as AddressInfo
+  await new Promise((resolve) => closed.close(resolve))
+  const canary = randomBytes(20).toString('hex')
+  await assert.rejects(
+    openS3Store({ ...credentials, secretAccessKey: canary, endpoint: `http://127.0.0.1:${port}`, bucket: 'cella' }),
+    (error: unknown) => {
+      assert.ok(error instanceof BlobError)
+      assert.equal(error.code, 'ERR_BLOB_UNAVAILABLE')
+      assert.ok(!JSON.stringify([error.message, String(error.cause), error.stack]).includes(canary))
+      return true
+    },
+  )
+})
