@@ -13,6 +13,7 @@ import { blobStoreSuite } from './store.suite.ts'
 
 // Ships no types and has its entry where not every tool finds it.
 const require: NodeJS.Require = createRequire(import.meta.url)
+// biome-ignore lint/correctness/noUnresolvedImports: a folder as entry, which Node finds
 const S3rver = require('s3rver') as new (options: {
   port: number
   address: string
