@@ -1,4 +1,4 @@
-import { columnSchema, outputRulesSchema } from '@cella/table'
+import { columnSchema, declaredOutputSchema, outputRulesSchema } from '@cella/table'
 import { z } from 'zod'
 import { bytesField, countField, digestField, keyIdField, labelField, nameField, timeField } from './fields.ts'
 
@@ -18,24 +18,9 @@ export const programSchema = z.strictObject({
   /** SHA-256 of the module before metering: what owners' policies name. */
   digest: digestField,
   source: z.enum(['open', 'sealed']),
-  /** Files that the program may write below /out, and the columns it promises. */
+  /** Files that the program may write below /out; the columns it promises whatever its arguments, or null. */
   outputs: z
-    .array(
-      z.strictObject({
-        name: nameField,
-        columns: z
-          .array(
-            z.strictObject({
-              name: z.string().min(1).max(256),
-              type: z.enum(['text', 'integer', 'number', 'boolean', 'date']),
-              role: z.enum(['group', 'count', 'value']),
-            }),
-          )
-          .max(1024)
-          /** null: a file without columns. */
-          .nullable(),
-      }),
-    )
+    .array(z.strictObject({ name: nameField, declared: declaredOutputSchema.nullable() }))
     .min(1)
     .max(16),
   sbom: digestField.nullable(),

@@ -1,4 +1,4 @@
-import { outputRulesSchema } from '@cella/table'
+import { declaredOutputSchema, outputRulesSchema } from '@cella/table'
 import { z } from 'zod'
 import {
   boundaryField,
@@ -58,6 +58,8 @@ export const workflowSchema = z.strictObject({
           .array(z.strictObject({ organisation: digestField, role: receiverRole }))
           .min(1)
           .max(16),
+        /** The columns it will have, and which of them count people. */
+        declared: declaredOutputSchema,
         rules: outputRulesSchema,
       }),
     )
@@ -105,6 +107,8 @@ export const contractSchema = z.strictObject({
         name: nameField,
         step: nameField,
         receivers: z.array(receiverSchema).min(1).max(16),
+        /** The columns it will have, and which of them count people. */
+        declared: declaredOutputSchema,
         rules: outputRulesSchema,
       }),
     )
