@@ -74,9 +74,16 @@ export const termsSchema = z.strictObject({
   previous: digestField.nullable(),
   vault: acceptedBuildsSchema,
   worker: acceptedBuildsSchema,
-  /** Roots of trust by TEE: SHA-256 of the root's SubjectPublicKeyInfo. */
+  /** Roots of trust: SHA-256 of the root's SubjectPublicKeyInfo, and whether it stands for a simulated TEE. */
   roots: z
-    .array(z.strictObject({ tee: z.literal('sev-snp'), spki: digestField, simulated: z.boolean() }))
+    .array(
+      z.strictObject({
+        tee: z.literal('sev-snp'),
+        product: z.enum(['Milan', 'Genoa', 'Turin']),
+        spki: digestField,
+        simulated: z.boolean(),
+      }),
+    )
     .min(1)
     .max(32),
   /** Whether a simulated TEE is acceptable at all, for rehearsal. */
