@@ -24,6 +24,41 @@ export function aesGcmOpen(
   return platform.aesGcmOpen(key, nonce, aad, sealed)
 }
 
+/**
+ * As `aesGcmSeal`, but writes ciphertext ‖ tag to the start of `out` (at least plaintext + 16 bytes, not overlapping
+ * `plaintext`) and returns their length: for long streams in constant memory.
+ */
+export function aesGcmSealInto(
+  key: Uint8Array,
+  nonce: Uint8Array,
+  aad: Uint8Array,
+  plaintext: Uint8Array,
+  out: Uint8Array,
+): number {
+  checkLengths(key, nonce)
+  const length = plaintext.length + aesGcmTagLength
+  if (out.length < length) throw new RangeError(`out has ${out.length} bytes, ${length} are needed`)
+  platform.aesGcmSealInto(key, nonce, aad, plaintext, out)
+  return length
+}
+
+/**
+ * As `aesGcmOpen`, but writes the plaintext to the start of `out` and returns its length; `undefined` leaves `out` as it
+ * was: nothing is written before the tag has been checked.
+ */
+export function aesGcmOpenInto(
+  key: Uint8Array,
+  nonce: Uint8Array,
+  aad: Uint8Array,
+  sealed: Uint8Array,
+  out: Uint8Array,
+): number | undefined {
+  checkLengths(key, nonce)
+  const length = sealed.length - aesGcmTagLength
+  if (out.length < length) throw new RangeError(`out has ${out.length} bytes, ${length} are needed`)
+  return length >= 0 && platform.aesGcmOpenInto(key, nonce, aad, sealed, out) ? length : undefined
+}
+
 function checkLengths(key: Uint8Array, nonce: Uint8Array): void {
   if (key.length !== aesGcmKeyLength) throw new RangeError(`AES-256-GCM key has ${key.length} bytes, not 32`)
   if (nonce.length !== aesGcmNonceLength) throw new RangeError(`AES-256-GCM nonce has ${nonce.length} bytes, not 12`)

@@ -6,6 +6,11 @@ export function sha256(bytes: Uint8Array): Uint8Array {
   return platform.hash('sha256', bytes)
 }
 
+/** SHA-256 of the concatenation of `parts`, without copying them together. */
+export function sha256Parts(...parts: readonly Uint8Array[]): Uint8Array {
+  return platform.sha256Parts(parts)
+}
+
 /** SHA-384, 48 bytes. */
 export function sha384(bytes: Uint8Array): Uint8Array {
   return platform.hash('sha384', bytes)

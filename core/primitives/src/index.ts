@@ -1,5 +1,13 @@
-export { aesGcmKeyLength, aesGcmNonceLength, aesGcmOpen, aesGcmSeal, aesGcmTagLength } from './aead.ts'
-export { digestOf, hkdfSha256, hmacSha256, sha256, sha384, sha512 } from './hashes.ts'
+export {
+  aesGcmKeyLength,
+  aesGcmNonceLength,
+  aesGcmOpen,
+  aesGcmOpenInto,
+  aesGcmSeal,
+  aesGcmSealInto,
+  aesGcmTagLength,
+} from './aead.ts'
+export { digestOf, hkdfSha256, hmacSha256, sha256, sha256Parts, sha384, sha512 } from './hashes.ts'
 export {
   deriveHpkeKeyPair,
   generateHpkeKeyPair,

@@ -17,6 +17,11 @@ function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 
 export const platform: Platform = {
   hash: (name, bytes) => hashes[name](bytes),
+  sha256Parts(parts) {
+    const state = sha256.create()
+    for (const part of parts) state.update(part)
+    return state.digest()
+  },
   hmacSha256: (key, bytes) => hmac(sha256, key, bytes),
   hkdf: ({ hash, ikm, salt, info, length }) => hkdf(hashes[hash], ikm, salt, info, length),
   randomBytes: (length) => {
@@ -37,6 +42,17 @@ export const platform: Platform = {
       return gcm(key, nonce, aad).decrypt(sealed)
     } catch {
       return undefined
+    }
+  },
+  aesGcmSealInto(key, nonce, aad, plaintext, out) {
+    out.set(gcm(key, nonce, aad).encrypt(plaintext))
+  },
+  aesGcmOpenInto(key, nonce, aad, sealed, out) {
+    try {
+      out.set(gcm(key, nonce, aad).decrypt(sealed))
+      return true
+    } catch {
+      return false
     }
   },
   ed25519PublicKey: (seed) => ed25519.getPublicKey(seed),

@@ -13,6 +13,7 @@ export type PublicKeyAlgorithm =
 
 export interface Platform {
   hash(name: HashName, bytes: Uint8Array): Uint8Array
+  sha256Parts(parts: readonly Uint8Array[]): Uint8Array
   hmacSha256(key: Uint8Array, bytes: Uint8Array): Uint8Array
   hkdf(options: { hash: HashName; ikm: Uint8Array; salt: Uint8Array; info: Uint8Array; length: number }): Uint8Array
   randomBytes(length: number): Uint8Array<ArrayBuffer>
@@ -21,6 +22,10 @@ export interface Platform {
   aesGcmSeal(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Uint8Array
   /** `undefined` when the tag does not match. */
   aesGcmOpen(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array): Uint8Array | undefined
+  /** `out` has room for plaintext ‖ tag. */
+  aesGcmSealInto(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): void
+  /** `false`, and nothing written, when the tag does not match. `sealed` has at least 16 bytes. */
+  aesGcmOpenInto(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): boolean
   ed25519PublicKey(seed: Uint8Array): Uint8Array
   ed25519Sign(seed: Uint8Array, message: Uint8Array): Uint8Array
   ed25519Verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean
