@@ -1,4 +1,13 @@
+export { RowBatch } from './batch.ts'
+export type { Cell } from './cell.ts'
 export { TableError, type TableErrorCode } from './error.ts'
+export { applyOutputRules, type ReleasableOutput } from './output.ts'
+export {
+  checkDeclaredOutput,
+  intersectOutputRules,
+  type OutputRefusal,
+  type OutputRefusalCode,
+} from './output-rules.ts'
 export {
   type DeclaredOutput,
   declaredOutputSchema,
@@ -10,6 +19,8 @@ export {
   outputRulesSchema,
   type TableOutputRules,
 } from './output-schema.ts'
+export { paddedLength, padToStep, unpad } from './padding.ts'
+export { parseTable, readTable } from './reader.ts'
 export {
   type Column,
   type ColumnClass,
@@ -38,3 +49,5 @@ export {
   treatmentSchema,
   type YearTreatment,
 } from './treatment-schema.ts'
+export { applyTreatments, type TreatedTable, treatCell } from './treatments.ts'
+export { encodeTable, rowBytesMax, TableWriter } from './writer.ts'
