@@ -1,1 +1,97 @@
-export {}
+export { type Checkpoint, encodeCheckpointText, parseCheckpointText } from './checkpoint.ts'
+export {
+  encodeSkey,
+  encodeVkey,
+  generateNoteSigner,
+  isKeyName,
+  type NoteKey,
+  type NoteKeyType,
+  type NoteSigner,
+  noteKey,
+  noteSigner,
+  parseSkey,
+  parseVkey,
+} from './keys.ts'
+export {
+  commitmentLength,
+  commitmentOf,
+  encodeLeaf,
+  equalLeaves,
+  type Leaf,
+  type LeafKind,
+  leafLength,
+  parseLeaf,
+  publishedTag,
+  randomTag,
+  revokedTag,
+  streamTag,
+  tagLength,
+} from './leaf.ts'
+export { LogError, type LogErrorCode } from './log-error.ts'
+export {
+  cosignNote,
+  encodeNote,
+  encodeSignatureLine,
+  type Note,
+  type NoteSignature,
+  parseNote,
+  signNote,
+  type VerifiedSignature,
+  verifyNote,
+} from './note.ts'
+export {
+  encodeLogPolicy,
+  evaluateQuorum,
+  type LogPolicy,
+  type PolicyGroup,
+  type PolicyLog,
+  type PolicyWitness,
+  parseLogPolicy,
+  type QuorumResult,
+} from './policy.ts'
+export { encodeProofFile, type ProofFile, parseProofFile } from './proof-file.ts'
+export {
+  consistencyProof,
+  edgePlaces,
+  type HashReader,
+  inclusionProof,
+  type NodePlace,
+  verifyConsistency,
+  verifyInclusion,
+} from './proofs.ts'
+export { isProvenEntry, makeProofFile, type ProvenEntry, proveEntry, verifyOfflineProof } from './proven-entry.ts'
+export { verifySuccessor } from './successor.ts'
+export {
+  encodeEntryBundle,
+  parseEntryBundle,
+  parseTile,
+  parseTilePath,
+  partialTiles,
+  readEntries,
+  type TilePlace,
+  type TileReader,
+  tileHashes,
+  tileOf,
+  tilePath,
+  tileWidth,
+} from './tiles.ts'
+export { edgeLength, emptyRoot, foldEdge, leafHash, nodeHash, TreeBuilder } from './tree.ts'
+export { encodeLogMemory, type LogMemory, type LogReader, LogView, parseLogMemory } from './view.ts'
+export {
+  type AddCheckpoint,
+  addCheckpointBytesMax,
+  encodeAddCheckpoint,
+  encodeCosignatures,
+  encodeWitnessSize,
+  parseAddCheckpoint,
+  parseCosignatures,
+  parseWitnessSize,
+  witnessSizeType,
+} from './witness-protocol.ts'
+export {
+  addSignatures,
+  isWitnessedCheckpoint,
+  verifyCheckpoint,
+  type WitnessedCheckpoint,
+  type WitnessTimes,
+} from './witnessed.ts'

@@ -1,0 +1,123 @@
+import { concatBytes, decodeBase64, decodeHex, encodeBase64, encodeHex, encodeUtf8, uint64Bytes } from '@cella/bytes'
+import { ed25519Sign, ed25519Verify } from '@cella/primitives'
+import { isKeyName, type NoteKey, type NoteSigner } from './keys.ts'
+import { LogError } from './log-error.ts'
+import { malformed, parseText, parsing } from './parsing.ts'
+
+// c2sp.org/signed-note and c2sp.org/tlog-cosignature:
+//
+//   text, every line ended by a newline
+//                                              (an empty line; the last one in the note parts text and signatures)
+//   — NAME BASE64(key id 4 bytes ‖ signature)
+//
+// An Ed25519 cosignature is u64 seconds ‖ signature over "cosignature/v1\ntime SECONDS\n" ‖ text.
+
+export interface NoteSignature {
+  readonly name: string
+  /** 8 lower-case hexadecimal digits; a hint: nothing stops two keys from having the same. */
+  readonly keyId: string
+  /** What follows the key id. Not verified. */
+  readonly bytes: Uint8Array
+}
+
+export interface Note {
+  /** Ends in a newline. */
+  readonly text: string
+  /** Not verified. */
+  readonly signatures: readonly NoteSignature[]
+}
+
+export interface VerifiedSignature {
+  readonly key: NoteKey
+  /** Seconds since 1970 that a cosignature says; `undefined` for a plain signature. */
+  readonly time: number | undefined
+}
+
+const noteBytesMax = 1_000_000
+const signaturesMax = 100
+const signatureForm = /^— ([^ ]+) ([A-Za-z0-9+/=]+)$/u
+
+/** A note and its signatures, none of which is verified. Throws ERR_LOG_MALFORMED. */
+export function parseNote(bytes: Uint8Array): Note {
+  const whole = parseText(bytes, 'note', noteBytesMax)
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused.
+  if (/[\u0000-\u0009\u000b-\u001f]/.test(whole)) throw malformed('note', 'has a control character')
+  const split = whole.lastIndexOf('\n\n')
+  if (split < 0) throw malformed('note', 'has no empty line before signatures')
+  if (split === 0) throw malformed('note', 'has no text')
+  return { text: whole.slice(0, split + 1), signatures: parseSignatureLines(whole.slice(split + 2)) }
+}
+
+/** One or more signature lines. Throws ERR_LOG_MALFORMED. */
+export function parseSignatureLines(lines: string): NoteSignature[] {
+  if (!lines.endsWith('\n')) throw malformed('note', 'does not end in a newline')
+  const parts = lines.slice(0, -1).split('\n')
+  if (parts.length > signaturesMax) throw malformed('note', `has more than ${signaturesMax} signatures`)
+  return parts.map((line) => {
+    const match = signatureForm.exec(line)
+    if (match === null || !isKeyName(match[1]!)) throw malformed('note', 'has a line that is no signature')
+    const bytes = parsing(() => decodeBase64(match[2]!, 'note signature'))
+    if (bytes.length < 5) throw malformed('note signature', 'is shorter than a key id and one byte')
+    return { name: match[1]!, keyId: encodeHex(bytes.subarray(0, 4)), bytes: bytes.slice(4) }
+  })
+}
+
+export function encodeSignatureLine(signature: NoteSignature): string {
+  const bytes = concatBytes(decodeHex(signature.keyId, 'key id'), signature.bytes)
+  return `— ${signature.name} ${encodeBase64(bytes)}\n`
+}
+
+/** The inverse of `parseNote`. */
+export function encodeNote(note: Note): Uint8Array {
+  return encodeUtf8(`${note.text}\n${note.signatures.map(encodeSignatureLine).join('')}`)
+}
+
+/** A signature line of a plain (`note`) key. */
+export function signNote(text: string, signer: NoteSigner): NoteSignature {
+  if (signer.key.type !== 'note') throw new RangeError('signNote wants a key of type note')
+  const bytes = ed25519Sign(signer.seed.expose(), encodeUtf8(text))
+  return { name: signer.key.name, keyId: signer.key.id, bytes: new Uint8Array(bytes) }
+}
+
+/** A cosignature/v1 line: at `time` (seconds since 1970) the signer had seen no larger tree than this one's. */
+export function cosignNote(text: string, signer: NoteSigner, time: number): NoteSignature {
+  if (signer.key.type !== 'cosignature') throw new RangeError('cosignNote wants a key of type cosignature')
+  const signature = ed25519Sign(signer.seed.expose(), cosignedBytes(text, time))
+  return { name: signer.key.name, keyId: signer.key.id, bytes: concatBytes(uint64Bytes(time), signature) }
+}
+
+/**
+ * The signatures of `keys` on a note, at most one a key; those of other keys are passed over. Throws ERR_LOG_SIGNATURE
+ * when one that claims to be of a known key is not.
+ */
+export function verifyNote(note: Note, keys: readonly NoteKey[]): VerifiedSignature[] {
+  const verified: VerifiedSignature[] = []
+  for (const signature of note.signatures) {
+    const key = keys.find((known) => known.name === signature.name && known.id === signature.keyId)
+    // A repeated signature is dropped first, so that one key can't count twice or give two times.
+    if (key === undefined || verified.some((earlier) => earlier.key === key)) continue
+    verified.push(verifySignatureOf(key, note.text, signature))
+  }
+  return verified
+}
+
+function verifySignatureOf(key: NoteKey, text: string, signature: NoteSignature): VerifiedSignature {
+  if (key.type === 'note') {
+    if (ed25519Verify(key.publicKey, encodeUtf8(text), signature.bytes)) return { key, time: undefined }
+  } else if (signature.bytes.length === 72) {
+    const seconds = new DataView(signature.bytes.buffer, signature.bytes.byteOffset).getBigUint64(0)
+    const time = Number(seconds)
+    if (
+      Number.isSafeInteger(time) &&
+      ed25519Verify(key.publicKey, cosignedBytes(text, time), signature.bytes.subarray(8))
+    ) {
+      return { key, time }
+    }
+  }
+  throw new LogError('ERR_LOG_SIGNATURE', `the signature of ${key.name} (${key.id}) does not verify`)
+}
+
+function cosignedBytes(text: string, time: number): Uint8Array {
+  if (!Number.isSafeInteger(time) || time < 0) throw new RangeError(`a cosignature's time is ${time}`)
+  return encodeUtf8(`cosignature/v1\ntime ${time}\n${text}`)
+}
