@@ -48,14 +48,15 @@ export const membershipSchema = z.strictObject({
 export type Membership = z.infer<typeof membershipSchema>
 
 const component = z.int().min(0).max(255)
-/** Lowest acceptable value of each TCB component of SEV-SNP. `fmc` counts on Turin only. */
+/** Lowest acceptable value of each TCB component of SEV-SNP. `fmc` counts from Turin on. */
 export const snpTcbSchema = z.strictObject({
-  fmc: component,
+  fmc: component.exactOptional(),
   bootLoader: component,
   tee: component,
   snp: component,
   microcode: component,
 })
+const snpProduct = z.enum(['Milan', 'Genoa', 'Turin', 'Venice'])
 
 const acceptedBuildsSchema = z.strictObject({
   /** Digests of Build documents. */
@@ -79,7 +80,7 @@ export const termsSchema = z.strictObject({
     .array(
       z.strictObject({
         tee: z.literal('sev-snp'),
-        product: z.enum(['Milan', 'Genoa', 'Turin']),
+        product: snpProduct,
         spki: digestField,
         simulated: z.boolean(),
       }),
@@ -88,7 +89,8 @@ export const termsSchema = z.strictObject({
     .max(32),
   /** Whether a simulated TEE is acceptable at all, for rehearsal. */
   simulated: z.boolean(),
-  minimumTcb: z.union([z.literal('any'), z.strictObject({ 'sev-snp': snpTcbSchema })]),
+  /** By product; one that is not listed is refused. */
+  minimumTcb: z.union([z.literal('any'), z.strictObject({ 'sev-snp': z.partialRecord(snpProduct, snpTcbSchema) })]),
   boundaries: z.array(boundaryField).min(1).max(4),
   /** Lowest isolation level of the sandbox, 1 to 3. */
   isolation: z.int().min(1).max(3),

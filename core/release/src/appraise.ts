@@ -1,0 +1,151 @@
+import type { Json } from '@cella/bytes'
+import type { Build, SignedDocument, Terms } from '@cella/documents'
+import {
+  type AppraisalPolicy,
+  appraiseEvidence,
+  bindingDigest,
+  type ChainCache,
+  type Evidence,
+  EvidenceError,
+  snpBaseline,
+  type VerifiedEvidence,
+  verifyEvidence,
+} from '@cella/evidence'
+import type { PolicyFacts } from '@cella/policy'
+import type { DocumentSet } from './document-set.ts'
+import { type Reason, reason } from './reasons.ts'
+
+/** What appraisal under one organisation's terms established. */
+export interface Appraisal {
+  readonly tee: PolicyFacts['tee']
+  /** Isolation level between program and keys. For a worker the measured code's own word, in the binding. */
+  readonly isolation: number
+  /** Why the enclave is not acceptable; empty when it is. */
+  readonly reasons: readonly Reason[]
+  /** The Build document that names the measurement; `undefined` when none that the terms accept does. */
+  readonly build: SignedDocument<'cella/build'> | undefined
+}
+
+export interface EnclaveEvidence {
+  readonly role: Build['role']
+  readonly evidence: Evidence
+  /** The JSON whose digest has to be the report data. */
+  readonly binding: { readonly [name: string]: Json }
+  readonly isolation: number
+}
+
+/** What is known of a TEE whose evidence is not genuine: nothing, so that no policy can like it. */
+const unknownTee: PolicyFacts['tee'] = {
+  kind: 'unknown',
+  boundary: 'process',
+  simulated: true,
+  debug: true,
+  platformId: '',
+  provider: '',
+  product: '',
+}
+
+/**
+ * Verifies an enclave's evidence against the roots in `terms` and appraises it by everything that the terms demand, its
+ * measurement by the Build documents that they accept. What decides is in the terms; `documents` only brings the builds.
+ */
+export async function appraiseEnclave(
+  { role, evidence, binding, isolation }: EnclaveEvidence,
+  { terms, documents, now, cache }: { terms: Terms; documents: DocumentSet; now: number; cache: ChainCache },
+): Promise<Appraisal> {
+  let verified: VerifiedEvidence
+  try {
+    verified = await verifyEvidence(evidence, { roots: terms.roots, now, cache })
+  } catch (error) {
+    if (!(error instanceof EvidenceError)) throw error
+    const genuine = reason(error.code, 'terms.roots', {
+      expected: 'genuine evidence under a root that the terms name',
+      got: error.message,
+      whoCanChange: 'operator',
+    })
+    return { tee: unknownTee, isolation: 0, reasons: [genuine], build: undefined }
+  }
+  const builds = acceptedBuilds(terms, role, documents)
+  const measurements = builds.flatMap(({ payload }) =>
+    payload.measurements
+      .filter(({ tee, simulated }) => tee === verified.tee && simulated === verified.simulated)
+      .map(({ measurement }) => measurement),
+  )
+  const result = appraiseEvidence(verified, policyOf(terms, measurements, bindingDigest(binding)))
+  const reasons = result.reasons.map(({ code, expected, found }) =>
+    reason(`ERR_TEE_${code.toUpperCase().replaceAll('-', '_')}`, clauseOf(code), {
+      expected,
+      got: found,
+      whoCanChange: 'operator',
+    }),
+  )
+  if (isolation < terms.isolation && role === 'worker') {
+    reasons.push(
+      reason('ERR_TEE_ISOLATION', 'terms.isolation', {
+        expected: `isolation level ${terms.isolation} or higher`,
+        got: `level ${isolation}`,
+        whoCanChange: 'operator',
+      }),
+    )
+  }
+  const { claims } = result
+  return {
+    tee: {
+      kind: claims.tee,
+      boundary: claims.boundary,
+      simulated: claims.simulated,
+      debug: claims.debug,
+      platformId: claims.platformId ?? '',
+      provider: claims.provider ?? '',
+      product: claims.product,
+    },
+    isolation,
+    reasons,
+    build: builds.find(({ payload }) => payload.measurements.some((known) => known.measurement === claims.measurement)),
+  }
+}
+
+function acceptedBuilds(terms: Terms, role: Build['role'], documents: DocumentSet): SignedDocument<'cella/build'>[] {
+  const accepted = terms[role]
+  return documents
+    .all('cella/build')
+    .filter(
+      (build) =>
+        build.payload.role === role &&
+        documents.counts(build) &&
+        (accepted.builds.includes(build.digest) || build.signers.some((signer) => accepted.signers.includes(signer))),
+    )
+}
+
+function policyOf(terms: Terms, measurements: readonly string[], reportData: Uint8Array): AppraisalPolicy {
+  const minimumTcb = terms.minimumTcb === 'any' ? 'any' : terms.minimumTcb['sev-snp']
+  return {
+    simulated: terms.simulated ? 'any' : 'refused',
+    boundaries: terms.boundaries,
+    measurements,
+    reportData,
+    hostData: 'any',
+    platformIds: terms.chips,
+    providers: 'any',
+    debug: 'refused',
+    sevSnp: {
+      ...snpBaseline,
+      products: 'any',
+      minimumTcb,
+      minimumCommittedTcb: minimumTcb,
+      minimumLaunchTcb: minimumTcb,
+      vmpls: [0],
+    },
+  }
+}
+
+function clauseOf(code: string): string {
+  const members: Record<string, string> = {
+    measurement: 'terms.builds',
+    simulated: 'terms.simulated',
+    boundary: 'terms.boundaries',
+    'platform-id': 'terms.chips',
+    'report-data': 'evidence.binding',
+  }
+  return members[code] ?? (code.includes('tcb') ? 'terms.minimumTcb' : 'evidence')
+}

@@ -1,0 +1,310 @@
+import { type Digest, decodeBase64url, encodeHex, encodeUtf8 } from '@cella/bytes'
+import {
+  DocumentError,
+  type DocumentType,
+  isType,
+  type Payload,
+  parseDocument,
+  type Role,
+  type SignedDocument,
+  verifyDocument,
+} from '@cella/documents'
+import { publishedTag, revokedTag } from '@cella/log'
+import { digestOf, type KeyId, keyIdOf } from '@cella/primitives'
+import { ReleaseError } from './error.ts'
+
+const documentsMax = 2048
+
+/** What is known of the log: the first index at which a tag stands, as of the checkpoint read last. */
+export interface LogIndex {
+  firstIndexOf(tag: Uint8Array): number | undefined
+}
+
+/** A document that was left out of the set, and why: as if it had not been given. */
+export interface IgnoredDocument {
+  readonly digest: Digest | null
+  readonly code: string
+  readonly message: string
+}
+
+/** Signed documents that verified before, by digest of the envelope: a signature does not become wrong. */
+export class VerifiedEnvelopes {
+  readonly #documents = new Map<Digest, SignedDocument>()
+  readonly #countMax: number
+
+  constructor(countMax = 4096) {
+    this.#countMax = countMax
+  }
+
+  get(envelope: Digest): SignedDocument | undefined {
+    return this.#documents.get(envelope)
+  }
+
+  add(envelope: Digest, document: SignedDocument): void {
+    if (this.#documents.size >= this.#countMax) this.#documents.clear()
+    this.#documents.set(envelope, document)
+  }
+}
+
+/**
+ * Documents whose signatures are all valid, with the questions that the log answers about them: is it there, since
+ * when, was it withdrawn, was its signer entitled. The log is asked anew at every question, so a set that was read
+ * before a checkpoint tells of a revocation in it.
+ */
+export class DocumentSet {
+  readonly ignored: readonly IgnoredDocument[]
+  readonly #documents: ReadonlyMap<Digest, SignedDocument>
+  readonly #log: LogIndex
+
+  constructor(documents: ReadonlyMap<Digest, SignedDocument>, ignored: readonly IgnoredDocument[], log: LogIndex) {
+    this.#documents = documents
+    this.ignored = ignored
+    this.#log = log
+  }
+
+  /** The document as given; says nothing of its standing. */
+  find<Type extends DocumentType>(type: Type, digest: Digest): SignedDocument<Type> | undefined {
+    const document = this.#documents.get(digest)
+    return document !== undefined && isType(document, type) ? (document as SignedDocument<Type>) : undefined
+  }
+
+  /** All documents of `type`, in no order. */
+  all<Type extends DocumentType>(type: Type): SignedDocument<Type>[] {
+    return [...this.#documents.values()].filter((document) => isType(document, type)) as SignedDocument<Type>[]
+  }
+
+  /** Index of the document's entry in the log, or `undefined`. */
+  indexOf(digest: Digest): number | undefined {
+    return this.#log.firstIndexOf(publishedTag(digest))
+  }
+
+  /** Index at which the document was withdrawn, or `undefined`. */
+  revokedAt(digest: Digest): number | undefined {
+    return this.#log.firstIndexOf(revokedTag(digest))
+  }
+
+  /**
+   * The document, if it counts now: it is in the log, was signed by who was entitled there, and was not withdrawn.
+   * Throws ReleaseError saying which of these fails.
+   */
+  require<Type extends DocumentType>(type: Type, digest: Digest): SignedDocument<Type> {
+    const document = this.find(type, digest)
+    if (document === undefined) {
+      throw new ReleaseError('ERR_DOCUMENT_MISSING', `${type} ${digest} is not among the documents given`)
+    }
+    if (this.indexOf(digest) === undefined) {
+      throw new ReleaseError('ERR_DOCUMENT_MISSING', `${type} ${digest} is not in the log`)
+    }
+    const revokedAt = this.revokedAt(digest)
+    if (revokedAt !== undefined) {
+      throw new ReleaseError('ERR_DOCUMENT_REVOKED', `${type} ${digest} was withdrawn at log index ${revokedAt}`)
+    }
+    this.requireEntitled(document)
+    return document
+  }
+
+  /** Whether `require` would return it. */
+  counts(document: SignedDocument): boolean {
+    try {
+      this.require(document.type, document.digest)
+      return true
+    } catch (error) {
+      if (error instanceof ReleaseError) return false
+      throw error
+    }
+  }
+
+  /** Throws ReleaseError unless the signers were entitled to sign this document when it entered the log. */
+  requireEntitled(document: SignedDocument): void {
+    const index = this.indexOf(document.digest)
+    if (index === undefined || !this.#entitled(document, index)) {
+      throw new ReleaseError(
+        'ERR_DOCUMENT_NOT_ENTITLED',
+        `${document.type} ${document.digest}: ${document.signers.join(', ')} could not sign it for organisation ${document.payload.organisation ?? document.digest} when it entered the log`,
+      )
+    }
+  }
+
+  /** The newest revision of an organisation that counts. Its id is the digest of revision 1. */
+  organisation(id: Digest): SignedDocument<'cella/organisation'> {
+    const revisions = this.all('cella/organisation').filter((document) => organisationId(document) === id)
+    return this.#only(revisions, `organisation ${id}`)
+  }
+
+  /** The one Terms document of an organisation that counts. */
+  terms(organisation: Digest): SignedDocument<'cella/terms'> {
+    const all = this.all('cella/terms').filter(({ payload }) => payload.organisation === organisation)
+    return this.#only(all, `terms of organisation ${organisation}`)
+  }
+
+  /** The membership under which `account` acted for `organisation` at log index `at`, or `undefined`. */
+  membershipAt(
+    organisation: Digest,
+    account: KeyId,
+    role: Role | 'any',
+    at: number,
+  ): SignedDocument<'cella/membership'> | undefined {
+    return this.all('cella/membership').find(
+      (document) =>
+        document.payload.organisation === organisation &&
+        accountOf(document.payload) === account &&
+        (role === 'any' || document.payload.roles.includes(role)) &&
+        this.#stoodAt(document, at) &&
+        this.#entitled(document, this.indexOf(document.digest)!),
+    )
+  }
+
+  // Two revisions in force at once means that a revocation was left out: doubt denies.
+  #only<Type extends DocumentType>(candidates: SignedDocument<Type>[], what: string): SignedDocument<Type> {
+    const counting = candidates.filter((document) => this.counts(document))
+    if (counting.length === 1) return counting[0]!
+    if (counting.length > 1) {
+      throw new ReleaseError('ERR_DOCUMENT_REVOKED', `${what}: ${counting.length} revisions are in force at once`)
+    }
+    const revoked = candidates.find((document) => this.revokedAt(document.digest) !== undefined)
+    if (revoked !== undefined) {
+      throw new ReleaseError(
+        'ERR_DOCUMENT_REVOKED',
+        `${what}: revision ${revoked.digest} was withdrawn and the one that follows it is not among the documents given`,
+      )
+    }
+    throw new ReleaseError('ERR_DOCUMENT_MISSING', `${what}: none among the documents given is in the log and entitled`)
+  }
+
+  /** In the log before `at`, and not withdrawn before `at`. */
+  #stoodAt(document: SignedDocument, at: number): boolean {
+    const index = this.indexOf(document.digest)
+    const revokedAt = this.revokedAt(document.digest)
+    return index !== undefined && index < at && (revokedAt === undefined || revokedAt > at)
+  }
+
+  #entitled(document: SignedDocument, at: number): boolean {
+    const { payload } = document
+    switch (payload.type) {
+      case 'cella/organisation':
+        return this.#organisationEntitled(document as SignedDocument<'cella/organisation'>, at)
+      case 'cella/membership':
+      case 'cella/terms':
+      case 'cella/build':
+        return this.#rootsSigned(document, payload.organisation, at)
+      case 'cella/revocation':
+        return (
+          this.#rootsSigned(document, payload.organisation, at) ||
+          this.membershipAt(payload.organisation, payload.signer, 'any', at) !== undefined
+        )
+      case 'cella/manifest':
+      case 'cella/grant':
+        return this.membershipAt(payload.organisation, payload.signer, 'publisher', at) !== undefined
+      case 'cella/approval':
+        return this.membershipAt(payload.organisation, payload.signer, 'approver', at) !== undefined
+      case 'cella/workflow':
+      case 'cella/contract':
+        return this.membershipAt(payload.organisation, payload.signer, 'any', at) !== undefined
+      case 'cella/decision':
+      case 'cella/receipt':
+        // Enclaves are entitled by their evidence, which is judged elsewhere.
+        return true
+    }
+  }
+
+  #organisationEntitled(document: SignedDocument<'cella/organisation'>, at: number): boolean {
+    const { payload } = document
+    if (payload.revision === 1) return payload.previous === null && signedBy(document, payload)
+    if (payload.previous === null) return false
+    const previous = this.find('cella/organisation', payload.previous)
+    return (
+      previous !== undefined &&
+      previous.payload.revision === payload.revision - 1 &&
+      organisationId(previous) === payload.organisation &&
+      signedBy(document, previous.payload) &&
+      this.indexOf(previous.digest) !== undefined &&
+      this.indexOf(previous.digest)! < at &&
+      this.#organisationEntitled(previous, this.indexOf(previous.digest)!)
+    )
+  }
+
+  #rootsSigned(document: SignedDocument, organisation: Digest, at: number): boolean {
+    return this.all('cella/organisation').some(
+      (revision) =>
+        organisationId(revision) === organisation &&
+        signedBy(document, revision.payload) &&
+        this.#stoodAt(revision, at) &&
+        this.#organisationEntitled(revision, this.indexOf(revision.digest)!),
+    )
+  }
+}
+
+/**
+ * Reads envelopes and checks every signature. What does not parse or verify is left out and listed in `ignored`: the
+ * sender is the untrusted host, and a needed document that is missing is a refusal later, by name.
+ */
+export async function readDocumentSet(
+  envelopes: readonly string[],
+  log: LogIndex,
+  known: VerifiedEnvelopes = new VerifiedEnvelopes(),
+): Promise<DocumentSet> {
+  if (envelopes.length > documentsMax) {
+    throw new ReleaseError('ERR_DOCUMENTS_TOO_MANY', `${envelopes.length} documents, at most ${documentsMax} are read`)
+  }
+  const ignored: IgnoredDocument[] = []
+  const parsed = envelopes.flatMap((envelope) => {
+    const name = digestOf(encodeUtf8(envelope))
+    const before = known.get(name)
+    if (before !== undefined) return [{ name, document: before, isVerified: true }]
+    try {
+      return [{ name, document: parseDocument(envelope), isVerified: false }]
+    } catch (error) {
+      if (!(error instanceof DocumentError)) throw error
+      ignored.push({ digest: null, code: error.code, message: error.message })
+      return []
+    }
+  })
+  // A key id is the digest of its key, so where a key was found says nothing about who may use it.
+  const keys = new Map<KeyId, Uint8Array>()
+  for (const { document } of parsed) {
+    for (const key of keysIn(document.payload)) keys.set(keyIdOf(key), key)
+  }
+  const documents = new Map<Digest, SignedDocument>()
+  for (const { name, document, isVerified } of parsed) {
+    if (isVerified) {
+      documents.set(document.digest, document as SignedDocument)
+      continue
+    }
+    try {
+      const signed = await verifyDocument(document, (signer) => keys.get(signer))
+      known.add(name, signed)
+      documents.set(signed.digest, signed)
+    } catch (error) {
+      if (!(error instanceof DocumentError)) throw error
+      ignored.push({ digest: document.digest, code: error.code, message: error.message })
+    }
+  }
+  return new DocumentSet(documents, ignored, log)
+}
+
+function keysIn(payload: Payload): Uint8Array[] {
+  if (payload.type === 'cella/organisation') return payload.rootKeys.map((key) => decodeBase64url(key, 'rootKeys'))
+  if (payload.type === 'cella/membership') return [decodeBase64url(payload.signingKey, 'signingKey')]
+  return []
+}
+
+/** Whether at least `threshold` of the organisation's root keys, and nobody else, signed `document`. */
+function signedBy(document: SignedDocument, organisation: Payload<'cella/organisation'>): boolean {
+  const roots = new Set(organisation.rootKeys.map((key) => keyIdOf(decodeBase64url(key, 'rootKeys'))))
+  return document.signers.length >= organisation.threshold && document.signers.every((signer) => roots.has(signer))
+}
+
+/** The id of the organisation whose revision this is. */
+export function organisationId(document: SignedDocument<'cella/organisation'>): Digest {
+  return document.payload.organisation ?? document.digest
+}
+
+/** The account's id: the key id of its signing key. */
+export function accountOf(membership: Payload<'cella/membership'>): KeyId {
+  return keyIdOf(decodeBase64url(membership.signingKey, 'signingKey'))
+}
+
+/** `bytes` as a Digest, for fields that hold 32 raw bytes. */
+export function digestFromBytes(bytes: Uint8Array): Digest {
+  return encodeHex(bytes) as Digest
+}

@@ -1,0 +1,21 @@
+export type ReleaseErrorCode =
+  /** A document that is needed is not among those given, or not in the log. */
+  | 'ERR_DOCUMENT_MISSING'
+  /** A document that is relied on was withdrawn or superseded. */
+  | 'ERR_DOCUMENT_REVOKED'
+  /** Signed by a key that was not entitled to when the document entered the log. */
+  | 'ERR_DOCUMENT_NOT_ENTITLED'
+  /** More documents, or larger ones, than are read. */
+  | 'ERR_DOCUMENTS_TOO_MANY'
+  /** A proof does not show what it is given for. */
+  | 'ERR_DECISION_NOT_PROVEN'
+
+/** A contract's documents do not hold together. `code` is stable; `message` is for people. */
+export class ReleaseError extends Error {
+  readonly code: ReleaseErrorCode
+  constructor(code: ReleaseErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'ReleaseError'
+    this.code = code
+  }
+}

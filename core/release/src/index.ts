@@ -1,0 +1,20 @@
+export { type Appraisal, appraiseEnclave, type EnclaveEvidence } from './appraise.ts'
+export {
+  assetsOf,
+  type ContractAsset,
+  contractProblems,
+  organisationName,
+  rulesFor,
+} from './contract-check.ts'
+export {
+  accountOf,
+  DocumentSet,
+  type IgnoredDocument,
+  type LogIndex,
+  organisationId,
+  readDocumentSet,
+  VerifiedEnvelopes,
+} from './document-set.ts'
+export { ReleaseError, type ReleaseErrorCode } from './error.ts'
+export { type Judgement, judgeContract, type Situation, type WitnessedTime } from './judge.ts'
+export { type Reason, reason, type WhoCanChange } from './reasons.ts'

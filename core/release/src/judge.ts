@@ -1,0 +1,395 @@
+import type { Digest } from '@cella/bytes'
+import { encodeUtf8 } from '@cella/bytes'
+import type { Contract, Grant, Manifest, SignedDocument, Terms } from '@cella/documents'
+import { LogError, parseLogPolicy, verifyCheckpoint } from '@cella/log'
+import { decide, type MemberFacts, type PolicyFacts } from '@cella/policy'
+import type { KeyId } from '@cella/primitives'
+import type { Appraisal } from './appraise.ts'
+import { assetsOf, contractProblems, standing } from './contract-check.ts'
+import { accountOf, type DocumentSet } from './document-set.ts'
+import { type Reason, reason } from './reasons.ts'
+
+/** One attempt at one run, and what is known of the world around it. */
+export interface Situation {
+  readonly contract: SignedDocument<'cella/contract'>
+  readonly run: number
+  readonly attempt: number
+  readonly documents: DocumentSet
+  /** The newest checkpoint that was read to its end, as a cosigned note. */
+  readonly checkpoint: Uint8Array
+  /** Signing key of the vault that would release. */
+  readonly vault: KeyId
+  /** The n-th use, this one included, of a grant; counted from the log by whoever can. */
+  readonly useOf: (grant: SignedDocument<'cella/grant'>) => number
+  /** Appraises the worker's evidence under one owner's terms, at a time by that owner's witnesses. */
+  readonly appraise: (terms: Terms, now: number) => Promise<Appraisal>
+}
+
+/** Bounds of the present, by the clocks of the witnesses that an owner named. */
+export interface WitnessedTime {
+  readonly earliest: number
+  readonly latest: number
+}
+
+/** What one owner's documents say about one asset. */
+export interface Judgement {
+  readonly manifest: SignedDocument<'cella/manifest'> | null
+  readonly asset: Digest
+  readonly grant: SignedDocument<'cella/grant'> | null
+  readonly terms: SignedDocument<'cella/terms'> | null
+  readonly time: WitnessedTime | null
+  readonly allowed: boolean
+  /** Every reason, not only the first. */
+  readonly reasons: readonly Reason[]
+}
+
+/**
+ * Judges each asset of a contract on its own: by the policy, terms and approvals of the organisation that owns it, from
+ * documents in force as of the checkpoint, at the time of that organisation's witnesses. Nothing left out is assumed.
+ */
+export async function judgeContract(situation: Situation): Promise<Judgement[]> {
+  const { contract, documents } = situation
+  const shared = [...contractStanding(situation), ...contractProblems(contract.payload, documents)]
+  return Promise.all(assetsOf(contract.payload).map(({ manifest }) => judgeAsset(situation, manifest, shared)))
+}
+
+function contractStanding({ contract, run, attempt, documents, vault }: Situation): Reason[] {
+  const reasons: Reason[] = []
+  const required = standing(() => documents.require('cella/contract', contract.digest), 'contract', 'author')
+  if ('code' in required) reasons.push(required)
+  const { payload } = contract
+  if (run < 1 || run > payload.runs) {
+    reasons.push(
+      reason('ERR_CONTRACT_RUNS', 'contract.runs', {
+        expected: `a run from 1 to ${payload.runs}`,
+        got: `run ${run}`,
+        whoCanChange: 'author',
+      }),
+    )
+  }
+  const attempts = Math.min(...payload.steps.map((step) => step.attempts))
+  if (attempt < 1 || attempt > attempts) {
+    reasons.push(
+      reason('ERR_CONTRACT_ATTEMPTS', 'contract.steps.attempts', {
+        expected: `an attempt from 1 to ${attempts}`,
+        got: `attempt ${attempt}`,
+        whoCanChange: 'author',
+      }),
+    )
+  }
+  if (!payload.vaults.includes(vault)) {
+    reasons.push(
+      reason('ERR_CONTRACT_VAULT', 'contract.vaults', {
+        expected: payload.vaults.join(', '),
+        got: vault,
+        whoCanChange: 'author',
+      }),
+    )
+  }
+  return reasons
+}
+
+async function judgeAsset(situation: Situation, asset: Digest, shared: readonly Reason[]): Promise<Judgement> {
+  const { documents } = situation
+  const reasons: Reason[] = [...shared]
+  const manifest = documents.find('cella/manifest', asset)
+  const nothing = { asset, manifest: null, grant: null, terms: null, time: null, allowed: false }
+  // contractProblems has said that it is missing; without it there is no owner to ask.
+  if (manifest === undefined) return { ...nothing, reasons }
+
+  const terms = standing(() => documents.terms(manifest.payload.organisation), 'terms', 'publisher')
+  if ('code' in terms) return { ...nothing, manifest, reasons: [...reasons, terms] }
+  const time = witnessedTime(terms.payload, situation)
+  if ('code' in time) return { ...nothing, manifest, terms, reasons: [...reasons, time] }
+
+  reasons.push(...windowReasons(situation, manifest.payload, time))
+  const grant = findGrant(situation, manifest)
+  if ('code' in grant) reasons.push(grant)
+  const use = 'code' in grant ? 1 : situation.useOf(grant)
+  if (!('code' in grant)) reasons.push(...limitReasons(manifest.payload, grant.payload, use))
+  reasons.push(...approvalReasons(situation, manifest.payload, time))
+  reasons.push(...receiverReasons(situation, time))
+
+  const appraisal = await situation.appraise(terms.payload, time.latest)
+  reasons.push(...appraisal.reasons, ...demandReasons(situation.contract.payload, appraisal))
+  const facts = policyFacts(situation, manifest, { time, use, appraisal })
+  if ('code' in facts) reasons.push(facts)
+  else reasons.push(...decide({ policyText: manifest.payload.policy, facts }).reasons)
+
+  return {
+    asset,
+    manifest,
+    terms,
+    time,
+    grant: 'code' in grant ? null : grant,
+    allowed: reasons.length === 0,
+    reasons,
+  }
+}
+
+/** The time that this owner's witnesses put on the checkpoint, if they are as many as its terms demand. */
+function witnessedTime(terms: Terms, { checkpoint, contract }: Situation): WitnessedTime | Reason {
+  try {
+    const witnessed = verifyCheckpoint(checkpoint, parseLogPolicy(encodeUtf8(terms.log)))
+    if (witnessed.origin !== contract.payload.log) {
+      return reason('ERR_LOG_ORIGIN', 'contract.log', {
+        expected: witnessed.origin,
+        got: contract.payload.log,
+        whoCanChange: 'author',
+      })
+    }
+    if (witnessed.times === undefined) {
+      return reason('ERR_LOG_QUORUM', 'terms.log', {
+        expected: 'a quorum of witnesses',
+        got: 'quorum none: nobody but the host tells the time',
+        whoCanChange: 'publisher',
+      })
+    }
+    return witnessed.times
+  } catch (error) {
+    if (!(error instanceof LogError)) throw error
+    return reason(error.code, 'terms.log', {
+      expected: 'a checkpoint with the cosignatures that the terms name',
+      got: error.message,
+      whoCanChange: 'operator',
+    })
+  }
+}
+
+function windowReasons({ contract }: Situation, manifest: Manifest, time: WitnessedTime): Reason[] {
+  return [
+    ...windowOf('contract', contract.payload, time, 'author'),
+    ...windowOf(`asset ${manifest.series}`, manifest, time, 'publisher'),
+  ]
+}
+
+function windowOf(
+  what: string,
+  { notBefore, notAfter }: { notBefore: number; notAfter: number },
+  time: WitnessedTime,
+  whoCanChange: Reason['whoCanChange'],
+): Reason[] {
+  const reasons: Reason[] = []
+  if (time.earliest < notBefore) {
+    reasons.push(
+      reason('ERR_NOT_YET_VALID', `${what}.notBefore`, {
+        expected: `from ${iso(notBefore)}`,
+        got: `witnesses say ${iso(time.earliest)}`,
+        whoCanChange,
+      }),
+    )
+  }
+  if (time.latest > notAfter) {
+    reasons.push(
+      reason('ERR_EXPIRED', `${what}.notAfter`, {
+        expected: `until ${iso(notAfter)}`,
+        got: `witnesses say ${iso(time.latest)}`,
+        whoCanChange,
+      }),
+    )
+  }
+  return reasons
+}
+
+/** The newest grant in force of this asset to this vault. */
+function findGrant(
+  { documents, vault, contract }: Situation,
+  manifest: SignedDocument<'cella/manifest'>,
+): SignedDocument<'cella/grant'> | Reason {
+  const grants = documents
+    .all('cella/grant')
+    .filter(
+      (grant) =>
+        grant.payload.manifest === manifest.digest &&
+        grant.payload.vault === vault &&
+        grant.payload.organisation === manifest.payload.organisation &&
+        grant.payload.log === contract.payload.log &&
+        documents.counts(grant),
+    )
+    .sort((a, b) => documents.indexOf(b.digest)! - documents.indexOf(a.digest)!)
+  return (
+    grants[0] ??
+    reason('ERR_GRANT_MISSING', `asset ${manifest.payload.series}`, {
+      expected: `a grant in force for vault ${vault}`,
+      got: 'none',
+      whoCanChange: 'publisher',
+    })
+  )
+}
+
+function limitReasons(manifest: Manifest, grant: Grant, use: number): Reason[] {
+  if (manifest.runs !== null && grant.runs === null) {
+    return [
+      reason('ERR_LIMIT_RUNS', `asset ${manifest.series}.runs`, {
+        expected: `a grant that spends at most ${manifest.runs} runs`,
+        got: 'a grant without a limit',
+        whoCanChange: 'publisher',
+      }),
+    ]
+  }
+  const limit = Math.min(manifest.runs ?? Number.POSITIVE_INFINITY, grant.runs ?? Number.POSITIVE_INFINITY)
+  if (use <= limit) return []
+  return [
+    reason('ERR_LIMIT_RUNS', `asset ${manifest.series}.runs`, {
+      expected: `at most ${limit} runs`,
+      got: `this would be run ${use}`,
+      whoCanChange: 'publisher',
+    }),
+  ]
+}
+
+function approvalReasons({ contract, run, documents }: Situation, manifest: Manifest, time: WitnessedTime): Reason[] {
+  if (manifest.approval === 'policy-suffices') return []
+  const approvals = approvalsOf(contract, manifest.organisation, documents)
+  const fits = approvals.some(
+    ({ payload }) => payload.runs >= run && payload.notBefore <= time.earliest && time.latest <= payload.notAfter,
+  )
+  if (fits) return []
+  return [
+    reason('ERR_APPROVAL_MISSING', `asset ${manifest.series}.approval`, {
+      expected: `an approval in force for run ${run} by the organisation that owns it`,
+      got: approvals.length === 0 ? 'none' : 'approvals for fewer runs or another time',
+      whoCanChange: 'approver',
+    }),
+  ]
+}
+
+function approvalsOf(
+  contract: SignedDocument<'cella/contract'>,
+  organisation: Digest,
+  documents: DocumentSet,
+): SignedDocument<'cella/approval'>[] {
+  return documents.all('cella/approval').filter(
+    (approval) =>
+      approval.payload.contract === contract.digest &&
+      approval.payload.organisation === organisation &&
+      documents.counts(approval) &&
+      // The approver must still be one: whoever left no longer speaks for the organisation.
+      memberNow(documents, organisation, approval.payload.signer) !== undefined,
+  )
+}
+
+function memberNow(
+  documents: DocumentSet,
+  organisation: Digest,
+  account: KeyId,
+): SignedDocument<'cella/membership'> | undefined {
+  return documents
+    .all('cella/membership')
+    .find(
+      (membership) =>
+        membership.payload.organisation === organisation &&
+        accountOf(membership.payload) === account &&
+        documents.counts(membership),
+    )
+}
+
+function receiversOf(contract: Contract): Contract['diagnostics'] {
+  return [...contract.outputs.flatMap(({ receivers }) => receivers), ...contract.diagnostics]
+}
+
+function receiverReasons({ contract, documents }: Situation, time: WitnessedTime): Reason[] {
+  return receiversOf(contract.payload).flatMap(({ membership }) => {
+    const document = documents.find('cella/membership', membership)
+    return document === undefined
+      ? []
+      : windowOf(`receiver ${document.payload.name}`, document.payload, time, 'receiver')
+  })
+}
+
+/** What the contract's author demands beyond the owners: it can only narrow. */
+function demandReasons(contract: Contract, { tee, isolation }: Appraisal): Reason[] {
+  const reasons: Reason[] = []
+  if (tee.simulated && !contract.simulated) {
+    reasons.push(
+      reason('ERR_TEE_SIMULATED', 'contract.simulated', {
+        expected: 'a real TEE',
+        got: 'a simulated TEE',
+        whoCanChange: 'operator',
+      }),
+    )
+  }
+  if (isolation < contract.isolation) {
+    reasons.push(
+      reason('ERR_TEE_ISOLATION', 'contract.isolation', {
+        expected: `isolation level ${contract.isolation} or higher`,
+        got: `level ${isolation}`,
+        whoCanChange: 'operator',
+      }),
+    )
+  }
+  for (const { id, boundary } of contract.steps) {
+    if (boundary !== tee.boundary) {
+      reasons.push(
+        reason('ERR_TEE_BOUNDARY', `contract.steps.${id}.boundary`, {
+          expected: boundary,
+          got: tee.boundary,
+          whoCanChange: 'operator',
+        }),
+      )
+    }
+  }
+  return reasons
+}
+
+function policyFacts(
+  { contract, documents }: Situation,
+  manifest: SignedDocument<'cella/manifest'>,
+  { time, use, appraisal }: { time: WitnessedTime; use: number; appraisal: Appraisal },
+): PolicyFacts | Reason {
+  const author = authorFacts(contract, documents)
+  if (author === undefined) {
+    return reason('ERR_CONTRACT_AUTHOR', 'contract.signer', {
+      expected: 'a member in force of the organisation that the contract names',
+      got: contract.payload.signer,
+      whoCanChange: 'author',
+    })
+  }
+  return {
+    asset: {
+      manifest: manifest.digest,
+      owner: manifest.payload.organisation,
+      series: manifest.payload.series,
+      version: manifest.payload.revision,
+      kind: manifest.payload.kind,
+      purposes: manifest.payload.purposes,
+    },
+    author,
+    contract: {
+      digest: contract.digest,
+      purpose: contract.payload.purpose,
+      runs: contract.payload.runs,
+    },
+    programs: contract.payload.steps.flatMap((step) => {
+      const program = documents.find('cella/manifest', step.program)?.payload
+      return program?.program ? [{ digest: program.program.digest, publisher: program.organisation }] : []
+    }),
+    receivers: receiversOf(contract.payload).flatMap(({ membership, organisation }) => {
+      const payload = documents.find('cella/membership', membership)?.payload
+      return payload === undefined ? [] : [{ account: accountOf(payload), organisation, roles: payload.roles }]
+    }),
+    approvers: approvalsOf(contract, manifest.payload.organisation, documents).map(({ payload }) => ({
+      account: payload.signer,
+      organisation: payload.organisation,
+      roles: memberNow(documents, payload.organisation, payload.signer)?.payload.roles ?? [],
+    })),
+    derives: false,
+    disclosure: null,
+    time,
+    uses: use,
+    tee: appraisal.tee,
+    isolation: appraisal.isolation,
+    // No evidence of this version says where a machine stands.
+    place: { region: '', source: 'unknown' },
+  }
+}
+
+function authorFacts(contract: SignedDocument<'cella/contract'>, documents: DocumentSet): MemberFacts | undefined {
+  const { organisation, signer } = contract.payload
+  const membership = memberNow(documents, organisation, signer)
+  return membership && { account: signer, organisation, roles: membership.payload.roles }
+}
+
+function iso(seconds: number): string {
+  return new Date(seconds * 1000).toISOString()
+}
