@@ -1,0 +1,138 @@
+import type { EntityJson } from '@cedar-policy/cedar-wasm/web'
+import { type ClauseCode, clauses, type WhoCanChange } from './clauses.ts'
+import { engineCall, schemaName } from './engine.ts'
+import { type PolicyFacts, policyFactsSchema } from './facts.ts'
+import type { PolicyFlags } from './flags.ts'
+import { type PreparedPolicy, preparePolicy } from './prepared.ts'
+import {
+  cedarEntities,
+  cedarRequest,
+  contradictionIn,
+  type PolicyAction,
+  type PolicyRequest,
+  requestsOf,
+} from './requests.ts'
+
+export type PolicyReasonCode =
+  | ClauseCode
+  /** The policy itself may not be used. */
+  | 'ERR_POLICY_INVALID'
+  /** A fact is missing, malformed or contradicts another. */
+  | 'ERR_POLICY_FACTS'
+  /** The contract names no program, or no receiver. */
+  | 'ERR_POLICY_NOTHING_ASKED'
+  /** A policy could not be evaluated. */
+  | 'ERR_POLICY_EVALUATION'
+  /** A `forbid` that was written by hand applies. */
+  | 'ERR_POLICY_FORBIDDEN'
+  /** No `permit` applies. */
+  | 'ERR_POLICY_NO_PERMIT'
+
+/** One reason of a denial. Codes and parameters only; `reasonText` has the words. */
+export interface PolicyReason {
+  readonly code: PolicyReasonCode
+  /** The `@id` of the policy that decided, or '' where none did. */
+  readonly clause: string
+  /** What was asked, or '' where the question was never put. */
+  readonly action: PolicyAction | ''
+  /** What would have been accepted; several values are parted by ', '. '' where nothing would. */
+  readonly expected: string
+  readonly got: string
+  readonly whoCanChange: WhoCanChange
+}
+
+export interface PolicyDecision {
+  readonly allowed: boolean
+  /** Every reason, none repeated; empty exactly where allowed. They belong to the owner of the policy alone. */
+  readonly reasons: readonly PolicyReason[]
+}
+
+/**
+ * Whether one asset's policy allows what `facts` describe: compute for every program, readOutput for every receiver,
+ * and derive, approve and disclose where wanted. Each asset is asked on its own with its own policy.
+ * Denies where the policy can't be used, a fact is missing, any evaluation erred, or no permit applies.
+ * Throws PolicyError only where the engine can't be asked at all.
+ */
+export function decide(question: { readonly policyText: string; readonly facts: PolicyFacts }): PolicyDecision {
+  const parsed = policyFactsSchema.safeParse(question.facts)
+  if (!parsed.success) {
+    return denied(
+      parsed.error.issues.map((issue) =>
+        reason('ERR_POLICY_FACTS', 'operator', { expected: issue.path.join('.'), got: issue.message }),
+      ),
+    )
+  }
+  const facts = parsed.data
+  const contradiction = contradictionIn(facts)
+  if (contradiction !== undefined) return denied([reason('ERR_POLICY_FACTS', 'operator', { got: contradiction })])
+  const prepared = preparePolicy(question.policyText)
+  if (prepared.kind === 'refused') {
+    const { line, message } = prepared.problem
+    return denied([reason('ERR_POLICY_INVALID', 'publisher', { got: `line ${line}: ${message}` })])
+  }
+  const reasons: PolicyReason[] = []
+  // Without these the loop below would ask nothing about them, and nothing asked is nothing allowed.
+  if (facts.programs.length === 0) reasons.push(reason('ERR_POLICY_NOTHING_ASKED', 'author', { expected: 'program' }))
+  if (facts.receivers.length === 0) reasons.push(reason('ERR_POLICY_NOTHING_ASKED', 'author', { expected: 'receiver' }))
+  const entities = cedarEntities(facts)
+  for (const request of requestsOf(facts)) reasons.push(...ask(prepared, request, entities))
+  return reasons.length === 0 ? { allowed: true, reasons: [] } : denied(reasons)
+}
+
+/** The reasons against one request; none is an `allow`. */
+function ask(policy: PreparedPolicy, request: PolicyRequest, entities: EntityJson[]): readonly PolicyReason[] {
+  const { action } = request
+  const answer = engineCall((engine) =>
+    engine.statefulIsAuthorized({
+      ...cedarRequest(request),
+      entities,
+      preparsedSchemaName: schemaName,
+      preparsedPolicySetId: policy.slot,
+      validateRequest: true,
+    }),
+  )
+  if (answer.type === 'failure') {
+    const got = answer.errors.map((error) => error.message).join('; ')
+    return [reason('ERR_POLICY_FACTS', 'operator', { action, got })]
+  }
+  const { decision, diagnostics } = answer.response
+  // The engine's order changes from run to run; reasons are signed, so theirs is that of the text.
+  const inOrder = (a: string, b: string): number => policy.names.indexOf(a) - policy.names.indexOf(b)
+  const errors = [...diagnostics.errors].sort((a, b) => inOrder(a.policyId, b.policyId))
+  const reasons: PolicyReason[] = errors.map(({ policyId, error }) =>
+    reason('ERR_POLICY_EVALUATION', 'publisher', { action, clause: policyId, got: error.message }),
+  )
+  if (decision === 'allow') return reasons
+  // On a denial the engine names every `forbid` that applied; none: no `permit` did.
+  for (const clause of [...diagnostics.reason].sort(inOrder)) reasons.push(forbiddenBy(clause, request, policy.flags))
+  if (diagnostics.reason.length === 0) reasons.push(reason('ERR_POLICY_NO_PERMIT', 'publisher', { action }))
+  return reasons
+}
+
+function forbiddenBy(name: string, request: PolicyRequest, flags: PolicyFlags | undefined): PolicyReason {
+  const { action } = request
+  const clause = flags && clauses.find((each) => each.id === name)
+  if (flags === undefined || clause === undefined) {
+    return reason('ERR_POLICY_FORBIDDEN', 'publisher', { action, clause: name })
+  }
+  const parameters = { action, clause: name, expected: clause.expected(flags), got: clause.got(request) }
+  return reason(clause.code, clause.whoCanChange, parameters)
+}
+
+function reason(
+  code: PolicyReasonCode,
+  whoCanChange: WhoCanChange,
+  parameters: Partial<Pick<PolicyReason, 'clause' | 'action' | 'expected' | 'got'>>,
+): PolicyReason {
+  return { code, clause: '', action: '', expected: '', got: '', ...parameters, whoCanChange }
+}
+
+// A clause on the contract as a whole (its purpose, its TEE) fails for each program and receiver alike: said once.
+function denied(reasons: readonly PolicyReason[]): PolicyDecision {
+  const seen = new Set<string>()
+  const distinct = reasons.filter(({ action: _, ...rest }) => {
+    const key = JSON.stringify(rest)
+    return !seen.has(key) && seen.add(key)
+  })
+  return { allowed: false, reasons: distinct }
+}

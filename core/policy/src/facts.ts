@@ -1,0 +1,127 @@
+import { z } from 'zod'
+
+/** A member of an organisation, as its Membership in force says. */
+export interface MemberFacts {
+  /** Key id of the account (RFC 7638 thumbprint, 43 characters). */
+  readonly account: string
+  /** Organisation id: digest of version 1 of its document. */
+  readonly organisation: string
+  /** Roles of the Membership. An account may be a member of several organisations, with other roles in each. */
+  readonly roles: readonly string[]
+}
+
+export type AssetKind = 'data' | 'program' | 'model' | 'secret'
+export type BoundaryClass = 'process' | 'container-group' | 'vm' | 'world'
+
+/**
+ * Who says where the machine is. `evidence`: the attestation itself. `terms`: the owner's own document maps this chip to
+ * a region. `operator`: only the operator says so, who may lie. `unknown`: nobody says, and `region` is empty.
+ */
+export type PlaceSource = 'evidence' | 'terms' | 'operator' | 'unknown'
+
+/**
+ * Everything that a policy may look at, for one asset and one run of one contract. The vault computes it from documents
+ * and evidence that it verified itself; nothing here is taken from the host. Plain JSON; every member is required.
+ */
+export interface PolicyFacts {
+  /** The asset whose policy is asked. */
+  readonly asset: {
+    /** Digest of the asset manifest. */
+    readonly manifest: string
+    /** Organisation id of the owner. */
+    readonly owner: string
+    /** Name of the series of versions. */
+    readonly series: string
+    /** Version within the series, from 1. */
+    readonly version: number
+    readonly kind: AssetKind
+    /** Purposes that the manifest lists. */
+    readonly purposes: readonly string[]
+  }
+  /** The account that starts the contract: its signer. */
+  readonly author: MemberFacts
+  readonly contract: {
+    /** Digest of the contract. */
+    readonly digest: string
+    /** The author's signed word: no machine can check what a result is used for. */
+    readonly purpose: string
+    /** Runs that the contract asks for in all. */
+    readonly runs: number
+  }
+  /** Every program that this asset, or anything computed from it, reaches through the graph. */
+  readonly programs: readonly { readonly digest: string; readonly publisher: string }[]
+  /** Every receiver of an output that this asset reaches through the graph, of diagnostics too. */
+  readonly receivers: readonly MemberFacts[]
+  /** Accounts whose approvals of the contract on behalf of this asset are counted; may be empty. */
+  readonly approvers: readonly MemberFacts[]
+  /** Whether an output that this asset reaches is kept as a derived asset. */
+  readonly derives: boolean
+  /** The signer of the Mandate and the scope it asks for, where this is a disclosure to a regulator; else null. */
+  readonly disclosure: { readonly regulator: MemberFacts; readonly scope: string } | null
+  /** Witnessed time, Unix seconds: `earliest` judges beginnings, `latest` judges ends. */
+  readonly time: { readonly earliest: number; readonly latest: number }
+  /** Uses of this asset under its limit, as counted in the log, with this run included: the first run says 1. */
+  readonly uses: number
+  /** What appraisal of the worker's evidence established. */
+  readonly tee: {
+    /** Such as `sev-snp`; the kind that the simulated TEE imitates. */
+    readonly kind: string
+    readonly boundary: BoundaryClass
+    /** Whether the chain ended at a simulated root. */
+    readonly simulated: boolean
+    readonly debug: boolean
+    /** Platform id that evidence carries (SEV-SNP: chip id, hexadecimal); empty where it is masked. */
+    readonly platformId: string
+    /** Who runs the machine according to evidence or the owner's terms; empty if neither says. */
+    readonly provider: string
+    /** Product line, such as `Genoa`. */
+    readonly product: string
+  }
+  /** Isolation level between program and keys: 1 same process, 2 own process, higher is stronger. */
+  readonly isolation: number
+  readonly place: { readonly region: string; readonly source: PlaceSource }
+}
+
+const text = z.string().max(256)
+const digest = z.string().regex(/^[0-9a-f]{64}$/)
+const count = z.int().min(0)
+const unixSeconds = z.int().min(0)
+const memberSchema = z.strictObject({
+  account: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
+  organisation: digest,
+  roles: z.array(text).max(32),
+})
+
+/** Shape and bounds of `PolicyFacts`; unknown members are refused. */
+export const policyFactsSchema: z.ZodType<PolicyFacts> = z.strictObject({
+  asset: z.strictObject({
+    manifest: digest,
+    owner: digest,
+    series: text,
+    version: z.int().min(1),
+    kind: z.enum(['data', 'program', 'model', 'secret']),
+    purposes: z.array(text).max(64),
+  }),
+  author: memberSchema,
+  contract: z.strictObject({ digest, purpose: text, runs: z.int().min(1) }),
+  programs: z.array(z.strictObject({ digest, publisher: digest })).max(64),
+  receivers: z.array(memberSchema).max(64),
+  approvers: z.array(memberSchema).max(64),
+  derives: z.boolean(),
+  disclosure: z.strictObject({ regulator: memberSchema, scope: text }).nullable(),
+  time: z
+    .strictObject({ earliest: unixSeconds, latest: unixSeconds })
+    .refine((time) => time.earliest <= time.latest, 'latest is before earliest'),
+  uses: z.int().min(1),
+  tee: z.strictObject({
+    kind: text,
+    boundary: z.enum(['process', 'container-group', 'vm', 'world']),
+    simulated: z.boolean(),
+    debug: z.boolean(),
+    platformId: text,
+    provider: text,
+    product: text,
+  }),
+  isolation: count,
+  place: z.strictObject({ region: text, source: z.enum(['evidence', 'terms', 'operator', 'unknown']) }),
+})

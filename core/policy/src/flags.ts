@@ -1,0 +1,96 @@
+import { z } from 'zod'
+import type { BoundaryClass } from './facts.ts'
+
+/**
+ * What `cella publish` can be told. Every member narrows: all that are given must hold together, and within a list any
+ * one entry is enough. What a member left out means is said at each.
+ */
+export interface PolicyFlags {
+  /** Organisation ids whose accounts may start a contract. Left out: not restricted. */
+  readonly organisations?: readonly string[] | undefined
+  /** Accounts that may start a contract. Left out: not restricted. */
+  readonly accounts?: readonly string[] | undefined
+  /** Roles of which the account that starts needs one. Left out: not restricted. */
+  readonly roles?: readonly string[] | undefined
+  /** Program digests. `any` has to be said; this or `publishers` is required. */
+  readonly programs?: 'any' | readonly string[] | undefined
+  /** Organisation ids whose programs may compute. With `programs`, both must hold. */
+  readonly publishers?: readonly string[] | undefined
+  /** Purposes that the contract may state. Left out: not restricted. */
+  readonly purposes?: readonly string[] | undefined
+  /** Roles of which each receiver needs one. `any` has to be said. Without any receiver flag nobody may read. */
+  readonly receiverRoles?: 'any' | readonly string[] | undefined
+  /** Organisation ids that each receiver must belong to. */
+  readonly receiverOrganisations?: readonly string[] | undefined
+  /** Accounts that each receiver must be one of. */
+  readonly receiverAccounts?: readonly string[] | undefined
+  /** Regions, as evidence or the owner's terms say; the operator's word doesn't count. Left out: not restricted. */
+  readonly places?: readonly string[] | undefined
+  /** TEE kinds. Left out: those of the owner's terms. */
+  readonly tees?: readonly string[] | undefined
+  /** Boundary classes. Left out: those of the owner's terms. */
+  readonly boundaries?: readonly BoundaryClass[] | undefined
+  /** Platform ids. Left out: those of the owner's terms. */
+  readonly chips?: readonly string[] | undefined
+  /** Providers. Left out: those of the owner's terms. */
+  readonly providers?: readonly string[] | undefined
+  /** Whether a simulated TEE will do. Left out: no. A TEE in debug mode never will. */
+  readonly simulated?: boolean | undefined
+  /** First second of the window, Unix seconds. Left out: from the start. */
+  readonly notBefore?: number | undefined
+  /** Last second of the window, Unix seconds, inclusive. Left out: until the manifest ends or is revoked. */
+  readonly notAfter?: number | undefined
+  /** Runs in all, over every contract. Left out: not counted here. */
+  readonly uses?: number | undefined
+  /** Least isolation level. Left out: that of the owner's terms. */
+  readonly isolation?: number | undefined
+  /** Whether an output may be kept as an asset for later contracts. Left out: no. */
+  readonly derive?: boolean | undefined
+  /** Regulators (organisation ids) to whom the manifest's scope may be disclosed. Left out: nobody. */
+  readonly regulators?: readonly string[] | undefined
+}
+
+const entriesMax = 128
+// No control, format, private or unassigned characters, no separator but a space: what is shown is what is compared.
+const word = z
+  .string()
+  .max(100)
+  .regex(
+    /^[^\p{C}\p{Z}](?:[^\p{C}\p{Z}]| (?! |$))*$/u,
+    'is empty, starts or ends with a space, or has a hidden character',
+  )
+const digest = z.string().regex(/^[0-9a-f]{64}$/, 'is not a SHA-256 digest in lower-case hexadecimal')
+const account = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'is not a key id')
+const listOf = <T extends z.ZodType>(item: T) => z.array(item).min(1).max(entriesMax).optional()
+const unixSeconds = z.int().min(0).max(253_402_300_799).optional()
+
+/** Shape and bounds of `PolicyFlags`; unknown members are refused. */
+export const policyFlagsSchema: z.ZodType<PolicyFlags> = z
+  .strictObject({
+    organisations: listOf(digest),
+    accounts: listOf(account),
+    roles: listOf(word),
+    programs: z.union([z.literal('any'), z.array(digest).min(1).max(entriesMax)]).optional(),
+    publishers: listOf(digest),
+    purposes: listOf(word),
+    receiverRoles: z.union([z.literal('any'), z.array(word).min(1).max(entriesMax)]).optional(),
+    receiverOrganisations: listOf(digest),
+    receiverAccounts: listOf(account),
+    places: listOf(word),
+    tees: listOf(word),
+    boundaries: listOf(z.enum(['process', 'container-group', 'vm', 'world'])),
+    chips: listOf(word),
+    providers: listOf(word),
+    simulated: z.boolean().optional(),
+    notBefore: unixSeconds,
+    notAfter: unixSeconds,
+    uses: z.int().min(1).optional(),
+    isolation: z.int().min(0).max(100).optional(),
+    derive: z.boolean().optional(),
+    regulators: listOf(digest),
+  })
+  .refine((flags) => flags.programs !== undefined || flags.publishers !== undefined, {
+    path: ['programs'],
+    message: 'name the programs by digest or their publishers, or say `any`',
+  })
+  .refine((flags) => !(flags.notBefore! > flags.notAfter!), { path: ['notAfter'], message: 'is before notBefore' })

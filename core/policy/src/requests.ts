@@ -1,0 +1,158 @@
+import type { Context, EntityJson, EntityUid, TypeAndId } from '@cedar-policy/cedar-wasm/web'
+import type { MemberFacts, PolicyFacts } from './facts.ts'
+
+/** What somebody wants to do with an asset. */
+export type PolicyAction = 'compute' | 'readOutput' | 'derive' | 'approve' | 'disclose'
+
+/** One question to a policy. All questions of a decision share its facts. */
+export interface PolicyRequest {
+  readonly action: PolicyAction
+  /** Who asks: the contract's author; for `approve` the approver, for `disclose` the mandate's signer. */
+  readonly principal: MemberFacts
+  readonly facts: PolicyFacts
+  readonly program?: PolicyFacts['programs'][number]
+  readonly receiver?: MemberFacts
+}
+
+/** Every question that `facts` raise: compute for each program, readOutput for each receiver, and what else is wanted. */
+export function requestsOf(facts: PolicyFacts): readonly PolicyRequest[] {
+  const principal = facts.author
+  const requests: PolicyRequest[] = []
+  for (const program of facts.programs) requests.push({ action: 'compute', principal, facts, program })
+  for (const receiver of facts.receivers) requests.push({ action: 'readOutput', principal, facts, receiver })
+  if (facts.derives) requests.push({ action: 'derive', principal, facts })
+  for (const approver of facts.approvers) requests.push({ action: 'approve', principal: approver, facts })
+  if (facts.disclosure !== null) requests.push({ action: 'disclose', principal: facts.disclosure.regulator, facts })
+  return requests
+}
+
+/** The request in the engine's terms; what is in it is fixed by `cedarSchema`. */
+export function cedarRequest(request: PolicyRequest): {
+  principal: EntityUid
+  action: EntityUid
+  resource: EntityUid
+  context: Context
+} {
+  const { facts } = request
+  return {
+    principal: accountUid(request.principal),
+    action: uid('Action', request.action),
+    resource: uid('Asset', facts.asset.manifest),
+    context: contextOf(request),
+  }
+}
+
+/** Every entity that a request over `facts` can reach. */
+export function cedarEntities(facts: PolicyFacts): EntityJson[] {
+  const entities = new Map<string, EntityJson>()
+  const add = (entity: TypeAndId, attrs: EntityJson['attrs'], parents: TypeAndId[] = []) =>
+    entities.set(`${entity.type} ${entity.id}`, { uid: entity, attrs, parents })
+  const addMember = (member: MemberFacts) => {
+    const organisation = uid('Organisation', member.organisation)
+    add(organisation, {})
+    add(accountUid(member), memberRecord(member), [organisation])
+  }
+  const { asset } = facts
+  add(uid('Organisation', asset.owner), {})
+  add(uid('Asset', asset.manifest), {
+    kind: asset.kind,
+    manifest: asset.manifest,
+    owner: reference('Organisation', asset.owner),
+    purposes: [...asset.purposes],
+    series: asset.series,
+    version: asset.version,
+  })
+  for (const program of facts.programs) {
+    add(uid('Organisation', program.publisher), {})
+    add(uid('Program', program.digest), {
+      digest: program.digest,
+      publisher: reference('Organisation', program.publisher),
+    })
+  }
+  for (const member of members(facts)) addMember(member)
+  return [...entities.values()]
+}
+
+/**
+ * Two facts that name the same thing and say different things of it, or undefined. Such facts can't all come from
+ * verified documents, and keeping either one would let the other be ignored.
+ */
+export function contradictionIn(facts: PolicyFacts): string | undefined {
+  const seen = new Map<string, string>()
+  const says = (name: string, value: string): boolean => {
+    const before = seen.get(name)
+    seen.set(name, value)
+    return before !== undefined && before !== value
+  }
+  for (const member of members(facts)) {
+    const name = `account ${member.account} of ${member.organisation}`
+    if (says(name, JSON.stringify([...new Set(member.roles)].sort()))) return `${name} has two sets of roles`
+  }
+  for (const program of facts.programs) {
+    if (says(`program ${program.digest}`, program.publisher)) return `program ${program.digest} has two publishers`
+  }
+  return undefined
+}
+
+function members(facts: PolicyFacts): readonly MemberFacts[] {
+  const regulator = facts.disclosure === null ? [] : [facts.disclosure.regulator]
+  return [facts.author, ...facts.receivers, ...facts.approvers, ...regulator]
+}
+
+function contextOf({ action, facts, program, receiver }: PolicyRequest): Context {
+  const request: Context = {
+    author: memberRecord(facts.author),
+    contract: facts.contract.digest,
+    programPublishers: facts.programs.map((each) => reference('Organisation', each.publisher)),
+    programs: facts.programs.map((each) => reference('Program', each.digest)),
+    purpose: facts.contract.purpose,
+    receiverAccounts: facts.receivers.map((each) => each.account),
+    receiverOrganisations: facts.receivers.map((each) => reference('Organisation', each.organisation)),
+    receiverRoles: facts.receivers.flatMap((each) => each.roles),
+    receivers: facts.receivers.map(memberRecord),
+    runs: facts.contract.runs,
+    time: { earliest: facts.time.earliest, latest: facts.time.latest },
+  }
+  if (action === 'approve') return request
+  const { tee } = facts
+  const release: Context = {
+    ...request,
+    isolation: facts.isolation,
+    place: { region: facts.place.region, source: facts.place.source },
+    tee: {
+      boundary: tee.boundary,
+      debug: tee.debug,
+      kind: tee.kind,
+      platformId: tee.platformId,
+      product: tee.product,
+      provider: tee.provider,
+      simulated: tee.simulated,
+    },
+    uses: facts.uses,
+  }
+  if (action === 'compute') return { ...release, program: reference('Program', program!.digest) }
+  if (action === 'readOutput') return { ...release, receiver: { __entity: accountUid(receiver!) } }
+  if (action === 'disclose') return { ...release, scope: facts.disclosure!.scope }
+  return release
+}
+
+function memberRecord(member: MemberFacts): EntityJson['attrs'] {
+  return {
+    account: member.account,
+    organisation: reference('Organisation', member.organisation),
+    roles: [...member.roles],
+  }
+}
+
+// One key may be an account of several organisations, so both name the entity: `<organisation>/<account>`.
+function accountUid(member: MemberFacts): TypeAndId {
+  return uid('Account', `${member.organisation}/${member.account}`)
+}
+
+function uid(type: string, id: string): TypeAndId {
+  return { type: `Cella::${type}`, id }
+}
+
+function reference(type: string, id: string): { __entity: TypeAndId } {
+  return { __entity: uid(type, id) }
+}
