@@ -1,0 +1,45 @@
+import { FormatError } from '@cella/bytes'
+
+export type EvidenceErrorCode =
+  /** Bytes, text or JSON that are not of the form they claim; more than the caps allow; reserved bits that are set. */
+  | 'ERR_EVIDENCE_MALFORMED'
+  /** An entry of a format that this version does not read. */
+  | 'ERR_EVIDENCE_FORMAT_UNKNOWN'
+  /** The report was made without a signing key, or was asked for by the host and not by the guest. */
+  | 'ERR_EVIDENCE_UNSIGNED'
+  /** The certificates are not the vendor's kind of chain: a name, use, order or signature is wrong. */
+  | 'ERR_EVIDENCE_CHAIN'
+  /** The chain is sound and ends at a key that is no trusted root of this TEE and product. */
+  | 'ERR_EVIDENCE_ROOT_UNKNOWN'
+  /** A certificate has expired at `now`. */
+  | 'ERR_EVIDENCE_EXPIRED'
+  /** A certificate is not yet valid at `now`. */
+  | 'ERR_EVIDENCE_NOT_YET_VALID'
+  /** The report is not signed by the key of the leaf certificate. */
+  | 'ERR_EVIDENCE_SIGNATURE'
+  /** Report and certificate are of different processor products. */
+  | 'ERR_EVIDENCE_PRODUCT_MISMATCH'
+  /** The TCB in the report is not the one the certificate was issued for, or its levels contradict each other. */
+  | 'ERR_EVIDENCE_TCB_MISMATCH'
+  /** The report's chip is not the one the certificate was issued for. */
+  | 'ERR_EVIDENCE_CHIP_MISMATCH'
+
+/** Evidence that is malformed or not genuine. `code` is stable; `message` is for people and never carries secrets. */
+export class EvidenceError extends Error {
+  readonly code: EvidenceErrorCode
+  constructor(code: EvidenceErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'EvidenceError'
+    this.code = code
+  }
+}
+
+/** Runs `read`; a FormatError of the byte readers becomes ERR_EVIDENCE_MALFORMED. */
+export function reading<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (cause) {
+    if (cause instanceof FormatError) throw new EvidenceError('ERR_EVIDENCE_MALFORMED', cause.message, { cause })
+    throw cause
+  }
+}
