@@ -1,0 +1,175 @@
+import { type Kysely, sql } from 'kysely'
+
+/** One step of the schema. Steps are never changed once released, only added to. */
+export interface Migration {
+  readonly name: string
+  readonly up: (database: Kysely<unknown>) => Promise<void>
+}
+
+export const migrations: readonly Migration[] = [
+  {
+    name: '0001-documents',
+    up: async (database) => {
+      await sql`
+        create table documents (
+          digest text primary key check (digest ~ '^[0-9a-f]{64}$'),
+          type text not null,
+          organisation text not null,
+          signer text not null,
+          envelope text not null,
+          salt text not null,
+          leaf text not null,
+          leaf_index bigint,
+          subject text,
+          revoked_leaf text,
+          revoked_index bigint,
+          locations jsonb,
+          submitted_at timestamptz not null default now()
+        )`.execute(database)
+      await sql`create unique index documents_by_index on documents (leaf_index)`.execute(database)
+      await sql`create index documents_by_organisation on documents (organisation, type, leaf_index)`.execute(database)
+      await sql`create index documents_by_type on documents (type, leaf_index)`.execute(database)
+      await sql`create index documents_by_signer on documents (signer, type)`.execute(database)
+      await sql`
+        create table mentions (
+          digest text not null references documents on delete cascade,
+          about text not null,
+          primary key (about, digest)
+        )`.execute(database)
+      await sql`
+        create table memberships (
+          digest text primary key references documents on delete cascade,
+          organisation text not null,
+          account text not null,
+          signing_key text not null,
+          not_before bigint not null,
+          not_after bigint not null
+        )`.execute(database)
+      await sql`create index memberships_by_account on memberships (account, organisation)`.execute(database)
+    },
+  },
+  {
+    name: '0002-requests-and-blobs',
+    up: async (database) => {
+      await sql`create table nonces (nonce text primary key, expires_at timestamptz not null)`.execute(database)
+      await sql`create index nonces_by_expiry on nonces (expires_at)`.execute(database)
+      await sql`
+        create table uploads (
+          id text primary key,
+          account text not null,
+          organisation text,
+          sha256 text not null,
+          size bigint not null,
+          done boolean not null default false,
+          created_at timestamptz not null default now()
+        )`.execute(database)
+      await sql`create index uploads_by_sha256 on uploads (sha256, account)`.execute(database)
+      await sql`
+        create table blobs (
+          sha256 text primary key,
+          size bigint not null,
+          organisation text,
+          created_at timestamptz not null default now()
+        )`.execute(database)
+      await sql`create index blobs_by_organisation on blobs (organisation) include (size)`.execute(database)
+    },
+  },
+  {
+    name: '0003-runs',
+    up: async (database) => {
+      await sql`
+        create table runs (
+          contract text not null references documents,
+          run integer not null check (run > 0),
+          attempt integer not null,
+          attempts_max integer not null,
+          status text not null check (status in ('queued', 'running', 'finished', 'refused', 'failed', 'cancelled')),
+          phase text not null,
+          queue text not null,
+          lease bigint,
+          lease_until timestamptz,
+          error jsonb,
+          receipt text,
+          bundle text,
+          outputs jsonb,
+          receipt_index bigint,
+          created_at timestamptz not null default now(),
+          updated_at timestamptz not null default now(),
+          primary key (contract, run),
+          check (status <> 'finished' or bundle is not null)
+        )`.execute(database)
+      await sql`create index runs_by_lease_end on runs (lease_until) where status = 'running'`.execute(database)
+      await sql`create index runs_by_time on runs (created_at, contract, run)`.execute(database)
+      await sql`
+        create table leases (
+          lease bigint generated always as identity primary key,
+          contract text not null,
+          run integer not null,
+          attempt integer not null,
+          worker text not null,
+          created_at timestamptz not null default now(),
+          foreign key (contract, run) references runs
+        )`.execute(database)
+      await sql`
+        create table outcomes (
+          lease bigint primary key references leases,
+          contract text not null,
+          run integer not null,
+          attempt integer not null,
+          receipt text not null,
+          bundle text not null,
+          outputs jsonb not null,
+          created_at timestamptz not null default now()
+        )`.execute(database)
+      await sql`create index outcomes_by_run on outcomes (contract, run)`.execute(database)
+      await sql`
+        create table events (
+          contract text not null,
+          run integer not null,
+          sequence integer not null,
+          at timestamptz not null default now(),
+          attempt integer not null,
+          phase text not null,
+          detail jsonb,
+          primary key (contract, run, sequence),
+          foreign key (contract, run) references runs
+        )`.execute(database)
+    },
+  },
+]
+
+/** Serves as the lock's name in the whole cluster; chosen once at random. */
+const lockNumber = 7_260_418_835_017_221n
+
+/**
+ * Brings the schema to the newest step, in order, each step in a transaction together with its record; processes that
+ * start at once wait for each other. Returns the names of the steps done now. A database from a newer release throws.
+ */
+export async function migrate(database: Kysely<unknown>, steps: readonly Migration[] = migrations): Promise<string[]> {
+  return database.transaction().execute(async (transaction) => {
+    await sql`select pg_advisory_xact_lock(${lockNumber})`.execute(transaction)
+    await sql`
+      create table if not exists migrations (
+        position integer primary key,
+        name text not null,
+        done_at timestamptz not null default now()
+      )`.execute(transaction)
+    const found = await sql<{ name: string }>`select name from migrations order by position`.execute(transaction)
+    const done = found.rows.map((row) => row.name)
+    for (const [position, name] of done.entries()) {
+      if (steps[position]?.name !== name) {
+        throw new Error(
+          `the database has step ${position + 1} ${name}, this release has ${steps[position]?.name ?? 'none'}`,
+        )
+      }
+    }
+    const missing = steps.slice(done.length)
+    for (const [offset, step] of missing.entries()) {
+      await step.up(transaction)
+      await sql`insert into migrations (position, name) values (${done.length + offset}, ${step.name})`.execute(
+        transaction,
+      )
+    }
+    return missing.map((step) => step.name)
+  })
+}

@@ -1,0 +1,139 @@
+import type { Generated, JSONColumnType } from 'kysely'
+
+// Every row is a copy of something signed, of something logged, or of the queue's state. None of it decides a release.
+
+export interface DocumentsTable {
+  digest: string
+  type: string
+  /** Id of the organisation; a first revision's own digest. */
+  organisation: string
+  signer: string
+  envelope: string
+  /** Unpadded base64url, 32 bytes. */
+  salt: string
+  /** Unpadded base64url, 64 bytes. */
+  leaf: string
+  /** Null until the log acknowledged the leaf; then the document counts as stored. */
+  leaf_index: number | null
+  /** Digest that a revocation withdraws, with the second leaf. */
+  subject: string | null
+  revoked_leaf: string | null
+  revoked_index: number | null
+  locations: JSONColumnType<{ sealed: string; outboard: string }> | null
+  submitted_at: Generated<Date>
+}
+
+export interface MentionsTable {
+  digest: string
+  about: string
+}
+
+/** Accounts by the memberships that name them. */
+export interface MembershipsTable {
+  /** The membership's digest. */
+  digest: string
+  organisation: string
+  account: string
+  /** Unpadded base64url, 32 bytes. */
+  signing_key: string
+  not_before: number
+  not_after: number
+}
+
+export interface NoncesTable {
+  nonce: string
+  expires_at: Date
+}
+
+export interface UploadsTable {
+  id: string
+  account: string
+  organisation: string | null
+  sha256: string
+  size: number
+  done: boolean
+  created_at: Generated<Date>
+}
+
+export interface BlobsTable {
+  sha256: string
+  size: number
+  /** Of who stored it first; null for a worker's. */
+  organisation: string | null
+  created_at: Generated<Date>
+}
+
+export type RunStatus = 'queued' | 'running' | 'finished' | 'refused' | 'failed' | 'cancelled'
+
+export interface RunsTable {
+  contract: string
+  run: number
+  attempt: number
+  attempts_max: number
+  status: RunStatus
+  phase: string
+  /** Name of the queue its jobs go through. */
+  queue: string
+  /** Fencing number of the newest lease; null while queued. */
+  lease: string | null
+  lease_until: Date | null
+  error: JSONColumnType<RunError> | null
+  /** Digest of the receipt of a finished run. */
+  receipt: string | null
+  /** The canonical text of the receipt bundle. */
+  bundle: string | null
+  outputs: JSONColumnType<readonly object[]> | null
+  /** Place of the receipt in the log, where the bundle says it. */
+  receipt_index: number | null
+  created_at: Generated<Date>
+  updated_at: Generated<Date>
+}
+
+export interface RunError {
+  code: string
+  reasons?: readonly unknown[]
+}
+
+export interface LeasesTable {
+  lease: Generated<string>
+  contract: string
+  run: number
+  attempt: number
+  worker: string
+  created_at: Generated<Date>
+}
+
+/** What a worker stored before it logged its receipt. */
+export interface OutcomesTable {
+  lease: string
+  contract: string
+  run: number
+  attempt: number
+  receipt: string
+  bundle: string
+  outputs: JSONColumnType<readonly object[]>
+  created_at: Generated<Date>
+}
+
+export interface EventsTable {
+  contract: string
+  run: number
+  sequence: number
+  at: Generated<Date>
+  attempt: number
+  phase: string
+  detail: JSONColumnType<object> | null
+}
+
+export interface Tables {
+  documents: DocumentsTable
+  mentions: MentionsTable
+  memberships: MembershipsTable
+  nonces: NoncesTable
+  uploads: UploadsTable
+  blobs: BlobsTable
+  runs: RunsTable
+  leases: LeasesTable
+  outcomes: OutcomesTable
+  events: EventsTable
+}
