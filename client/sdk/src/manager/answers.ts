@@ -1,0 +1,118 @@
+import { bytesField, digestField, keyIdField, timeField } from '@cella/documents'
+import { z } from 'zod'
+
+// Shapes of the manager's answers, docs/protocol.md. Unknown members are ignored, so that a newer manager can say more;
+// nothing that is read here decides anything before a signature or a proof was checked.
+
+const index = z.int().min(0).max(Number.MAX_SAFE_INTEGER)
+const text = z.string().max(1_048_576)
+const proofSchema = z.object({ index, leaf: text, proof: text })
+
+export const errorAnswerSchema = z.object({
+  error: z.object({
+    code: z.string().regex(/^ERR_[A-Z0-9_]{1,60}$/),
+    message: z.string().max(10_000),
+    hint: z.string().max(10_000).optional(),
+  }),
+})
+
+export const infoSchema = z.object({
+  name: z.string().max(200),
+  release: z.string().max(200),
+  log: z.object({ policyLine: text, origin: z.string().max(255), vkey: z.string().max(4096) }),
+  vaults: z.array(z.object({ id: keyIdField, url: z.string().max(2048) })).max(64),
+})
+export type Info = z.infer<typeof infoSchema>
+
+const locationsSchema = z.object({ sealed: digestField, outboard: digestField })
+export type Locations = z.infer<typeof locationsSchema>
+
+export const submittedSchema = z.object({
+  digest: digestField,
+  index,
+  leaf: text,
+  proof: text,
+  revoked: proofSchema.optional(),
+})
+export type Submitted = z.infer<typeof submittedSchema>
+
+const saltField = bytesField({ exactly: 32 })
+
+export const storedDocumentSchema = z.object({
+  document: text,
+  salt: saltField,
+  index,
+  leaf: text,
+  proof: text,
+  locations: locationsSchema.optional(),
+})
+export type StoredDocument = z.infer<typeof storedDocumentSchema>
+
+export const documentPageSchema = z.object({
+  documents: z
+    .array(
+      z.object({
+        digest: digestField,
+        document: text,
+        salt: saltField,
+        index,
+        locations: locationsSchema.optional(),
+      }),
+    )
+    .max(10_000),
+  next: z.union([z.string().max(200), index]).optional(),
+})
+export type ListedDocument = z.infer<typeof documentPageSchema>['documents'][number]
+
+export const uploadSchema = z.object({
+  upload: z.string().max(200).optional(),
+  offset: index.optional(),
+  done: z.boolean().optional(),
+})
+
+export const runStatusSchema = z.enum(['queued', 'running', 'finished', 'refused', 'failed', 'cancelled'])
+export type RunStatus = z.infer<typeof runStatusSchema>
+
+export const runSchema = z.object({
+  contract: digestField,
+  run: z.int().min(1),
+  attempt: z.int().min(0).nullish(),
+  status: runStatusSchema,
+  phase: z.string().max(100).nullish(),
+  createdAt: timeField.nullish(),
+  updatedAt: timeField.nullish(),
+  error: z.object({ code: z.string().max(100), reasons: z.array(z.unknown()).max(1000).optional() }).nullish(),
+  receipt: digestField.nullish(),
+})
+export type Run = z.infer<typeof runSchema>
+
+export const runsSchema = z.object({
+  runs: z.array(runSchema).max(10_000),
+  next: z.union([z.string(), index]).nullish(),
+})
+
+export const eventSchema = z.object({
+  /** Seconds, with a fraction where the manager gives one. */
+  at: z.number().min(0),
+  attempt: z.int().min(0).nullish(),
+  phase: z.string().max(100),
+  detail: z.unknown().optional(),
+})
+export type RunEvent = z.infer<typeof eventSchema> & { readonly id: string }
+
+export const outputsSchema = z.object({
+  outputs: z
+    .array(
+      z.object({
+        name: z.string().max(100),
+        blob: digestField,
+        outboard: digestField,
+        keys: z.array(z.object({ membership: digestField, wrapped: bytesField({ atMost: 2048 }) })).max(64),
+      }),
+    )
+    .max(64),
+})
+export type StoredOutput = z.infer<typeof outputsSchema>['outputs'][number]
+
+export const evidenceAnswerSchema = z.object({ binding: z.record(z.string(), z.unknown()), evidence: z.unknown() })
+export type EvidenceAnswer = z.infer<typeof evidenceAnswerSchema>

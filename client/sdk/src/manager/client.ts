@@ -1,0 +1,191 @@
+import type { Digest } from '@cella/bytes'
+import { encodeBase64url } from '@cella/bytes'
+import type { DocumentType } from '@cella/documents'
+import type { KeyId } from '@cella/primitives'
+import type { z } from 'zod'
+import { SdkError } from '../error.ts'
+import {
+  documentPageSchema,
+  type EvidenceAnswer,
+  evidenceAnswerSchema,
+  type Info,
+  infoSchema,
+  type ListedDocument,
+  type Locations,
+  outputsSchema,
+  type Run,
+  type RunEvent,
+  runSchema,
+  runsSchema,
+  type StoredDocument,
+  type StoredOutput,
+  type Submitted,
+  storedDocumentSchema,
+  submittedSchema,
+} from './answers.ts'
+import { followEvents } from './events.ts'
+import { answerBytesMax, jsonBody, readBody, Transport, type TransportOptions } from './transport.ts'
+import { type UploadSource, upload } from './upload.ts'
+
+export interface DocumentFilter {
+  readonly type?: DocumentType
+  readonly organisation?: Digest
+  readonly about?: Digest
+}
+
+/**
+ * The manager's calls, docs/protocol.md. Everything it returns has the right shape and is otherwise unchecked: digests,
+ * signatures and proofs are the caller's to verify.
+ */
+export class ManagerClient {
+  readonly #transport: Transport
+
+  constructor(options: TransportOptions) {
+    this.#transport = new Transport(options)
+  }
+
+  get url(): string {
+    return this.#transport.url
+  }
+
+  info(): Promise<Info> {
+    return this.#get('/v1/info', infoSchema)
+  }
+
+  /** Idempotent by digest. `salt` is 32 bytes. */
+  submit(document: string, salt: Uint8Array, locations?: Locations): Promise<Submitted> {
+    return this.#post(
+      '/v1/documents',
+      { document, salt: encodeBase64url(salt), ...(locations && { locations }) },
+      submittedSchema,
+      true,
+    )
+  }
+
+  document(digest: Digest): Promise<StoredDocument> {
+    return this.#get(`/v1/documents/${digest}`, storedDocumentSchema)
+  }
+
+  /** Every document that fits, in order of its index in the log. */
+  async documents(filter: DocumentFilter): Promise<ListedDocument[]> {
+    const all: ListedDocument[] = []
+    let after: string | undefined
+    do {
+      const query = new URLSearchParams({ limit: '200' })
+      for (const [name, value] of Object.entries({ ...filter, after })) if (value !== undefined) query.set(name, value)
+      const page = await this.#get(`/v1/documents?${query}`, documentPageSchema)
+      all.push(...page.documents)
+      const next = page.next === undefined ? undefined : String(page.next)
+      if (next !== undefined && (next === after || page.documents.length === 0)) {
+        throw new SdkError('ERR_MANAGER_ANSWER', `${this.url}/v1/documents: the list does not come to an end`)
+      }
+      after = next
+    } while (after !== undefined)
+    return all
+  }
+
+  /** Stores a blob; goes on where an earlier try stopped. `onProgress` gets bytes that are there of all. */
+  upload(source: UploadSource, onProgress?: (done: number, total: number) => void): Promise<void> {
+    return upload(this.#transport, source, onProgress)
+  }
+
+  /** Whole blob of at most `bytesMax` bytes. */
+  async blob(digest: Digest, bytesMax: number = answerBytesMax): Promise<Uint8Array> {
+    const response = await this.#transport.send({ method: 'GET', path: `/v1/blobs/${digest}`, idempotent: true })
+    return readBody(response, bytesMax)
+  }
+
+  /** The blob's bytes as they come: unchecked until its reader has verified them. */
+  async blobStream(digest: Digest, range?: { start: number; end: number }): Promise<ReadableStream<Uint8Array>> {
+    const response = await this.#transport.send({
+      method: 'GET',
+      path: `/v1/blobs/${digest}`,
+      idempotent: true,
+      stream: true,
+      ...(range && { headers: { range: `bytes=${range.start}-${range.end - 1}` } }),
+    })
+    if (response.body === null) throw new SdkError('ERR_MANAGER_ANSWER', `blob ${digest} has no bytes`)
+    return response.body
+  }
+
+  async startRuns(contract: Digest, count: number): Promise<Run[]> {
+    return (await this.#post(`/v1/contracts/${contract}/runs`, { count }, runsSchema, false)).runs
+  }
+
+  async runs(contract?: Digest): Promise<Run[]> {
+    return (await this.#get(`/v1/runs${contract === undefined ? '' : `?contract=${contract}`}`, runsSchema)).runs
+  }
+
+  run(contract: Digest, run: number): Promise<Run> {
+    return this.#get(`/v1/runs/${contract}/${run}`, runSchema)
+  }
+
+  async cancel(contract: Digest, run: number): Promise<string> {
+    const { status } = await this.#post(
+      `/v1/runs/${contract}/${run}/cancel`,
+      {},
+      runSchema.pick({ status: true }),
+      true,
+    )
+    return status
+  }
+
+  /** Events from the first one on, across lost connections, until the run has ended. */
+  events(contract: Digest, run: number, signal?: AbortSignal): AsyncGenerator<RunEvent> {
+    return followEvents(this.#transport, `/v1/runs/${contract}/${run}/events`, signal)
+  }
+
+  /** The receipt bundle's bytes, not parsed. */
+  async receipt(contract: Digest, run: number): Promise<Uint8Array> {
+    const path = `/v1/runs/${contract}/${run}/receipt`
+    return readBody(await this.#transport.send({ method: 'GET', path, idempotent: true }), answerBytesMax)
+  }
+
+  async outputs(contract: Digest, run: number): Promise<StoredOutput[]> {
+    return (await this.#get(`/v1/runs/${contract}/${run}/outputs`, outputsSchema)).outputs
+  }
+
+  /** Text of the newest checkpoint; undefined while the log is empty. */
+  async checkpoint(): Promise<string> {
+    return new TextDecoder().decode(await this.logBytes('checkpoint'))
+  }
+
+  /** What the log serves under `name`: `checkpoint` or a tile's path. */
+  async logBytes(name: string): Promise<Uint8Array> {
+    const response = await this.#transport.send({ method: 'GET', path: `/v1/log/${name}`, idempotent: true })
+    return readBody(response, 1024 * 1024)
+  }
+
+  vaultEvidence(vault: KeyId, nonce: Uint8Array): Promise<EvidenceAnswer> {
+    return this.#vault(vault, 'evidence', { nonce: encodeBase64url(nonce) })
+  }
+
+  /** The KEK of `organisation` in the vault: made at the first call. */
+  vaultKek(vault: KeyId, organisation: Digest, nonce: Uint8Array): Promise<EvidenceAnswer> {
+    return this.#vault(vault, 'kek', { organisation, nonce: encodeBase64url(nonce) })
+  }
+
+  #vault(vault: KeyId, call: string, body: unknown): Promise<EvidenceAnswer> {
+    return this.#post(`/v1/vaults/${vault}/${call}`, body, evidenceAnswerSchema, true)
+  }
+
+  async #get<Value>(path: string, schema: z.ZodType<Value>): Promise<Value> {
+    return this.#check(path, schema, await this.#transport.sendJson({ method: 'GET', path, idempotent: true }))
+  }
+
+  async #post<Value>(path: string, body: unknown, schema: z.ZodType<Value>, idempotent: boolean): Promise<Value> {
+    const answer = await this.#transport.sendJson({ method: 'POST', path, body: jsonBody(body), idempotent })
+    return this.#check(path, schema, answer)
+  }
+
+  #check<Value>(path: string, schema: z.ZodType<Value>, answer: unknown): Value {
+    const parsed = schema.safeParse(answer)
+    if (parsed.success) return parsed.data
+    const issue = parsed.error.issues[0]
+    throw new SdkError(
+      'ERR_MANAGER_ANSWER',
+      `${this.url}${path}: the answer is not in the protocol: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`,
+      { hint: 'manager and client may be of different releases: compare `cella --version` with `cella status`' },
+    )
+  }
+}

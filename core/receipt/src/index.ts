@@ -1,0 +1,12 @@
+export type { Anchors } from './anchors.ts'
+export {
+  type EnclaveStatement,
+  encodeReceiptBundle,
+  type LeafProof,
+  parseReceiptBundle,
+  type ReceiptBundle,
+  receiptBytesMax,
+} from './bundle.ts'
+export { ReceiptError, type ReceiptErrorCode } from './error.ts'
+export type { Parameters, Statement, Verdict } from './verdict.ts'
+export { verifyReceipt } from './verify.ts'

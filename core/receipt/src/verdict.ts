@@ -1,0 +1,64 @@
+import { missingWords, notProvedWords, provedWords, sentence, wrongWords } from './words.ts'
+
+export type Parameters = Readonly<Record<string, string | number>>
+
+/** One sentence of a verdict. `code` is stable, `text` is for people. */
+export interface Statement {
+  readonly code: string
+  readonly text: string
+  readonly parameters: Parameters
+}
+
+export interface Verdict {
+  /**
+   * - `proved`: everything that a receipt shows holds, under the verifier's own anchors
+   * - `disproved`: something in it is wrong; `wrong` says what
+   * - `cannot-tell`: nothing is wrong, but the verifier lacks anchors or documents; `missing` says which
+   */
+  readonly outcome: 'proved' | 'disproved' | 'cannot-tell'
+  readonly statements: readonly Statement[]
+  readonly notProved: readonly Statement[]
+  readonly wrong: readonly Statement[]
+  readonly missing: readonly Statement[]
+}
+
+/** Collects sentences. What is wrong outweighs what is missing. */
+export class Findings {
+  readonly #proved: Statement[] = []
+  readonly #notProved: Statement[] = []
+  readonly #wrong: Statement[] = []
+  readonly #missing: Statement[] = []
+
+  proved(code: keyof typeof provedWords, parameters: Parameters): void {
+    this.#proved.push({ code, text: sentence(provedWords, code, parameters), parameters })
+  }
+
+  notProved(code: keyof typeof notProvedWords, parameters: Parameters): void {
+    this.#notProved.push({ code, text: sentence(notProvedWords, code, parameters), parameters })
+  }
+
+  wrong(code: keyof typeof wrongWords, parameters: Parameters): void {
+    this.#wrong.push({ code, text: sentence(wrongWords, code, parameters), parameters })
+  }
+
+  missing(code: keyof typeof missingWords, parameters: Parameters): void {
+    const text = sentence(missingWords, code, parameters)
+    if (!this.#missing.some((known) => known.text === text)) this.#missing.push({ code, text, parameters })
+  }
+
+  get isClean(): boolean {
+    return this.#wrong.length === 0 && this.#missing.length === 0
+  }
+
+  verdict(): Verdict {
+    const outcome = this.#wrong.length > 0 ? 'disproved' : this.#missing.length > 0 ? 'cannot-tell' : 'proved'
+    return {
+      outcome,
+      // What was established on the way proves nothing once the whole does not hold.
+      statements: outcome === 'proved' ? this.#proved : [],
+      notProved: outcome === 'proved' ? this.#notProved : [],
+      wrong: this.#wrong,
+      missing: this.#missing,
+    }
+  }
+}
