@@ -18,9 +18,7 @@ export function explainEvidence(verified: VerifiedEvidence, result: AttestationR
       ? 'The report does not say on which chip it runs.'
       : `It runs on the chip ${claims.platformId}.`,
     `The platform’s security patch levels are ${tcbText(claims.tcb.reported)}.`,
-    claims.debug
-      ? 'Debugging is ON: the host can read its memory.'
-      : 'Debugging is off: the host can’t ask the processor for its memory.',
+    claims.debug ? 'Debugging is ON: the host can read its memory.' : 'Debugging is off.',
     result.allowed
       ? 'The terms accept it.'
       : `The terms refuse it for ${result.reasons.length === 1 ? 'one reason' : `${result.reasons.length} reasons`}:`,

@@ -1,0 +1,7 @@
+export type { TeeDescription, TeeDriver, TeeKind } from './driver.ts'
+export { TeeError, type TeeErrorCode } from './error.ts'
+export { openTee, type TeeOptions } from './open.ts'
+export { type SimulatedLaunch, simulatedMeasurement, simulatedMeasurementHex } from './simulated/measurement.ts'
+export { createSimulatedPlatform, type SimulatedRoot, simulatedRoot } from './simulated/platform.ts'
+export type { SimulatedProduct } from './simulated/products.ts'
+export { openSimulatedTee, type SimulatedFaults, type SimulatedTeeOptions } from './simulated/tee.ts'
