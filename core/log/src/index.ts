@@ -27,6 +27,7 @@ export {
   streamTag,
   tagLength,
 } from './leaf.ts'
+export { LeafStore } from './leaf-store.ts'
 export { LogError, type LogErrorCode } from './log-error.ts'
 export {
   cosignNote,

@@ -1,0 +1,53 @@
+import { readFileSync } from 'node:fs'
+import { isKeyName } from '@cella/log'
+import type { ListenAddress } from './server.ts'
+import { WitnessError } from './witness-error.ts'
+
+export interface WitnessConfig {
+  /** The witness's name, of which its verifier key is made. */
+  readonly name: string
+  /** SQLite file of the state. */
+  readonly file: string
+  /** Made at the first start, mode 0600. */
+  readonly keyFile: string
+  /** Verifier keys of the logs that it watches. */
+  readonly logs: readonly string[]
+  readonly listen: ListenAddress
+  /** Default 1000. */
+  readonly requestsPerSecond: number
+}
+
+/** The settings, all from one JSON file: nothing comes from the environment. Throws ERR_WITNESS_CONFIG. */
+export function readWitnessConfig(file: string): WitnessConfig {
+  let value: unknown
+  try {
+    value = JSON.parse(readFileSync(file, 'utf8'))
+  } catch (cause) {
+    throw new WitnessError('ERR_WITNESS_CONFIG', `the settings ${file} can't be read as JSON`, { cause })
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('is no object')
+  const { name, file: state, keyFile, logs, listen, requestsPerSecond, ...others } = value as Record<string, unknown>
+  for (const other of Object.keys(others)) throw wrong(`has a member ${other}, which no witness knows`)
+  if (typeof name !== 'string' || !isKeyName(name)) throw wrong('needs name: no space, no plus')
+  if (typeof state !== 'string' || state === '') throw wrong('needs file: the path of the state')
+  if (typeof keyFile !== 'string' || keyFile === '') throw wrong('needs keyFile: the path of the key')
+  if (!Array.isArray(logs) || logs.some((log) => typeof log !== 'string')) throw wrong('needs logs: verifier keys')
+  const rate = requestsPerSecond ?? 1000
+  if (typeof rate !== 'number' || !(rate >= 1)) throw wrong('needs requestsPerSecond of at least 1')
+  return { name, file: state, keyFile, logs, listen: parseListen(listen), requestsPerSecond: rate }
+}
+
+function parseListen(value: unknown): ListenAddress {
+  if (typeof value === 'object' && value !== null) {
+    const { host, port, path, ...others } = value as Record<string, unknown>
+    if (Object.keys(others).length === 0) {
+      if (typeof path === 'string' && path !== '' && host === undefined && port === undefined) return { path }
+      if (typeof host === 'string' && typeof port === 'number' && path === undefined) return { host, port }
+    }
+  }
+  throw wrong('needs listen: {"host", "port"} or {"path"}')
+}
+
+function wrong(problem: string): WitnessError {
+  return new WitnessError('ERR_WITNESS_CONFIG', `the settings file ${problem}`)
+}

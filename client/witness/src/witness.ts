@@ -1,0 +1,159 @@
+import { encodeHex, encodeUtf8, equalBytes } from '@cella/bytes'
+import {
+  type AddCheckpoint,
+  type Checkpoint,
+  cosignNote,
+  emptyRoot,
+  encodeCosignatures,
+  encodeNote,
+  encodeWitnessSize,
+  LogError,
+  type Note,
+  type NoteKey,
+  type NoteSigner,
+  parseAddCheckpoint,
+  parseCheckpointText,
+  parseNote,
+  parseVkey,
+  verifyConsistency,
+  verifyNote,
+  witnessSizeType,
+} from '@cella/log'
+import { sha256 } from '@cella/primitives'
+import { WitnessState } from './state.ts'
+import { WitnessError } from './witness-error.ts'
+
+export interface WitnessAnswer {
+  readonly status: 200 | 400 | 403 | 404 | 409 | 422
+  readonly type: string
+  readonly body: Uint8Array
+}
+
+export interface Witness {
+  /** One `add-checkpoint` exchange of c2sp.org/tlog-witness. The state is on disk before this returns 200. */
+  addCheckpoint(body: Uint8Array): WitnessAnswer
+  /** The newest note it cosigned for the origin of this SHA-256 (64 hexadecimal digits), with its cosignatures. */
+  latest(originHash: string): Uint8Array | undefined
+  close(): void
+}
+
+/**
+ * A witness: it cosigns a log's checkpoint when it continues the one it cosigned before, and never another.
+ * `logs` are verifier keys, whose names are the origins; `now` gives seconds since 1970. Times that it writes never go
+ * backwards, whatever `now` does. Throws ERR_WITNESS_CONFIG or ERR_WITNESS_STATE.
+ */
+export function createWitness(options: {
+  /** SQLite file of the state. Whoever sets it back makes the witness forget. */
+  file: string
+  keys: readonly NoteSigner[]
+  logs: readonly string[]
+  now: () => number
+}): Witness {
+  if (options.keys.length === 0 || options.keys.some((signer) => signer.key.type !== 'cosignature')) {
+    throw new WitnessError('ERR_WITNESS_CONFIG', 'a witness needs at least one key, of type cosignature')
+  }
+  const logs = options.logs.map(logKey)
+  const origins = new Map(logs.map((key) => [encodeHex(sha256(encodeUtf8(key.name))), key.name]))
+  const state = new WitnessState(options.file)
+  return {
+    addCheckpoint: (body) => answer(body, { state, logs, keys: options.keys, now: options.now }),
+    latest: (originHash) => {
+      const origin = origins.get(originHash)
+      return origin === undefined ? undefined : state.get(origin)?.note
+    },
+    close: () => state.close(),
+  }
+}
+
+function logKey(vkey: string): NoteKey {
+  try {
+    const key = parseVkey(vkey)
+    if (key.type === 'note') return key
+  } catch (cause) {
+    throw new WitnessError('ERR_WITNESS_CONFIG', `the log key ${vkey} can't be read`, { cause })
+  }
+  throw new WitnessError('ERR_WITNESS_CONFIG', `the log key ${vkey} can only cosign; a log's is of type Ed25519 (1)`)
+}
+
+interface Context {
+  readonly state: WitnessState
+  readonly logs: readonly NoteKey[]
+  readonly keys: readonly NoteSigner[]
+  readonly now: () => number
+}
+
+// The order of the checks is that of the text of tlog-witness.
+function answer(body: Uint8Array, context: Context): WitnessAnswer {
+  let request: AddCheckpoint
+  try {
+    request = parseAddCheckpoint(body)
+  } catch (error) {
+    return refusal(400, error)
+  }
+  let note: Note
+  let checkpoint: Checkpoint
+  try {
+    note = parseNote(request.checkpoint)
+    checkpoint = parseCheckpointText(note.text)
+  } catch (error) {
+    // What is no signed checkpoint has no valid signature of the log.
+    return refusal(403, error)
+  }
+  const keys = context.logs.filter((key) => key.name === checkpoint.origin)
+  if (keys.length === 0) return text(404, 'unknown log')
+  try {
+    if (verifyNote(note, keys).length === 0) return text(403, 'no signature of the log')
+  } catch (error) {
+    return refusal(403, error)
+  }
+  if (request.oldSize > checkpoint.size) return text(400, 'old size is larger than the checkpoint')
+  return context.state.exclusively(() => judge({ request, note, checkpoint }, context))
+}
+
+function judge(
+  submitted: { request: AddCheckpoint; note: Note; checkpoint: Checkpoint },
+  { state, logs, keys, now }: Context,
+): WitnessAnswer {
+  const { request, note, checkpoint } = submitted
+  const last = state.get(checkpoint.origin)
+  if (request.oldSize !== (last?.size ?? 0)) {
+    return { status: 409, type: witnessSizeType, body: encodeWitnessSize(last?.size ?? 0) }
+  }
+  try {
+    demandContinuation(request, checkpoint, last?.root ?? emptyRoot())
+  } catch (error) {
+    return refusal(422, error)
+  }
+  const time = Math.max(Math.floor(now()), state.time())
+  const cosignatures = keys.map((signer) => cosignNote(note.text, signer, time))
+  // Signatures of keys that nobody here knows are not passed on.
+  const own = note.signatures.filter((line) => logs.some(({ name, id }) => line.name === name && line.keyId === id))
+  const { size, root, origin } = checkpoint
+  state.replace(
+    origin,
+    { size, root, note: encodeNote({ text: note.text, signatures: [...own, ...cosignatures] }) },
+    time,
+  )
+  return { status: 200, type: 'text/plain; charset=utf-8', body: encodeCosignatures(cosignatures) }
+}
+
+function demandContinuation(request: AddCheckpoint, checkpoint: Checkpoint, oldRoot: Uint8Array): void {
+  const { oldSize, path } = request
+  if (checkpoint.size === 0 && !equalBytes(checkpoint.root, emptyRoot())) {
+    throw new LogError('ERR_LOG_PROOF', 'a tree without leaves has another root')
+  }
+  if (oldSize > 0) {
+    verifyConsistency({ oldSize, newSize: checkpoint.size, oldRoot, newRoot: checkpoint.root, path })
+  } else if (path.length > 0) {
+    throw new LogError('ERR_LOG_PROOF', 'a consistency proof from size 0 is empty')
+  }
+}
+
+function refusal(status: 400 | 403 | 422, error: unknown): WitnessAnswer {
+  if (!(error instanceof LogError)) throw error
+  return text(status, status === 422 ? `consistency proof: ${error.message}` : error.message)
+}
+
+function text(status: WitnessAnswer['status'], message: string): WitnessAnswer {
+  return { status, type: 'text/plain; charset=utf-8', body: encodeUtf8(`${message}\n`) }
+}
