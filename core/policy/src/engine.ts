@@ -26,6 +26,7 @@ export function policyEngineUrl(): URL {
  */
 export async function initPolicyEngine(wasm: Uint8Array): Promise<void> {
   if (state === 'ready') return
+  refuseFailed()
   const bytes = new Uint8Array(wasm)
   const digest = digestOf(bytes)
   if (digest !== policyEngineDigest) {
@@ -37,6 +38,7 @@ export async function initPolicyEngine(wasm: Uint8Array): Promise<void> {
   const module = await WebAssembly.compile(bytes)
   // Another call may have finished while this one compiled.
   if ((state as string) === 'ready') return
+  refuseFailed()
   cedar.initSync({ module })
   const answer = cedar.preparseSchema(schemaName, cedarSchema)
   if (answer.type === 'failure') {
@@ -55,13 +57,17 @@ export function engineCall<T>(call: (engine: typeof cedar) => T): T {
   if (state === 'absent') {
     throw new PolicyError('ERR_POLICY_ENGINE_NOT_READY', 'call initPolicyEngine before the first decision')
   }
-  if (state === 'failed') {
-    throw new PolicyError('ERR_POLICY_ENGINE_FAILED', 'the policy engine failed earlier; restart this process')
-  }
+  refuseFailed()
   try {
     return call(cedar)
   } catch (cause) {
     state = 'failed'
     throw new PolicyError('ERR_POLICY_ENGINE_FAILED', 'the policy engine failed; restart this process', { cause })
+  }
+}
+
+function refuseFailed(): void {
+  if (state === 'failed') {
+    throw new PolicyError('ERR_POLICY_ENGINE_FAILED', 'the policy engine failed earlier; restart this process')
   }
 }

@@ -3,13 +3,15 @@ import { decodeUtf8, encodeUtf8, FormatError } from '@cella/bytes'
 /** UTF-8 bytes that a policy may have. */
 export const policyBytesMax: number = 65_536
 
-// The engine parses and evaluates by recursion on a WebAssembly stack that traps when it is full (found by trying: some
-// hundred levels). Each bound is far below what was seen to trap, and far above what a policy for people needs.
+// The engine parses and evaluates by recursion on a WebAssembly stack of 1 MiB that traps when it is full (found by
+// trying: at some hundred levels). A policy that is at all of these bounds at once takes about half of it.
 const policiesMax = 256
-const depthMax = 20
-const conditionalsMax = 20
-const arithmeticMax = 64
-const accessesMax = 200
+const depthMax = 16
+const conditionalsMax = 8
+const operatorsMax = 32
+const accessesMax = 64
+const connectivesMax = 64
+const conditionsMax = 16
 
 /** One policy of a text: from its first token to its semicolon. `line` counts from 1. */
 export interface Statement {
@@ -59,43 +61,53 @@ export function lineOfByte(text: string, offset: number): number {
 
 const closing: Readonly<Record<string, string>> = { '(': ')', '[': ']', '{': '}' }
 
-// One token at a time: comment, string, word, or any single character.
-const token = /\/\/[^\n\r]*|"(?:\\[^\n]|[^"\\])*"|[A-Za-z_][A-Za-z0-9_]*|\s+|[\s\S]/gu
+// One token at a time: comment, string, word, white space, operator of two characters, or any single character.
+const token = /\/\/[^\n\r]*|"(?:\\[^\n]|[^"\\])*"|[A-Za-z_][A-Za-z0-9_]*|\s+|!=|&&|\|\||[\s\S]/gu
+
+// How often a policy may use what the engine recurses on, beside brackets.
+const bounds: readonly { readonly words: readonly string[]; readonly max: number }[] = [
+  { words: ['if'], max: conditionalsMax },
+  { words: ['+', '-', '*', '!'], max: operatorsMax },
+  { words: ['.', '['], max: accessesMax },
+  { words: ['&&', '||'], max: connectivesMax },
+  { words: ['when', 'unless'], max: conditionsMax },
+]
+const boundOf = new Map(bounds.flatMap((bound, index) => bound.words.map((word) => [word, index] as const)))
 
 function scanStatements(text: string): { statements: Statement[]; problem: TextProblem | undefined } {
   const statements: Statement[] = []
   let line = 1
   let start: { offset: number; line: number } | undefined
-  let open: string[] = []
-  let counts = { conditionals: 0, arithmetic: 0, accesses: 0 }
+  const open: string[] = []
+  let counts = bounds.map(() => 0)
   const refused = (message: string) => ({ statements: [], problem: { line, message } })
   for (const match of text.matchAll(token)) {
     const word = match[0]
-    const first = word[0]!
     if (word === '"') return refused('a string has no end')
+    const lines = word.split('\n').length - 1
     if (word.startsWith('//') || /^\s/u.test(word)) {
-      line += word.split('\n').length - 1
+      line += lines
       continue
     }
     start ??= { offset: match.index, line }
-    if (first === '"') line += word.split('\n').length - 1
-    else if (word in closing) open.push(closing[word]!)
-    else if ((word === ')' || word === ']' || word === '}') && open.pop() !== word)
+    line += lines
+    if (Object.hasOwn(closing, word)) open.push(closing[word]!)
+    else if ((word === ')' || word === ']' || word === '}') && open.pop() !== word) {
       return refused(`\`${word}\` closes nothing`)
-    else if (word === 'if') counts.conditionals++
-    else if (word === '+' || word === '-' || word === '*') counts.arithmetic++
-    if (word === '.' || word === '[') counts.accesses++
+    }
     if (open.length > depthMax) return refused(`has brackets nested deeper than ${depthMax}`)
-    if (counts.conditionals > conditionalsMax) return refused(`a policy has more than ${conditionalsMax} times \`if\``)
-    if (counts.arithmetic > arithmeticMax) return refused(`a policy has more than ${arithmeticMax} times +, - or *`)
-    if (counts.accesses > accessesMax) return refused(`a policy has more than ${accessesMax} times \`.\` or \`[\``)
+    const index = boundOf.get(word)
+    if (index !== undefined) {
+      const { words, max } = bounds[index]!
+      counts[index]!++
+      if (counts[index]! > max) return refused(`a policy has more than ${max} times \`${words.join('` or `')}\``)
+    }
     if (word === ';') {
       if (open.length > 0) return refused('`;` stands inside brackets')
       if (statements.length === policiesMax) return refused(`has more than ${policiesMax} policies`)
       statements.push({ text: text.slice(start.offset, match.index + 1), line: start.line })
       start = undefined
-      open = []
-      counts = { conditionals: 0, arithmetic: 0, accesses: 0 }
+      counts = bounds.map(() => 0)
     }
   }
   if (start !== undefined) {

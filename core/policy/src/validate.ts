@@ -19,6 +19,7 @@ export interface NamedPolicy extends Statement {
 
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 const problemsMax = 100
+const messageLengthMax = 300
 
 /**
  * Everything wrong with a policy text, sorted by line: size and nesting (64 KiB), grammar, Cedar's strict validation
@@ -56,11 +57,11 @@ function validateText(text: string, statements: readonly Statement[]): PolicyPro
     const offset = error.sourceLocations?.[0]?.start
     const index = /^policy([0-9]+)$/.exec(policyId ?? '')?.[1]
     const line = offset === undefined ? statements[Number(index ?? 0)]?.line : lineOfByte(text, offset)
-    // The engine numbers policies from 0 in the order of the text; the line says which one is meant.
-    const message = error.message.replace(/^for policy `policy[0-9]+`, /, '')
-    if (problems.length < problemsMax) {
-      problems.push({ severity, line: line ?? 1, message: error.help ? `${message} (${error.help})` : message })
-    }
+    // The engine numbers policies from 0, and quotes at length; the line says which policy is meant.
+    const message = error.help ? `${error.message} (${error.help})` : error.message
+    const whole = message.replace(/for policy `policy[0-9]+`, /g, '')
+    const shown = whole.length > messageLengthMax ? `${whole.slice(0, messageLengthMax)}…` : whole
+    if (problems.length < problemsMax) problems.push({ severity, line: line ?? 1, message: shown })
   }
   if (answer.type === 'failure') {
     for (const error of answer.errors) {
