@@ -33,6 +33,9 @@ export function contractProblems(contract: Contract, documents: DocumentSet): Re
   if (contract.steps.length !== 1) {
     problem('ERR_CONTRACT_STEPS', 'contract.steps', 'one step', `${contract.steps.length}`, 'author')
   }
+  if (contract.vaults.length !== 1) {
+    problem('ERR_CONTRACT_VAULTS', 'contract.vaults', 'one vault', `${contract.vaults.length}`, 'author')
+  }
   if (contract.notBefore > contract.notAfter) {
     problem('ERR_CONTRACT_WINDOW', 'contract.notAfter', 'not before notBefore', `${contract.notAfter}`, 'author')
   }

@@ -17,4 +17,5 @@ export {
 } from './document-set.ts'
 export { ReleaseError, type ReleaseErrorCode } from './error.ts'
 export { type Judgement, judgeContract, type Situation, type WitnessedTime } from './judge.ts'
+export { isProvenDecision, type ProvenDecision, proveDecision } from './proven-decision.ts'
 export { type Reason, reason, type WhoCanChange } from './reasons.ts'

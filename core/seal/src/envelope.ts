@@ -43,6 +43,24 @@ export function outputInfo(options: { contract: Digest; run: number; output: str
   })
 }
 
+/** A vault's part of a run's seed, for one worker's attempt. Design §6.5. */
+export function seedInfo(options: { contract: Digest; run: number; attempt: number }): EnvelopeInfo {
+  return encodeInfo('cella/v1/seed', {
+    contract: digest(options.contract, 'contract'),
+    run: count(options.run, 'run'),
+    attempt: count(options.attempt, 'attempt'),
+  })
+}
+
+/** The reasons of a denial, for the publisher of the asset. */
+export function reasonsInfo(options: { contract: Digest; run: number; manifest: Digest }): EnvelopeInfo {
+  return encodeInfo('cella/v1/reasons', {
+    contract: digest(options.contract, 'contract'),
+    run: count(options.run, 'run'),
+    manifest: digest(options.manifest, 'manifest'),
+  })
+}
+
 /** label ‖ 0x00 ‖ RFC 8785 JSON. Labels hold no zero byte, so no two purposes share an encoding. */
 function encodeInfo(label: string, members: Json): EnvelopeInfo {
   return concatBytes(

@@ -1,0 +1,17 @@
+import { z } from 'zod'
+
+/**
+ * What the host tells a vault. Nothing in it can weaken a release: the log policy here only says which log to read;
+ * which witnesses count is in each owner's terms.
+ */
+export const vaultConfigurationSchema = z.strictObject({
+  /** Origin of the manager, such as `http://127.0.0.1:7411`. */
+  manager: z.url(),
+  /** C2SP tlog-policy with one log. */
+  logPolicy: z.string().min(1).max(16_384),
+  listen: z.strictObject({ host: z.literal('127.0.0.1'), port: z.int().min(0).max(65_535) }),
+  /** Folder for sealed state. */
+  folder: z.string().min(1),
+  tee: z.strictObject({ kind: z.literal('simulated'), folder: z.string().min(1) }),
+})
+export type VaultConfiguration = z.infer<typeof vaultConfigurationSchema>

@@ -1,0 +1,34 @@
+export type VaultErrorCode =
+  /** A request without the form it must have. */
+  | 'ERR_REQUEST_MALFORMED'
+  /** A nonce that this vault did not give, gave too long ago, or has seen used: a replay looks like this. */
+  | 'ERR_NONCE_UNKNOWN'
+  /** The evidence's binding is about something else than the request. */
+  | 'ERR_BINDING_MISMATCH'
+  /** There is no decision that this release could follow. */
+  | 'ERR_RELEASE_UNKNOWN'
+  /** Something that the decision relied on no longer holds. */
+  | 'ERR_RELEASE_DENIED'
+  /** A document that the request is about is missing. */
+  | 'ERR_DOCUMENT_MISSING'
+  /** Others reserved every use that this vault tried to. */
+  | 'ERR_RESERVATION_LOST'
+  /** The vault is not ready: its log is not read, or can't be. */
+  | 'ERR_VAULT_NOT_READY'
+  /** More organisations or pending requests than a vault holds. */
+  | 'ERR_VAULT_FULL'
+  /** State on disk that this vault did not seal. */
+  | 'ERR_STATE_NOT_OPENED'
+
+/** The vault refuses. `code` is stable and goes to the host; `message` names no secret. */
+export class VaultError extends Error {
+  readonly code: VaultErrorCode
+  /** Codes of the reasons, for ERR_RELEASE_DENIED. */
+  readonly reasons: readonly string[]
+  constructor(code: VaultErrorCode, message: string, options?: ErrorOptions & { reasons?: readonly string[] }) {
+    super(message, options)
+    this.name = 'VaultError'
+    this.code = code
+    this.reasons = options?.reasons ?? []
+  }
+}

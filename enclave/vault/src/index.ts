@@ -1,0 +1,5 @@
+export { VaultError, type VaultErrorCode } from './error.ts'
+export { createVaultServer } from './server.ts'
+export { VaultState } from './state.ts'
+export { Vault } from './vault.ts'
+export { VaultLog } from './vault-log.ts'

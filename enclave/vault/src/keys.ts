@@ -1,0 +1,42 @@
+import { concatBytes, type Digest, decodeHex, uint32Bytes } from '@cella/bytes'
+import { commitmentOf } from '@cella/log'
+import { deriveHpkeKeyPair, digestOf, type HpkeKeyPair, hkdfSha256, hmacSha256, sha256 } from '@cella/primitives'
+import { label } from './state.ts'
+
+const noSalt = new Uint8Array(0)
+
+/** The organisation's KEK pair and its id, SHA-256 of the public key. */
+export async function kekOf(secret: Uint8Array): Promise<HpkeKeyPair & { id: Digest }> {
+  const ikm = hkdfSha256({ ikm: secret, salt: noSalt, info: label('cella/v1/kek'), length: 64 })
+  const pair = await deriveHpkeKeyPair(ikm)
+  return { ...pair, id: digestOf(pair.publicKey) }
+}
+
+/** Names the stream of uses of an asset in the log, 32 bytes. */
+export function useStreamKey(secret: Uint8Array, manifest: Digest): Uint8Array {
+  const info = concatBytes(label('cella/v1/uses'), decodeHex(manifest, 'manifest'))
+  return hkdfSha256({ ikm: secret, salt: noSalt, info, length: 32 })
+}
+
+/**
+ * What the reservation of a run commits to, so that a vault without memory finds its own again: the salt comes from the
+ * stream key, the body is contract ‖ run.
+ */
+export function reservationCommitment(streamKey: Uint8Array, contract: Digest, run: number): Uint8Array {
+  const body = concatBytes(decodeHex(contract, 'contract'), uint32Bytes(run))
+  const salt = hmacSha256(streamKey, concatBytes(label('cella/v1/reservation'), body))
+  return commitmentOf('reservation', salt, body)
+}
+
+/** This vault's part of a run's seed, 32 bytes: the same for every attempt, unknown to everyone else. */
+export function seedPart(
+  secrets: readonly Uint8Array[],
+  { contract, run }: { contract: Digest; run: number },
+): Uint8Array {
+  return hkdfSha256({
+    ikm: sha256(concatBytes(...secrets)),
+    salt: noSalt,
+    info: concatBytes(label('cella/v1/seed'), decodeHex(contract, 'contract'), uint32Bytes(run)),
+    length: 32,
+  })
+}

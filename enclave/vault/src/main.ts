@@ -1,0 +1,61 @@
+import type { AddressInfo } from 'node:net'
+import cedarWasm from '@cedar-policy/cedar-wasm/web/cedar_wasm_bg.wasm'
+import { encodeUtf8 } from '@cella/bytes'
+import { enclaveOptions, HostClient, HostLog, measureLaunch, readConfiguration, requireHardened } from '@cella/channel'
+import { LogView, parseLogPolicy } from '@cella/log'
+import { initPolicyEngine } from '@cella/policy'
+import { openTee } from '@cella/tee'
+import { vaultConfigurationSchema } from './configuration.ts'
+import { createVaultServer } from './server.ts'
+import { VaultState } from './state.ts'
+import { Vault } from './vault.ts'
+import { VaultLog } from './vault-log.ts'
+
+// The vault enclave: configuration on standard input, one line of JSON on standard output for each thing that the
+// supervisor waits for, HTTP on a loopback port.
+
+requireHardened(enclaveOptions)
+const [{ configuration, digest }, launch] = await Promise.all([
+  readConfiguration(vaultConfigurationSchema, process.stdin),
+  measureLaunch(),
+  initPolicyEngine(cedarWasm),
+])
+const tee = await openTee({ kind: 'simulated', folder: configuration.tee.folder, measured: launch })
+const state = await VaultState.open(tee, configuration.folder)
+const memory = await state.logMemory()
+const host = new HostLog(new HostClient({ origin: configuration.manager }))
+const view = new LogView({
+  policy: parseLogPolicy(encodeUtf8(configuration.logPolicy)),
+  read: host,
+  ...(memory && { memory }),
+})
+const log = new VaultLog({ view, host, state })
+let vault: Vault | undefined
+
+const server = createVaultServer(() => vault)
+server.listen(configuration.listen.port, configuration.listen.host, () => {
+  report({ event: 'listening', port: (server.address() as AddressInfo).port, id: state.id, ...tee.describe() })
+})
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.once(signal, () => {
+    server.close(() => process.exit(0))
+    server.closeIdleConnections()
+    setTimeout(() => process.exit(0), 2000).unref()
+  })
+}
+
+for (let waitMs = 50; vault === undefined; waitMs = Math.min(waitMs * 2, 2000)) {
+  try {
+    await log.start()
+    vault = new Vault({ state, log, tee, configuration: digest })
+    report({ event: 'ready', size: view.size })
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string }
+    report({ event: 'waiting', code: code ?? 'ERR_VAULT_INTERNAL', message: code === undefined ? 'failed' : message })
+    await new Promise((resolve) => setTimeout(resolve, waitMs))
+  }
+}
+
+function report(line: object): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`)
+}

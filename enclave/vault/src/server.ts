@@ -1,0 +1,123 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { canonicalJson, concatBytes, decodeUtf8, FormatError, type Json } from '@cella/bytes'
+import { ChannelError } from '@cella/channel'
+import { DocumentError } from '@cella/documents'
+import { EvidenceError } from '@cella/evidence'
+import { LogError } from '@cella/log'
+import { ReleaseError } from '@cella/release'
+import { SealError } from '@cella/seal'
+import type { z } from 'zod'
+import { VaultError } from './error.ts'
+import { decideRequest, evidenceRequest, kekRequest, nonceRequest, releaseRequest } from './requests.ts'
+import type { Vault } from './vault.ts'
+
+const bodyBytesMax = 4_194_304
+
+/** The vault's HTTP face. `ready` is the vault once its log is read; until then every call is a 503. */
+export function createVaultServer(ready: () => Vault | undefined): Server {
+  const server = createServer((request, response) => {
+    answer(request, ready).then(
+      (body) => send(response, 200, body),
+      (error: unknown) => {
+        const { status, code, message, reasons } = refusalOf(error)
+        send(response, status, { error: { code, message, ...(reasons.length > 0 && { reasons: [...reasons] }) } })
+      },
+    )
+  })
+  server.requestTimeout = 60_000
+  server.headersTimeout = 10_000
+  server.maxConnections = 256
+  return server
+}
+
+async function answer(request: IncomingMessage, ready: () => Vault | undefined): Promise<Json> {
+  const vault = ready()
+  if (request.method === 'GET' && request.url === '/healthz') {
+    if (vault === undefined) throw new VaultError('ERR_VAULT_NOT_READY', 'the vault is reading its log')
+    return { id: vault.id }
+  }
+  const read = async <Shape>(schema: z.ZodType<Shape>): Promise<Shape> => parse(schema, await readBody(request))
+  if (vault === undefined)
+    throw new VaultError('ERR_VAULT_NOT_READY', 'the vault is reading its log; ask again shortly')
+  switch (request.method === 'POST' ? request.url : undefined) {
+    case '/evidence':
+      return vault.evidence((await read(evidenceRequest)).nonce)
+    case '/kek': {
+      const { organisation, nonce } = await read(kekRequest)
+      return vault.kek(organisation, nonce)
+    }
+    case '/nonce':
+      await read(nonceRequest)
+      return vault.nonce()
+    case '/decide':
+      return vault.decide(await read(decideRequest))
+    case '/release':
+      return vault.release(await read(releaseRequest))
+    default:
+      throw new VaultError('ERR_REQUEST_MALFORMED', 'a vault answers POST evidence, kek, nonce, decide and release')
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = []
+  let length = 0
+  for await (const chunk of request as AsyncIterable<Uint8Array>) {
+    length += chunk.length
+    if (length > bodyBytesMax) throw new VaultError('ERR_REQUEST_MALFORMED', `more than ${bodyBytesMax} bytes`)
+    chunks.push(chunk)
+  }
+  return concatBytes(...chunks)
+}
+
+function parse<Shape>(schema: z.ZodType<Shape>, body: Uint8Array): Shape {
+  let json: unknown
+  try {
+    json = JSON.parse(decodeUtf8(body, 'request'))
+  } catch (cause) {
+    throw new VaultError('ERR_REQUEST_MALFORMED', 'the request is not JSON', { cause })
+  }
+  const parsed = schema.safeParse(json)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  throw new VaultError('ERR_REQUEST_MALFORMED', `request.${issue?.path.join('.')}: ${issue?.message}`)
+}
+
+function send(response: ServerResponse, status: number, body: Json): void {
+  const text = canonicalJson(body)
+  response.writeHead(status, { 'content-type': 'application/json', connection: status >= 400 ? 'close' : 'keep-alive' })
+  response.end(text)
+}
+
+const statuses: Record<VaultError['code'], number> = {
+  ERR_REQUEST_MALFORMED: 400,
+  ERR_NONCE_UNKNOWN: 403,
+  ERR_BINDING_MISMATCH: 403,
+  ERR_RELEASE_UNKNOWN: 403,
+  ERR_RELEASE_DENIED: 403,
+  ERR_DOCUMENT_MISSING: 403,
+  ERR_RESERVATION_LOST: 409,
+  ERR_VAULT_NOT_READY: 503,
+  ERR_VAULT_FULL: 503,
+  ERR_STATE_NOT_OPENED: 503,
+}
+
+/** What the host is told. Anything unforeseen is one code without a word: it may have touched a secret. */
+function refusalOf(error: unknown): { status: number; code: string; message: string; reasons: readonly string[] } {
+  if (error instanceof VaultError) {
+    return { status: statuses[error.code], code: error.code, message: error.message, reasons: error.reasons }
+  }
+  if (error instanceof FormatError || error instanceof DocumentError || error instanceof EvidenceError) {
+    return { status: 400, code: error.code, message: error.message, reasons: [] }
+  }
+  if (error instanceof ReleaseError || error instanceof SealError)
+    return { status: 403, code: error.code, message: error.message, reasons: [] }
+  if (error instanceof LogError || error instanceof ChannelError) {
+    return { status: 503, code: error.code, message: error.message, reasons: [] }
+  }
+  return {
+    status: 500,
+    code: 'ERR_VAULT_INTERNAL',
+    message: 'the vault failed; its own log has the place',
+    reasons: [],
+  }
+}

@@ -1,0 +1,93 @@
+import { type Appended, ChannelError, type HostLog } from '@cella/channel'
+import { commitmentOf, encodeLeaf, type LogView, parseLeaf, randomTag, type WitnessedCheckpoint } from '@cella/log'
+import { randomBytes } from '@cella/primitives'
+import { VaultError } from './error.ts'
+import type { VaultState } from './state.ts'
+
+/** How much the log may grow before the sealed memory of it is written again. */
+const memoryStep = 64
+/** A checkpoint older than this by the host's clock is refreshed first. A host that lies only makes the vault refuse. */
+const freshSeconds = 10
+
+/** The vault's side of the log: what it appends, and the view in which it reads every leaf. */
+export class VaultLog {
+  readonly view: LogView
+  readonly #host: HostLog
+  readonly #state: VaultState
+  #checkpoint: WitnessedCheckpoint | undefined
+  #remembered = 0
+
+  constructor(options: { view: LogView; host: HostLog; state: VaultState }) {
+    this.view = options.view
+    this.#host = options.host
+    this.#state = options.state
+  }
+
+  /**
+   * At start: appends a random value and goes on only from a checkpoint that contains it and continues what this vault
+   * remembers. A log or a database that was set back can't pass, for the witnesses have seen more.
+   */
+  async start(): Promise<void> {
+    await this.appendState()
+    await this.#remember(true)
+  }
+
+  /** The newest checkpoint that was read to its end. */
+  get checkpoint(): WitnessedCheckpoint {
+    if (this.#checkpoint === undefined) {
+      throw new VaultError('ERR_VAULT_NOT_READY', 'the log has not been read yet; ask again shortly')
+    }
+    return this.#checkpoint
+  }
+
+  /** Appends leaves and reads up to a checkpoint that contains them. Returns where they stand, verified. */
+  async append(leaves: readonly Uint8Array[]): Promise<number[]> {
+    const appended = await this.#host.append(leaves)
+    await this.#advance(appended)
+    return leaves.map((leaf, at) => {
+      const index = appended.indices[at]!
+      if (index >= this.view.size || !this.view.holds(index, parseLeaf(leaf))) {
+        throw new ChannelError('ERR_HOST_MALFORMED', `the log says that a leaf is at ${index}, where another one is`)
+      }
+      return index
+    })
+  }
+
+  /** Reads up to the newest checkpoint. */
+  async refresh(): Promise<WitnessedCheckpoint> {
+    this.#checkpoint = await this.view.advance()
+    await this.#remember(false)
+    return this.#checkpoint
+  }
+
+  /** Makes sure that the checkpoint's time is of now, by an entry of this vault's own if need be. */
+  async ensureFresh(): Promise<void> {
+    const times = this.checkpoint.times
+    const age = Math.floor(Date.now() / 1000) - (times?.earliest ?? 0)
+    if (times === undefined || age > freshSeconds || age < -freshSeconds) await this.appendState()
+  }
+
+  /** A leaf that only has to be there: what stands on a checkpoint with it is not older than the call. */
+  async appendState(): Promise<void> {
+    const commitment = commitmentOf('state', randomBytes(32), randomBytes(32))
+    await this.append([encodeLeaf({ kind: 'state', commitment, tag: randomTag() })])
+  }
+
+  async #advance({ checkpoint }: Appended): Promise<void> {
+    // Another append may have brought the view further already.
+    const next = await this.view.advance(checkpoint).catch((error: unknown) => this.#newerOr(error))
+    if (this.#checkpoint === undefined || next.size >= this.#checkpoint.size) this.#checkpoint = next
+    await this.#remember(false)
+  }
+
+  async #newerOr(error: unknown): Promise<WitnessedCheckpoint> {
+    if ((error as { code?: string }).code !== 'ERR_LOG_ROLLED_BACK') throw error
+    return this.view.advance()
+  }
+
+  async #remember(always: boolean): Promise<void> {
+    if (!always && this.view.size - this.#remembered < memoryStep) return
+    this.#remembered = this.view.size
+    await this.#state.keepLogMemory(this.view.memory())
+  }
+}

@@ -1,0 +1,383 @@
+import {
+  canonicalJson,
+  type Digest,
+  decodeBase64url,
+  decodeHex,
+  encodeBase64url,
+  encodeUtf8,
+  type Json,
+} from '@cella/bytes'
+import { type Payload, parseDocumentOf, type SignedDocument, signDocument, verifyDocument } from '@cella/documents'
+import {
+  bindingDigest,
+  ChainCache,
+  type Evidence,
+  evidenceDigest,
+  evidenceJson,
+  parseEvidenceJson,
+} from '@cella/evidence'
+import { commitmentOf, encodeLeaf, proveEntry, randomTag } from '@cella/log'
+import { hpkeSeal, randomBytes } from '@cella/primitives'
+import {
+  appraiseEnclave,
+  type Judgement,
+  judgeContract,
+  type ProvenDecision,
+  proveDecision,
+  readDocumentSet,
+  type Situation,
+  VerifiedEnvelopes,
+} from '@cella/release'
+import { asDek, type Dek, grantInfo, reasonsInfo, releaseInfo, seedInfo, unwrapDek, wrapDek } from '@cella/seal'
+import type { TeeDriver } from '@cella/tee'
+import { VaultError } from './error.ts'
+import { kekOf, seedPart, useStreamKey } from './keys.ts'
+import { Nonces } from './nonces.ts'
+import type { DecideRequest, ReleaseRequest } from './requests.ts'
+import type { VaultState } from './state.ts'
+import { type Use, Uses } from './uses.ts'
+import type { VaultLog } from './vault-log.ts'
+
+const pendingMax = 1000
+const pendingLifetimeMs = 300_000
+const reservationTriesMax = 8
+
+/** Between `decide` and `release`: what was judged, so that the release judges the same again. */
+interface Pending {
+  readonly situation: Omit<Situation, 'checkpoint'>
+  readonly binding: DecideRequest['binding']
+  readonly startedAt: number
+}
+
+interface LoggedDecision {
+  readonly document: SignedDocument<'cella/decision'>
+  readonly salt: Uint8Array
+  readonly leaf: Uint8Array
+  readonly index: number
+}
+
+/** The vault: holds organisations' keys and releases data keys by their policies, after the log says that it may. */
+export class Vault {
+  readonly #state: VaultState
+  readonly #log: VaultLog
+  readonly #tee: TeeDriver
+  readonly #configuration: Digest
+  readonly #nonces = new Nonces()
+  readonly #known = new VerifiedEnvelopes()
+  readonly #chains = new ChainCache()
+  readonly #pending = new Map<string, Pending>()
+  readonly #uses: Uses
+
+  constructor(options: { state: VaultState; log: VaultLog; tee: TeeDriver; configuration: Digest }) {
+    this.#state = options.state
+    this.#log = options.log
+    this.#tee = options.tee
+    this.#configuration = options.configuration
+    this.#uses = new Uses(options.log.view)
+  }
+
+  /** Key id of the vault's signing key. */
+  get id(): string {
+    return this.#state.id
+  }
+
+  /** Fresh evidence of what this vault is, over the caller's nonce. */
+  async evidence(nonce: string): Promise<Json> {
+    return attestationJson(await this.#attest({ nonce }))
+  }
+
+  /** The KEK of an organisation with fresh evidence that this vault holds it. */
+  async kek(organisation: Digest, nonce: string): Promise<Json> {
+    const kek = await kekOf(await this.#state.secretOf(organisation))
+    return attestationJson(await this.#attest({ organisation, kek: encodeBase64url(kek.publicKey), nonce }))
+  }
+
+  /** A challenge for a worker's evidence. */
+  nonce(): Json {
+    return { nonce: this.#nonces.issue() }
+  }
+
+  /**
+   * Judges every asset of a run, reserves its uses and logs each decision. A denial is an answer like an `allowed`; only
+   * a request that can't be judged at all throws.
+   */
+  async decide(request: DecideRequest): Promise<Json> {
+    const { binding } = request
+    // First of all: a nonce is used up by the attempt, whatever comes of it.
+    this.#nonces.take(binding.nonces[this.#state.id] ?? '')
+    if (binding.contract !== request.contract || binding.run !== request.run || binding.attempt !== request.attempt) {
+      throw new VaultError('ERR_BINDING_MISMATCH', 'the evidence is bound to another contract, run or attempt')
+    }
+    const evidence = parseEvidenceJson(request.evidence)
+    await this.#log.ensureFresh()
+    const own = await this.#attest({ nonce: evidenceDigest(evidence) })
+    const situation = await this.#situation(request, evidence)
+    const { judgements, uses } = await this.#reserve(situation)
+    const decisions = await this.#logDecisions(situation, { judgements, uses, own, worker: evidenceDigest(evidence) })
+    if (judgements.every(({ allowed }) => allowed)) this.#remember(request, { situation, binding })
+    return { decisions: decisions.map(decisionJson), ...attestationJson(own) }
+  }
+
+  /**
+   * Wraps the data keys of a run to its worker: only after each decision was proven from the log, and everything was
+   * judged again at the newest checkpoint. Throws ERR_RELEASE_UNKNOWN or ERR_RELEASE_DENIED.
+   */
+  async release(request: ReleaseRequest): Promise<Json> {
+    const name = pendingName(request)
+    const pending = this.#pending.get(name)
+    // Once: whoever repeats a release has to be decided on again.
+    this.#pending.delete(name)
+    if (pending === undefined) {
+      throw new VaultError(
+        'ERR_RELEASE_UNKNOWN',
+        'there is no decision that allows this attempt, or it was used before',
+      )
+    }
+    await this.#log.refresh()
+    const proven = await this.#prove(request)
+    const situation = { ...pending.situation, checkpoint: this.#log.checkpoint.bytes }
+    const judgements = await judgeContract(situation)
+    const denied = judgements.filter(({ allowed }) => !allowed)
+    if (denied.length > 0) {
+      const reasons = [...new Set(denied.flatMap((judgement) => judgement.reasons.map(({ code }) => code)))]
+      throw new VaultError('ERR_RELEASE_DENIED', `what was decided no longer holds: ${reasons.join(', ')}`, { reasons })
+    }
+    const keys = await Promise.all(judgements.map((judgement) => this.#rewrap(judgement, proven, pending)))
+    const seed = await this.#wrapSeed(judgements, pending)
+    const released = await this.#logReleased(request)
+    return { keys, seed, released: { leaf: encodeBase64url(released.leaf), index: released.index } }
+  }
+
+  async #situation(request: DecideRequest, evidence: Evidence): Promise<Omit<Situation, 'checkpoint'>> {
+    const documents = await readDocumentSet(request.documents, this.#log.view, this.#known)
+    const contract = documents.find('cella/contract', request.contract)
+    if (contract === undefined) {
+      throw new VaultError('ERR_DOCUMENT_MISSING', `contract ${request.contract} is not among the documents`)
+    }
+    const { binding, run, attempt } = request
+    const streams = await this.#streams(documents.all('cella/grant'))
+    return {
+      contract,
+      run,
+      attempt,
+      documents,
+      vault: this.#state.id,
+      useOf: (grant) => {
+        const stream = streams.get(grant.payload.manifest)
+        // Without the organisation's secret nothing can be opened either.
+        return stream === undefined ? 1 : this.#uses.of(stream, contract.digest, run).n + 1
+      },
+      appraise: (terms, now) =>
+        appraiseEnclave(
+          { role: 'worker', evidence, binding: binding as { [name: string]: Json }, isolation: binding.isolation },
+          { terms, documents, now, cache: this.#chains },
+        ),
+    }
+  }
+
+  /** Stream keys of the assets whose organisation's secret this vault holds, by manifest. */
+  async #streams(grants: readonly SignedDocument<'cella/grant'>[]): Promise<Map<Digest, Uint8Array>> {
+    const streams = new Map<Digest, Uint8Array>()
+    for (const { payload } of grants) {
+      const secret = await this.#state.knownSecretOf(payload.organisation)
+      if (secret !== undefined) streams.set(payload.manifest, useStreamKey(secret, payload.manifest))
+    }
+    return streams
+  }
+
+  /** Judges, and where all assets allow it, gets a use of each into the log as the first of its tag. */
+  async #reserve(
+    situation: Omit<Situation, 'checkpoint'>,
+  ): Promise<{ judgements: Judgement[]; uses: Map<Digest, Use> }> {
+    const { contract, run } = situation
+    for (let attempt = 0; attempt < reservationTriesMax; attempt++) {
+      const judgements = await judgeContract({ ...situation, checkpoint: this.#log.checkpoint.bytes })
+      if (!judgements.every(({ allowed }) => allowed)) return { judgements, uses: new Map() }
+      const streams = await this.#streams(judgements.map(({ grant }) => grant!))
+      const useOf = (asset: Digest) => this.#uses.of(streams.get(asset)!, contract.digest, run)
+      const uses = new Map(judgements.map(({ asset }) => [asset, useOf(asset)]))
+      const missing = [...uses.values()].filter(({ reserved }) => !reserved)
+      if (missing.length > 0) await this.#log.append(missing.map(({ leaf }) => leaf))
+      // Ours only if ours was first; another vault or request may have taken the number.
+      const won = [...uses].every(([asset, use]) => {
+        const now = useOf(asset)
+        return now.reserved && now.n === use.n
+      })
+      if (won) return { judgements, uses }
+    }
+    throw new VaultError('ERR_RESERVATION_LOST', 'other runs took every use that was tried for; try again')
+  }
+
+  async #logDecisions(
+    { contract, run, attempt, documents }: Omit<Situation, 'checkpoint'>,
+    {
+      judgements,
+      uses,
+      own,
+      worker,
+    }: { judgements: readonly Judgement[]; uses: ReadonlyMap<Digest, Use>; own: Attestation; worker: Digest },
+  ): Promise<LoggedDecision[]> {
+    const drafts = await Promise.all(
+      judgements.map(async (judgement) => {
+        const use = uses.get(judgement.asset)
+        const payload: Payload<'cella/decision'> = {
+          type: 'cella/decision',
+          version: 1,
+          organisation: evidenceDigest(own.evidence),
+          signer: this.#state.id,
+          contract: contract.digest,
+          run,
+          attempt,
+          manifest: judgement.asset,
+          workerEvidence: worker,
+          allowed: judgement.allowed,
+          use: use === undefined ? null : use.n + 1,
+          reasons: [...new Set(judgement.reasons.map(({ code }) => code))].slice(0, 64),
+          sealedReasons: judgement.allowed ? null : await sealReasons(judgement, { contract, run, documents }),
+          time: { ...(judgement.time ?? { earliest: 0, latest: 0 }), size: this.#log.view.size },
+        }
+        const document = await signDocument<'cella/decision'>(payload, [this.#state.signingSeed])
+        const salt = randomBytes(32)
+        const commitment = commitmentOf('decision', salt, decodeHex(document.digest, 'decision'))
+        return { document, salt, leaf: encodeLeaf({ kind: 'decision', commitment, tag: randomTag() }) }
+      }),
+    )
+    const indices = await this.#log.append(drafts.map(({ leaf }) => leaf))
+    return drafts.map((draft, at) => ({ ...draft, index: indices[at]! }))
+  }
+
+  #remember(request: DecideRequest, { situation, binding }: Omit<Pending, 'startedAt'>): void {
+    const now = performance.now()
+    for (const [name, { startedAt }] of this.#pending) {
+      if (now - startedAt <= pendingLifetimeMs) break
+      this.#pending.delete(name)
+    }
+    if (this.#pending.size >= pendingMax) {
+      throw new VaultError('ERR_VAULT_FULL', `${pendingMax} releases are pending; try again in a few minutes`)
+    }
+    // Behind all others, for the sweep above goes by age.
+    this.#pending.delete(pendingName(request))
+    this.#pending.set(pendingName(request), { situation, binding, startedAt: now })
+  }
+
+  /** Each decision with its entry, by manifest. Throws where one is missing, denies, or is not in the log as given. */
+  async #prove(request: ReleaseRequest): Promise<Map<Digest, ProvenDecision>> {
+    const proven = new Map<Digest, ProvenDecision>()
+    for (const { document, salt, leaf, index } of request.decisions) {
+      const parsed = parseDocumentOf('cella/decision', document)
+      const signed = await verifyDocument(parsed, (signer) =>
+        signer === this.#state.id ? this.#state.signingKey : undefined,
+      )
+      const { contract, run, attempt, manifest } = signed.payload
+      if (contract !== request.contract || run !== request.run || attempt !== request.attempt) {
+        throw new VaultError('ERR_RELEASE_UNKNOWN', `decision ${signed.digest} is about another attempt`)
+      }
+      const entry = proveEntry(this.#log.view, this.#log.checkpoint, index, decodeBase64url(leaf, 'leaf'))
+      proven.set(manifest, proveDecision(signed, { salt: decodeBase64url(salt, 'salt'), entry, vault: this.#state.id }))
+    }
+    return proven
+  }
+
+  async #rewrap(judgement: Judgement, proven: Map<Digest, ProvenDecision>, pending: Pending): Promise<Json> {
+    const decided = proven.get(judgement.asset)
+    if (decided === undefined) {
+      throw new VaultError('ERR_RELEASE_UNKNOWN', `there is no decision about asset ${judgement.asset}`)
+    }
+    const dek = await this.#unwrap(decided, judgement.grant!)
+    try {
+      const { contract, run, attempt } = decided.decision.payload
+      const wrapped = await wrapDek({
+        dek,
+        recipientPublicKey: decodeBase64url(pending.binding.hpkeKey, 'hpkeKey'),
+        info: releaseInfo({ contract, run, attempt, manifest: judgement.asset, decision: decided.decision.digest }),
+      })
+      return { manifest: judgement.asset, wrapped: encodeBase64url(wrapped) }
+    } finally {
+      dek.fill(0)
+    }
+  }
+
+  /** The only way to a data key: it takes a decision that was proven from the log, about the asset of this grant. */
+  async #unwrap(decided: ProvenDecision, grant: SignedDocument<'cella/grant'>): Promise<Dek> {
+    if (decided.decision.payload.manifest !== grant.payload.manifest) {
+      throw new TypeError('unwrap: the decision is about another asset than the grant')
+    }
+    const secret = await this.#state.knownSecretOf(grant.payload.organisation)
+    if (secret === undefined) {
+      throw new VaultError('ERR_RELEASE_UNKNOWN', `organisation ${grant.payload.organisation} has no key in this vault`)
+    }
+    const kek = await kekOf(secret)
+    return unwrapDek({
+      wrapped: decodeBase64url(grant.payload.wrapped, 'wrapped'),
+      recipientPrivateKey: kek.privateKey,
+      info: grantInfo(grant.payload.manifest, grant.payload.kek),
+    })
+  }
+
+  async #wrapSeed(judgements: readonly Judgement[], pending: Pending): Promise<string> {
+    const owners = [...new Set(judgements.map(({ manifest }) => manifest!.payload.organisation))].sort()
+    const secrets = await Promise.all(owners.map((owner) => this.#state.secretOf(owner)))
+    const { contract, run, attempt } = pending.binding
+    const wrapped = await wrapDek({
+      dek: asDek(seedPart(secrets, { contract, run })),
+      recipientPublicKey: decodeBase64url(pending.binding.hpkeKey, 'hpkeKey'),
+      info: seedInfo({ contract, run, attempt }),
+    })
+    return encodeBase64url(wrapped)
+  }
+
+  async #logReleased(request: ReleaseRequest): Promise<{ leaf: Uint8Array; index: number }> {
+    const body = encodeUtf8(canonicalJson({ contract: request.contract, run: request.run, attempt: request.attempt }))
+    const commitment = commitmentOf('release', randomBytes(32), body)
+    const leaf = encodeLeaf({ kind: 'release', commitment, tag: randomTag() })
+    const [index] = await this.#log.append([leaf])
+    return { leaf, index: index! }
+  }
+
+  async #attest(about: { [name: string]: Json }): Promise<Attestation> {
+    const binding = {
+      role: 'vault',
+      signingKey: encodeBase64url(this.#state.signingKey),
+      configuration: this.#configuration,
+      ...about,
+    }
+    return { binding, evidence: await this.#tee.getEvidence(bindingDigest(binding)) }
+  }
+}
+
+interface Attestation {
+  readonly binding: { readonly [name: string]: Json }
+  readonly evidence: Evidence
+}
+
+function attestationJson({ binding, evidence }: Attestation): { binding: Json; evidence: Json } {
+  return { binding, evidence: evidenceJson(evidence) }
+}
+
+function decisionJson({ document, salt, leaf, index }: LoggedDecision): Json {
+  return { document: document.envelope, salt: encodeBase64url(salt), leaf: encodeBase64url(leaf), index }
+}
+
+function pendingName({ contract, run, attempt }: { contract: Digest; run: number; attempt: number }): string {
+  return `${contract}/${run}/${attempt}`
+}
+
+/** The reasons in full for the publisher of the asset, whom they concern; others see codes. */
+async function sealReasons(
+  judgement: Judgement,
+  { contract, run, documents }: { contract: SignedDocument; run: number; documents: Situation['documents'] },
+): Promise<string | null> {
+  const { manifest, asset } = judgement
+  if (manifest === null) return null
+  const index = documents.indexOf(manifest.digest)
+  if (index === undefined) return null
+  const { organisation, signer } = manifest.payload
+  const publisher = documents.membershipAt(organisation, signer, 'publisher', index)
+  if (publisher === undefined) return null
+  const sealed = await hpkeSeal({
+    publicKey: decodeBase64url(publisher.payload.hpkeKey, 'hpkeKey'),
+    info: reasonsInfo({ contract: contract.digest, run, manifest: asset }),
+    plaintext: encodeUtf8(canonicalJson(judgement.reasons.slice(0, 64))),
+  })
+  return encodeBase64url(sealed)
+}
