@@ -43,8 +43,8 @@ export function aesGcmSealInto(
 }
 
 /**
- * As `aesGcmOpen`, but writes the plaintext to the start of `out` and returns its length; `undefined` leaves `out` as it
- * was: nothing is written before the tag has been checked.
+ * As `aesGcmOpen`, but writes the plaintext to the start of `out`, which must not overlap `sealed`, and returns its length.
+ * When it returns `undefined`, that part of `out` is zero: no byte of a plaintext that failed its check is left there.
  */
 export function aesGcmOpenInto(
   key: Uint8Array,

@@ -52,6 +52,7 @@ export const platform: Platform = {
       out.set(gcm(key, nonce, aad).decrypt(sealed))
       return true
     } catch {
+      out.fill(0, 0, sealed.length - 16)
       return false
     }
   },

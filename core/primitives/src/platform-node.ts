@@ -38,6 +38,9 @@ function publicKey(spki: Uint8Array): KeyObject {
   return key
 }
 
+// Small enough that the allocator reuses the same warm pages instead of mapping new ones for each block.
+const blockLength = 65_536
+
 /**
  * Gives the memory of a one-off buffer back now. OpenSSL's output can't be written into a buffer of ours, and waiting for
  * the garbage collector costs a long stream tens of megabytes and fresh pages for each chunk.
@@ -87,19 +90,32 @@ export const platform: Platform = {
   aesGcmSealInto(key, nonce, aad, plaintext, out) {
     const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
     cipher.setAAD(aad)
-    const ciphertext = cipher.update(plaintext)
+    for (let at = 0; at < plaintext.length; at += blockLength) {
+      const block = cipher.update(plaintext.subarray(at, at + blockLength))
+      out.set(block, at)
+      free(block)
+    }
     cipher.final()
-    out.set(ciphertext, 0)
     out.set(cipher.getAuthTag(), plaintext.length)
-    free(ciphertext)
   },
 
   aesGcmOpenInto(key, nonce, aad, sealed, out) {
-    const plaintext = this.aesGcmOpen(key, nonce, aad, sealed)
-    if (plaintext === undefined) return false
-    out.set(plaintext, 0)
-    free(plaintext)
-    return true
+    const length = sealed.length - tagLength
+    const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
+    decipher.setAAD(aad)
+    decipher.setAuthTag(sealed.subarray(length))
+    for (let at = 0; at < length; at += blockLength) {
+      const block = decipher.update(sealed.subarray(at, Math.min(at + blockLength, length)))
+      out.set(block, at)
+      free(block)
+    }
+    try {
+      decipher.final()
+      return true
+    } catch {
+      out.fill(0, 0, length)
+      return false
+    }
   },
 
   ed25519PublicKey(seed) {

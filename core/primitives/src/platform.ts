@@ -24,7 +24,7 @@ export interface Platform {
   aesGcmOpen(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array): Uint8Array | undefined
   /** `out` has room for plaintext ‖ tag. */
   aesGcmSealInto(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): void
-  /** `false`, and nothing written, when the tag does not match. `sealed` has at least 16 bytes. */
+  /** `false`, and that part of `out` zeroed, when the tag does not match. `sealed` has at least 16 bytes; no overlap. */
   aesGcmOpenInto(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): boolean
   ed25519PublicKey(seed: Uint8Array): Uint8Array
   ed25519Sign(seed: Uint8Array, message: Uint8Array): Uint8Array

@@ -54,7 +54,7 @@ export class ChunkOpener {
 
   /**
    * Opens the next chunk: `sealed` with its tag, of exactly the length the layout gives. Writes the plaintext to the start of
-   * `out` and returns its length. Throws SealError with `out` as it was.
+   * `out` and returns its length. Throws SealError with nothing of the plaintext in `out`.
    */
   openNext(sealed: Uint8Array, out: Uint8Array): number {
     const index = this.#next
