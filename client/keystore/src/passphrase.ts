@@ -13,6 +13,8 @@ const interrupt = 0x03
 export interface TerminalInput extends AsyncIterable<Uint8Array | string> {
   readonly isTTY?: boolean
   setRawMode?(raw: boolean): unknown
+  iterator?(options: { destroyOnReturn: boolean }): AsyncIterable<Uint8Array | string>
+  pause?(): unknown
 }
 
 export type PassphraseSource =
@@ -52,11 +54,15 @@ export async function readPassphrase(source: PassphraseSource): Promise<Secret> 
   } finally {
     input.setRawMode(false)
     await keys.return()
+    // A stream that still flows would keep the process alive.
+    input.pause?.()
   }
 }
 
 async function* keystrokes(input: TerminalInput): AsyncGenerator<number, void, undefined> {
-  for await (const piece of input) yield* typeof piece === 'string' ? encodeUtf8(piece) : piece
+  // The terminal stays open: there may be another question.
+  const pieces = input.iterator?.({ destroyOnReturn: false }) ?? input
+  for await (const piece of pieces) yield* typeof piece === 'string' ? encodeUtf8(piece) : piece
 }
 
 async function ask(
