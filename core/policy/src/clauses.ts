@@ -121,11 +121,9 @@ export const clauses: readonly Clause[] = [
     actions: ['readOutput'],
     whoCanChange: 'receiver',
     condition: ({ receiverRoles }) =>
-      receiverRoles === 'any' || receiverRoles === undefined
-        ? undefined
-        : `context.receiver.roles.containsAny([${literals(receiverRoles)}])`,
+      receiverRoles === 'any' || receiverRoles === undefined ? undefined : oneOf(receiverRoles, 'context.receiverRole'),
     expected: ({ receiverRoles }) => list(receiverRoles),
-    got: ({ receiver }) => list(receiver!.roles),
+    got: ({ receiver }) => receiver!.role,
   },
   {
     id: 'receiver-organisation',
@@ -236,7 +234,7 @@ export const clauses: readonly Clause[] = [
     whoCanChange: 'publisher',
     condition: ({ uses }) => (uses === undefined ? undefined : `context.uses <= ${uses}`),
     expected: ({ uses }) => String(uses),
-    got: ({ facts }) => String(facts.uses),
+    got: ({ facts }) => (facts.uses === null ? 'not counted' : String(facts.uses)),
   },
   {
     id: 'isolation',

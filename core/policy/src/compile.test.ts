@@ -50,11 +50,11 @@ test('the text of a policy is exactly this', () => {
   assert.equal(
     compilePolicy({
       programs: [id('b'), id('a'), id('b')],
-      receiverRoles: ['labour-office'],
+      receiverRoles: ['receiver'],
       uses: 10,
       simulated: true,
     }),
-    `// cella-policy/1 {"programs":["${id('a')}","${id('b')}"],"receiverRoles":["labour-office"],"simulated":true,"uses":10}
+    `// cella-policy/1 {"programs":["${id('a')}","${id('b')}"],"receiverRoles":["receiver"],"simulated":true,"uses":10}
 @id("permit")
 permit (principal, action in [Cella::Action::"compute", Cella::Action::"readOutput", Cella::Action::"approve"], resource);
 @id("program")
@@ -62,7 +62,7 @@ forbid (principal, action == Cella::Action::"compute", resource)
 unless { [Cella::Program::"${id('a')}", Cella::Program::"${id('b')}"].contains(context.program) };
 @id("receiver-role")
 forbid (principal, action == Cella::Action::"readOutput", resource)
-unless { context.receiver.roles.containsAny(["labour-office"]) };
+unless { ["receiver"].contains(context.receiverRole) };
 @id("debug")
 forbid (principal, action in [Cella::Action::"compute", Cella::Action::"readOutput", Cella::Action::"derive", Cella::Action::"disclose"], resource)
 unless { context.tee.debug == false };
@@ -136,7 +136,7 @@ test('any word that a flag accepts is compared as itself, and nothing in it is t
       assert.equal(asked(purpose), true)
       assert.equal(asked(`${purpose}x`), false)
     }),
-    { numRuns: 150 },
+    { numRuns: 60 },
   )
 })
 

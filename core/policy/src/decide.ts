@@ -28,6 +28,11 @@ export type PolicyReasonCode =
   /** No `permit` applies. */
   | 'ERR_POLICY_NO_PERMIT'
 
+/** Reasons that a decision carries at most, and values that `expected` lists: they travel in a signed document. */
+const reasonsMax = 48
+const valuesMax = 8
+const gotLengthMax = 300
+
 /** One reason of a denial. Codes and parameters only; `reasonText` has the words. */
 export interface PolicyReason {
   readonly code: PolicyReasonCode
@@ -35,7 +40,7 @@ export interface PolicyReason {
   readonly clause: string
   /** What was asked, or '' where the question was never put. */
   readonly action: PolicyAction | ''
-  /** What would have been accepted; several values are parted by ', '. '' where nothing would. */
+  /** What would have been accepted; several values are parted by ', ', at most 8 are listed. '' where nothing would. */
   readonly expected: string
   readonly got: string
   readonly whoCanChange: WhoCanChange
@@ -43,7 +48,7 @@ export interface PolicyReason {
 
 export interface PolicyDecision {
   readonly allowed: boolean
-  /** Every reason, none repeated; empty exactly where allowed. They belong to the owner of the policy alone. */
+  /** Every reason, none repeated, at most 48; empty exactly where allowed. They belong to the owner of the policy alone. */
   readonly reasons: readonly PolicyReason[]
 }
 
@@ -124,7 +129,11 @@ function reason(
   whoCanChange: WhoCanChange,
   parameters: Partial<Pick<PolicyReason, 'clause' | 'action' | 'expected' | 'got'>>,
 ): PolicyReason {
-  return { code, clause: '', action: '', expected: '', got: '', ...parameters, whoCanChange }
+  const { clause = '', action = '', expected = '', got = '' } = parameters
+  const values = expected.split(', ')
+  const listed = values.length > valuesMax ? `${values.slice(0, valuesMax).join(', ')}, …` : expected
+  const shown = got.length > gotLengthMax ? `${got.slice(0, gotLengthMax)}…` : got
+  return { code, clause, action, expected: listed, got: shown, whoCanChange }
 }
 
 // A clause on the contract as a whole (its purpose, its TEE) fails for each program and receiver alike: said once.
@@ -134,5 +143,5 @@ function denied(reasons: readonly PolicyReason[]): PolicyDecision {
     const key = JSON.stringify(rest)
     return !seen.has(key) && seen.add(key)
   })
-  return { allowed: false, reasons: distinct }
+  return { allowed: false, reasons: distinct.slice(0, reasonsMax) }
 }

@@ -57,7 +57,7 @@ function purposes({ purposes: accepted }: PolicyFlags): string[] {
 function receivers({ receiverRoles, receiverOrganisations, receiverAccounts }: PolicyFlags): string[] {
   const lines: string[] = []
   if (Array.isArray(receiverRoles))
-    lines.push(`Only a receiver with the role ${either(receiverRoles)} may read an output.`)
+    lines.push(`Only a receiver in the role ${either(receiverRoles)} may read an output.`)
   if (receiverOrganisations) lines.push(`Only members of ${either(receiverOrganisations)} may read an output.`)
   if (receiverAccounts) lines.push(`Only account ${either(receiverAccounts)} may read an output.`)
   if (lines.length > 0) return lines

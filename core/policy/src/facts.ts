@@ -10,6 +10,12 @@ export interface MemberFacts {
   readonly roles: readonly string[]
 }
 
+/** A receiver of an output, as the contract names it. */
+export interface ReceiverFacts extends MemberFacts {
+  /** The role in which the contract names it: one of its `roles`. */
+  readonly role: string
+}
+
 export type AssetKind = 'data' | 'program' | 'model' | 'secret'
 export type BoundaryClass = 'process' | 'container-group' | 'vm' | 'world'
 
@@ -32,8 +38,8 @@ export interface PolicyFacts {
     readonly owner: string
     /** Name of the series of versions. */
     readonly series: string
-    /** Version within the series, from 1. */
-    readonly version: number
+    /** Revision within the series, from 1. */
+    readonly revision: number
     readonly kind: AssetKind
     /** Purposes that the manifest lists. */
     readonly purposes: readonly string[]
@@ -51,7 +57,7 @@ export interface PolicyFacts {
   /** Every program that this asset, or anything computed from it, reaches through the graph. */
   readonly programs: readonly { readonly digest: string; readonly publisher: string }[]
   /** Every receiver of an output that this asset reaches through the graph, of diagnostics too. */
-  readonly receivers: readonly MemberFacts[]
+  readonly receivers: readonly ReceiverFacts[]
   /** Accounts whose approvals of the contract on behalf of this asset are counted; may be empty. */
   readonly approvers: readonly MemberFacts[]
   /** Whether an output that this asset reaches is kept as a derived asset. */
@@ -60,8 +66,11 @@ export interface PolicyFacts {
   readonly disclosure: { readonly regulator: MemberFacts; readonly scope: string } | null
   /** Witnessed time, Unix seconds: `earliest` judges beginnings, `latest` judges ends. */
   readonly time: { readonly earliest: number; readonly latest: number }
-  /** Uses of this asset under its limit, as counted in the log, with this run included: the first run says 1. */
-  readonly uses: number
+  /**
+   * Uses of this asset under its limit, as counted in the log, with this run included: the first run says 1. Null where
+   * nobody counts, because the manifest has no limit: a policy that limits uses then refuses.
+   */
+  readonly uses: number | null
   /** What appraisal of the worker's evidence established. */
   readonly tee: {
     /** Such as `sev-snp`; the kind that the simulated TEE imitates. */
@@ -70,14 +79,14 @@ export interface PolicyFacts {
     /** Whether the chain ended at a simulated root. */
     readonly simulated: boolean
     readonly debug: boolean
-    /** Platform id that evidence carries (SEV-SNP: chip id, hexadecimal); empty where it is masked. */
+    /** Platform id that evidence carries (SEV-SNP: chip id, lower-case hexadecimal); empty where it is masked. */
     readonly platformId: string
     /** Who runs the machine according to evidence or the owner's terms; empty if neither says. */
     readonly provider: string
     /** Product line, such as `Genoa`. */
     readonly product: string
   }
-  /** Isolation level between program and keys: 1 same process, 2 own process, higher is stronger. */
+  /** Isolation level of the sandbox, 1 to 3; higher is stronger. */
   readonly isolation: number
   readonly place: { readonly region: string; readonly source: PlaceSource }
 }
@@ -98,21 +107,21 @@ export const policyFactsSchema: z.ZodType<PolicyFacts> = z.strictObject({
     manifest: digest,
     owner: digest,
     series: text,
-    version: z.int().min(1),
+    revision: z.int().min(1),
     kind: z.enum(['data', 'program', 'model', 'secret']),
     purposes: z.array(text).max(64),
   }),
   author: memberSchema,
   contract: z.strictObject({ digest, purpose: text, runs: z.int().min(1) }),
   programs: z.array(z.strictObject({ digest, publisher: digest })).max(64),
-  receivers: z.array(memberSchema).max(64),
+  receivers: z.array(memberSchema.extend({ role: text })).max(64),
   approvers: z.array(memberSchema).max(64),
   derives: z.boolean(),
   disclosure: z.strictObject({ regulator: memberSchema, scope: text }).nullable(),
   time: z
     .strictObject({ earliest: unixSeconds, latest: unixSeconds })
     .refine((time) => time.earliest <= time.latest, 'latest is before earliest'),
-  uses: z.int().min(1),
+  uses: z.int().min(1).nullable(),
   tee: z.strictObject({
     kind: text,
     boundary: z.enum(['process', 'container-group', 'vm', 'world']),

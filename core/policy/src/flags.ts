@@ -18,7 +18,7 @@ export interface PolicyFlags {
   readonly publishers?: readonly string[] | undefined
   /** Purposes that the contract may state. Left out: not restricted. */
   readonly purposes?: readonly string[] | undefined
-  /** Roles of which each receiver needs one. `any` has to be said. Without any receiver flag nobody may read. */
+  /** Roles in one of which the contract must name each receiver. `any` has to be said. Without any receiver flag nobody may read. */
   readonly receiverRoles?: 'any' | readonly string[] | undefined
   /** Organisation ids that each receiver must belong to. */
   readonly receiverOrganisations?: readonly string[] | undefined
@@ -30,7 +30,7 @@ export interface PolicyFlags {
   readonly tees?: readonly string[] | undefined
   /** Boundary classes. Left out: those of the owner's terms. */
   readonly boundaries?: readonly BoundaryClass[] | undefined
-  /** Platform ids. Left out: those of the owner's terms. */
+  /** Platform ids, lower-case hexadecimal. Left out: those of the owner's terms. */
   readonly chips?: readonly string[] | undefined
   /** Providers. Left out: those of the owner's terms. */
   readonly providers?: readonly string[] | undefined
@@ -54,13 +54,14 @@ const entriesMax = 128
 // No control, format, private or unassigned characters, no separator but a space: what is shown is what is compared.
 const word = z
   .string()
-  .max(100)
+  .max(200)
   .regex(
     /^[^\p{C}\p{Z}](?:[^\p{C}\p{Z}]| (?! |$))*$/u,
     'is empty, starts or ends with a space, or has a hidden character',
   )
 const digest = z.string().regex(/^[0-9a-f]{64}$/, 'is not a SHA-256 digest in lower-case hexadecimal')
 const account = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'is not a key id')
+const chip = z.string().regex(/^[0-9a-f]{16,128}$/, 'is not a chip id in lower-case hexadecimal')
 const listOf = <T extends z.ZodType>(item: T) => z.array(item).min(1).max(entriesMax).optional()
 const unixSeconds = z.int().min(0).max(253_402_300_799).optional()
 
@@ -79,12 +80,12 @@ export const policyFlagsSchema: z.ZodType<PolicyFlags> = z
     places: listOf(word),
     tees: listOf(word),
     boundaries: listOf(z.enum(['process', 'container-group', 'vm', 'world'])),
-    chips: listOf(word),
+    chips: listOf(chip),
     providers: listOf(word),
     simulated: z.boolean().optional(),
     notBefore: unixSeconds,
     notAfter: unixSeconds,
-    uses: z.int().min(1).optional(),
+    uses: z.int().min(1).max(1_000_000_000).optional(),
     isolation: z.int().min(0).max(100).optional(),
     derive: z.boolean().optional(),
     regulators: listOf(digest),

@@ -11,6 +11,7 @@ export {
   type PlaceSource,
   type PolicyFacts,
   policyFactsSchema,
+  type ReceiverFacts,
 } from './facts.ts'
 export { type PolicyFlags, policyFlagsSchema } from './flags.ts'
 export type { PolicyAction } from './requests.ts'

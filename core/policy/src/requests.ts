@@ -1,5 +1,5 @@
 import type { Context, EntityJson, EntityUid, TypeAndId } from '@cedar-policy/cedar-wasm/web'
-import type { MemberFacts, PolicyFacts } from './facts.ts'
+import type { MemberFacts, PolicyFacts, ReceiverFacts } from './facts.ts'
 
 /** What somebody wants to do with an asset. */
 export type PolicyAction = 'compute' | 'readOutput' | 'derive' | 'approve' | 'disclose'
@@ -11,7 +11,7 @@ export interface PolicyRequest {
   readonly principal: MemberFacts
   readonly facts: PolicyFacts
   readonly program?: PolicyFacts['programs'][number]
-  readonly receiver?: MemberFacts
+  readonly receiver?: ReceiverFacts
 }
 
 /** Every question that `facts` raise: compute for each program, readOutput for each receiver, and what else is wanted. */
@@ -60,7 +60,7 @@ export function cedarEntities(facts: PolicyFacts): EntityJson[] {
     owner: reference('Organisation', asset.owner),
     purposes: [...asset.purposes],
     series: asset.series,
-    version: asset.version,
+    revision: asset.revision,
   })
   for (const program of facts.programs) {
     add(uid('Organisation', program.publisher), {})
@@ -88,11 +88,17 @@ export function contradictionIn(facts: PolicyFacts): string | undefined {
     const name = `account ${member.account} of ${member.organisation}`
     if (says(name, JSON.stringify([...new Set(member.roles)].sort()))) return `${name} has two sets of roles`
   }
+  for (const { account, role, roles } of facts.receivers) {
+    if (!roles.includes(role)) return `account ${account} is named as ${role}, which is not one of its roles`
+  }
   for (const program of facts.programs) {
     if (says(`program ${program.digest}`, program.publisher)) return `program ${program.digest} has two publishers`
   }
   return undefined
 }
+
+// More than any limit: what nobody counts is within none.
+const usesUncounted = Number.MAX_SAFE_INTEGER
 
 function members(facts: PolicyFacts): readonly MemberFacts[] {
   const regulator = facts.disclosure === null ? [] : [facts.disclosure.regulator]
@@ -108,8 +114,8 @@ function contextOf({ action, facts, program, receiver }: PolicyRequest): Context
     purpose: facts.contract.purpose,
     receiverAccounts: facts.receivers.map((each) => each.account),
     receiverOrganisations: facts.receivers.map((each) => reference('Organisation', each.organisation)),
-    receiverRoles: facts.receivers.flatMap((each) => each.roles),
-    receivers: facts.receivers.map(memberRecord),
+    receiverRoles: facts.receivers.map((each) => each.role),
+    receivers: facts.receivers.map((each) => ({ ...memberRecord(each), role: each.role })),
     runs: facts.contract.runs,
     time: { earliest: facts.time.earliest, latest: facts.time.latest },
   }
@@ -128,10 +134,11 @@ function contextOf({ action, facts, program, receiver }: PolicyRequest): Context
       provider: tee.provider,
       simulated: tee.simulated,
     },
-    uses: facts.uses,
+    uses: facts.uses ?? usesUncounted,
   }
   if (action === 'compute') return { ...release, program: reference('Program', program!.digest) }
-  if (action === 'readOutput') return { ...release, receiver: { __entity: accountUid(receiver!) } }
+  if (action === 'readOutput')
+    return { ...release, receiver: { __entity: accountUid(receiver!) }, receiverRole: receiver!.role }
   if (action === 'disclose') return { ...release, scope: facts.disclosure!.scope }
   return release
 }

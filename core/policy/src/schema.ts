@@ -8,7 +8,7 @@ const request = `
     receiverAccounts: Set<String>,
     receiverOrganisations: Set<Organisation>,
     receiverRoles: Set<String>,
-    receivers: Set<Member>,
+    receivers: Set<Receiver>,
     runs: Long,
     time: { earliest: Long, latest: Long },`
 
@@ -47,16 +47,18 @@ export const cedarSchema: string = `namespace Cella {
     manifest: String,
     owner: Organisation,
     purposes: Set<String>,
+    revision: Long,
     series: String,
-    version: Long,
   };
   type Member = { account: String, organisation: Organisation, roles: Set<String> };
+  type Receiver = { account: String, organisation: Organisation, role: String, roles: Set<String> };
 
   action compute appliesTo { principal: [Account], resource: [Asset], context: {
     program: Program,${release}
   } };
   action readOutput appliesTo { principal: [Account], resource: [Asset], context: {
-    receiver: Account,${release}
+    receiver: Account,
+    receiverRole: String,${release}
   } };
   action derive appliesTo { principal: [Account], resource: [Asset], context: {${release}
   } };

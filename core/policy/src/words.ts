@@ -16,7 +16,7 @@ const reasonWords: Readonly<Record<PolicyReasonCode, (expected: string, got: str
     `The program comes from organisation ${short(got)}; only programs of ${short(expected)} may compute on this asset.`,
   ERR_POLICY_PURPOSE: (expected, got) => `The contract's stated purpose is “${got}”; accepted is “${expected}”.`,
   ERR_POLICY_RECEIVER: (_, got) => `Account ${short(got)} would read an output; the policy names nobody who may.`,
-  ERR_POLICY_RECEIVER_ROLE: (expected, got) => `A receiver has ${roles(got)}; needed is ${roles(expected)}.`,
+  ERR_POLICY_RECEIVER_ROLE: (expected, got) => `A receiver is named with ${roles(got)}; needed is ${roles(expected)}.`,
   ERR_POLICY_RECEIVER_ORGANISATION: (expected, got) =>
     `A receiver belongs to organisation ${short(got)}; outputs go only to ${short(expected)}.`,
   ERR_POLICY_RECEIVER_ACCOUNT: (expected, got) =>
@@ -32,7 +32,10 @@ const reasonWords: Readonly<Record<PolicyReasonCode, (expected: string, got: str
   ERR_POLICY_DEBUG: () => 'The TEE is in debug mode: whoever runs the machine could read everything.',
   ERR_POLICY_NOT_YET: (expected, got) => `It is ${got}; use is allowed from ${expected} on.`,
   ERR_POLICY_EXPIRED: (expected, got) => `It is ${got}; use was allowed until ${expected}.`,
-  ERR_POLICY_USES: (expected, got) => `This would be use ${got} of ${expected}.`,
+  ERR_POLICY_USES: (expected, got) =>
+    got === 'not counted'
+      ? `Uses are not counted; at most ${expected} are allowed.`
+      : `This would be use ${got} of ${expected}.`,
   ERR_POLICY_ISOLATION: (expected, got) => `The isolation level is ${got}; at least ${expected} is needed.`,
   ERR_POLICY_DERIVE: () => 'An output would be kept as an asset for later contracts; the policy does not allow it.',
   ERR_POLICY_APPROVER: (expected, got) =>

@@ -5,6 +5,7 @@ import {
   type PolicyFacts,
   type PolicyFlags,
   policyEngineUrl,
+  type ReceiverFacts,
 } from '../src/index.ts'
 
 /** 64 hexadecimal digits that begin with `name`'s bytes. */
@@ -18,6 +19,11 @@ export const member = (organisation: string, name: string, ...roles: string[]): 
   roles,
 })
 
+export const receiver = (organisation: string, name: string, role: string): ReceiverFacts => ({
+  ...member(organisation, name, role),
+  role,
+})
+
 export const hour = 3600
 export const noon = 1_790_000_000
 
@@ -27,14 +33,14 @@ export const facts: PolicyFacts = {
     manifest: id('manifest'),
     owner: id('builders'),
     series: 'payroll',
-    version: 1,
+    revision: 1,
     kind: 'data',
     purposes: ['statistics'],
   },
   author: member('university', 'ada', 'publisher'),
   contract: { digest: id('contract'), purpose: 'statistics', runs: 10 },
   programs: [{ digest: id('pay-gap'), publisher: id('university') }],
-  receivers: [member('office', 'otto', 'labour-office')],
+  receivers: [receiver('office', 'otto', 'receiver')],
   approvers: [],
   derives: false,
   disclosure: null,
@@ -54,7 +60,7 @@ export const facts: PolicyFacts = {
 }
 
 /** The least that can be said and is of use. */
-export const flags: PolicyFlags = { programs: [id('pay-gap')], receiverRoles: ['labour-office'] }
+export const flags: PolicyFlags = { programs: [id('pay-gap')], receiverRoles: ['receiver'] }
 
 /** `facts` with the members of `change` replaced; one level deep where they are objects. */
 export function factsWith(change: { readonly [Name in keyof PolicyFacts]?: unknown }): PolicyFacts {
