@@ -1,0 +1,120 @@
+import { detectDialect, looksLikeHeader, sampleRecords } from './dialect.ts'
+import { TablesError } from './error.ts'
+import type { RawCell, RawRow, RawTable } from './raw-table.ts'
+import { RecordReader, type TextField } from './records.ts'
+import type { InspectionWarning, ReadOptions } from './report.ts'
+import { detectEncoding, type Encoding, empty, type FileHead, readText } from './text-file.ts'
+
+const linesNamedMax = 10
+
+/** CSV and its relatives. Throws TablesError. */
+export function delimitedTable(file: FileHead, options: ReadOptions, missing: ReadonlySet<string>): RawTable {
+  const { encoding, markLength } = encodingOf(file, options)
+  const sample = decodeSample(file.head.subarray(markLength), encoding)
+  const dialect = detectDialect(sample, file.path, options)
+  const records = sampleRecords(sample, dialect) ?? []
+  const header = options.header ?? looksLikeHeader(records, missing)
+  let names: readonly string[] = []
+
+  async function* rows(warn: (warning: InspectionWarning) => void): AsyncGenerator<RawRow, void, undefined> {
+    const reader = new RecordReader(dialect)
+    const ragged = new RaggedRows(file.path, options.ragged ?? 'refuse', warn)
+    let width = 0
+    if (markLength > 0)
+      warn({ code: 'byte-order-mark', message: `starts with a byte-order mark (${encoding}), which was skipped` })
+    if (encoding !== 'utf-8') warn({ code: 'encoding', message: `is ${encoding} and was converted to UTF-8` })
+    for await (const record of recordsOf(reader, file.path, encoding, markLength)) {
+      const { line, fields } = record
+      if (width === 0) {
+        width = fields.length
+        names = header ? fields.map(({ text }) => text.trim()) : fields.map((_, index) => `column_${index + 1}`)
+        if (options.header === undefined) {
+          const message = header ? 'was taken as names of the columns' : 'was taken as data: the columns get numbers'
+          warn({ line, code: 'header-guessed', message: `the first line ${message}` })
+        }
+        if (header) continue
+      }
+      const fitted = ragged.fit(line, fields, width)
+      if (fitted !== undefined) yield { line, cells: fitted.map(cellOf) }
+    }
+    if (width === 0) throw empty(file.path)
+    if (reader.blankLines > 0) warn({ code: 'blank-lines', message: `blank lines that were skipped: ${reader.blankLines}` })
+    ragged.end(width)
+  }
+
+  return { format: 'delimited', ...pick(dialect), header, encoding, names: () => names, rows }
+}
+
+/** By option, else by byte-order mark, else UTF-8. */
+export function encodingOf(file: FileHead, options: ReadOptions): { encoding: Encoding; markLength: number } {
+  const detected = detectEncoding(file.head)
+  return options.encoding === 'latin1' && detected.markLength === 0 ? { encoding: 'latin1', markLength: 0 } : detected
+}
+
+function pick({ delimiter, quote }: Pick<RawTable, 'delimiter' | 'quote'>): Pick<RawTable, 'delimiter' | 'quote'> {
+  return { delimiter, quote }
+}
+
+/** Faults of encoding are found on the way, with their line: here they only must not hide the delimiters. */
+export function decodeSample(head: Uint8Array, encoding: Encoding): string {
+  return new TextDecoder(encoding === 'latin1' ? 'windows-1252' : encoding).decode(head, { stream: true })
+}
+
+async function* recordsOf(
+  reader: RecordReader,
+  path: string,
+  encoding: Encoding,
+  markLength: number,
+): AsyncGenerator<{ line: number; fields: readonly TextField[] }, void, undefined> {
+  for await (const text of readText(path, encoding, markLength)) yield* reader.push(text)
+  yield* reader.end()
+}
+
+function cellOf({ text, quoted }: TextField): RawCell {
+  return text === '' && quoted ? { type: 'text', text } : text
+}
+
+/** Collects rows of another length, so that a person can mend all of them at once. */
+class RaggedRows {
+  readonly #path: string
+  readonly #mode: 'refuse' | 'pad'
+  readonly #warn: (warning: InspectionWarning) => void
+  readonly #named: { line: number; fields: number }[] = []
+  #count = 0
+
+  constructor(path: string, mode: 'refuse' | 'pad', warn: (warning: InspectionWarning) => void) {
+    this.#path = path
+    this.#mode = mode
+    this.#warn = warn
+  }
+
+  /** The fields of a row as they can be used, `undefined` when the file will be refused. */
+  fit(line: number, fields: readonly TextField[], width: number): readonly TextField[] | undefined {
+    if (fields.length === width) return fields
+    // Never cut what says something.
+    const extra = fields.slice(width).some(({ text }) => text.trim() !== '')
+    if (this.#mode === 'pad' && !extra) {
+      const how =
+        fields.length < width ? 'filled up with missing values' : 'cut after the last column, where it was empty'
+      this.#warn({ line, code: 'row-padded', message: `has ${fields.length} fields of ${width}: ${how}` })
+      return fields.slice(0, width)
+    }
+    this.#count++
+    if (this.#named.length < linesNamedMax) this.#named.push({ line, fields: fields.length })
+    return undefined
+  }
+
+  end(width: number): void {
+    const [first] = this.#named
+    if (first === undefined) return
+    const named = this.#named.map(({ line, fields }) => `line ${line} has ${fields}`).join(', ')
+    const more = this.#count > this.#named.length ? `, and ${this.#count - this.#named.length} more lines` : ''
+    throw new TablesError('ERR_FILE_RAGGED', `${this.#path}: the first row has ${width} fields, ${named}${more}`, {
+      line: first.line,
+      hint:
+        this.#mode === 'refuse'
+          ? 'mend the lines, or read with ragged "pad" to fill short rows up; if it is all lines, name the delimiter'
+          : 'the lines hold more values than there are columns: quote the fields, or name the delimiter',
+    })
+  }
+}
