@@ -83,7 +83,7 @@ function readEntry(value: Json, field: string): EvidenceEntry {
     throw new EvidenceError('ERR_EVIDENCE_FORMAT_UNKNOWN', `${field}.format: is not one that is read here: sev-snp/1`)
   }
   const entry = members(value, ['certificates', 'format', 'report', 'role'], field)
-  if (format === undefined) throw new FormatError(`${field}.format`, 'is not text')
+  if (typeof format !== 'string') throw new FormatError(`${field}.format`, 'is not text')
   if (typeof entry.role !== 'string' || !roles.includes(entry.role)) {
     throw new FormatError(`${field}.role`, `is not one of ${roles.join(', ')}`)
   }
