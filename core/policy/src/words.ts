@@ -77,9 +77,9 @@ export function reasonText(reason: PolicyReason): string {
   return `${sentence}${action} ${whoWords[reason.whoCanChange]}`
 }
 
-/** Digests, key ids and chips by their first 8 characters; other words stay whole. */
+/** Digests, key ids and chips by their first 16 characters (8 could be made to match on purpose); other words stay whole. */
 export function short(values: string): string {
-  return values.replace(/[A-Za-z0-9_-]{33,}/g, (id) => `${id.slice(0, 8)}…`)
+  return values.replace(/[A-Za-z0-9_-]{33,}/g, (id) => `${id.slice(0, 16)}…`)
 }
 
 /** `a`, `a or b`, `a, b or c`. */
