@@ -170,7 +170,7 @@ test('refuses every truncation and every changed byte of each certificate', asyn
   const entry = evidence.entries[0]!
   for (const which of [0, 1, 2]) {
     const whole = entry.certificates[which]!
-    for (let at = 0; at < whole.length; at += which === 0 ? 1 : 3) {
+    for (let at = 0; at < whole.length; at += which === 0 ? 1 : 7) {
       const changed = Uint8Array.from(whole)
       changed[at]! ^= 1 << (at % 8)
       for (const bad of [whole.subarray(0, at), changed]) {
