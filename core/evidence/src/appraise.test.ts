@@ -262,6 +262,17 @@ test('refuses a product without a minimum TCB', async () => {
   assert.deepEqual(reasons, [{ code: 'snp-tcb', expected: 'a product with a minimum: Milan', found: 'Turin' }])
 })
 
+test('refuses a minimum TCB that leaves out a component or has one that the product lacks', async () => {
+  const { fmc: _, ...less } = { fmc: 1, bootLoader: 0, tee: 0, snp: 0, microcode: 0 }
+  for (const [product, minimum] of [
+    ['Turin', less],
+    ['Milan', { ...less, fmc: 0 }],
+  ] as const) {
+    const { reasons } = await appraise({ product }, snp({ minimumTcb: { [product]: minimum } }))
+    assert.equal(reasons[0]?.expected, `a minimum with each component of ${product}`)
+  }
+})
+
 test('compares TCBs component by component, not as numbers', async () => {
   const minimum = { bootLoader: 1, tee: 0, snp: 1, microcode: 223 }
   const { reasons } = await appraise({}, snp({ minimumTcb: { Milan: minimum } }))

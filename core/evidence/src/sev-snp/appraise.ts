@@ -3,7 +3,7 @@ import type { SnpMinimumTcb, SnpPolicy } from '../policy.ts'
 import { type Finding, oneOf, outside, type ReasonCode, reasonCodes } from '../reasons.ts'
 import { type TrustClaim, trustValue } from '../trust-vector.ts'
 import type { SnpFirmwareVersion, SnpGuestPolicy, SnpPlatformInfo } from './report.ts'
-import { type SnpTcb, tcbBelow, tcbText } from './tcb.ts'
+import { type SnpTcb, snpTcbComponents, tcbBelow, tcbText } from './tcb.ts'
 import type { VerifiedSnp } from './verify.ts'
 
 type Found = Omit<Finding, 'harm'> | undefined
@@ -114,6 +114,10 @@ function tcbMinimum(code: ReasonCode, minimums: SnpMinimumTcb | 'any', { product
   if (minimums === 'any') return undefined
   const minimum = minimums[product]
   if (minimum === undefined) return reason(code, `a product with a minimum: ${oneOf(Object.keys(minimums))}`, product)
+  // A component left out of a minimum would demand nothing of it.
+  if (snpTcbComponents.some((component) => (found[component] === undefined) !== (minimum[component] === undefined))) {
+    return reason(code, `a minimum with each component of ${product}`, tcbText(minimum))
+  }
   if (tcbBelow(found, minimum).length === 0) return undefined
   return reason(code, `at least ${tcbText(minimum)}`, tcbText(found))
 }
