@@ -1,5 +1,5 @@
 import { canonicalJson, decodeBase64url, encodeUtf8, FormatError, type Json, parseCanonicalJson } from '@cella/bytes'
-import { bytesField, digestField, documentBytesMax } from '@cella/documents'
+import { bytesField, documentBytesMax } from '@cella/documents'
 import { leafLength } from '@cella/log'
 import { z } from 'zod'
 import { ReceiptError } from './error.ts'
@@ -9,13 +9,17 @@ export const receiptBytesMax = 33_554_432
 
 const envelope = z.string().min(1).max(documentBytesMax)
 
-/** Where a leaf stands: its salt (32 bytes), its 64 bytes, and a tlog-proof text. */
-const provenSchema = z.strictObject({
-  salt: bytesField({ exactly: 32 }),
+/** Where a leaf stands: its 64 bytes, and a tlog-proof text. */
+const placeSchema = z.strictObject({
   leaf: bytesField({ exactly: leafLength }),
   proof: z.string().min(1).max(1_000_000),
 })
-export type LeafProof = z.infer<typeof provenSchema>
+/** A document with its place, found by its tag. */
+const publishedSchema = z.strictObject({ document: envelope, ...placeSchema.shape })
+export type PublishedDocument = z.infer<typeof publishedSchema>
+/** A statement of an enclave with its place: the leaf commits to its digest with `salt`, 32 bytes. */
+const committedSchema = z.strictObject({ ...publishedSchema.shape, salt: bytesField({ exactly: 32 }) })
+export type CommittedDocument = z.infer<typeof committedSchema>
 
 const json: z.ZodType<Json> = z.json() as z.ZodType<Json>
 const enclaveSchema = z.strictObject({ binding: z.record(z.string().max(100), json), evidence: json })
@@ -23,16 +27,11 @@ export type EnclaveStatement = z.infer<typeof enclaveSchema>
 
 const bundleSchema = z.strictObject({
   format: z.literal('cella-receipt/1'),
-  /** The receipt document. */
-  receipt: envelope,
+  receipt: committedSchema,
+  decisions: z.array(committedSchema).min(1).max(128),
   /** Everything that the run relied on: contract, manifests, grants, approvals, organisations, memberships, terms, builds. */
-  documents: z.array(envelope).min(1).max(2048),
-  decisions: z
-    .array(z.strictObject({ document: envelope, ...provenSchema.shape }))
-    .min(1)
-    .max(128),
+  documents: z.array(publishedSchema).min(1).max(2048),
   evidence: z.strictObject({ worker: enclaveSchema, vaults: z.array(enclaveSchema).min(1).max(8) }),
-  proofs: z.strictObject({ receipt: provenSchema, documents: z.record(digestField, provenSchema) }),
 })
 export type ReceiptBundle = z.infer<typeof bundleSchema>
 

@@ -1,10 +1,8 @@
-import type { Digest } from '@cella/bytes'
-import { decodeHex, encodeBase64url, encodeUtf8 } from '@cella/bytes'
+import { type Digest, encodeUtf8 } from '@cella/bytes'
 import { DocumentError, parseDocumentOf, type SignedDocument } from '@cella/documents'
 import { parseProofFile } from '@cella/log'
 import type { KeyId } from '@cella/primitives'
 import { assetsOf, type Judgement, judgeContract } from '@cella/release'
-import type { LeafProof } from './bundle.ts'
 import type { Case } from './case.ts'
 import {
   appraise,
@@ -16,11 +14,11 @@ import {
   readEnclave,
   type Worker,
 } from './enclaves.ts'
-import { placeOf } from './placed.ts'
+import { placeOfStatement } from './placed.ts'
 
 interface PlacedDecision {
   readonly document: SignedDocument<'cella/decision'>
-  readonly proof: LeafProof
+  readonly proof: string
   readonly index: number
 }
 
@@ -81,7 +79,7 @@ async function readVaults(situation: Case, worker: Worker): Promise<Map<Digest, 
       continue
     }
     // Evidence over the worker's evidence: it was made for this attempt and no other.
-    const nonce = encodeBase64url(decodeHex(worker.digest, 'digest'))
+    const nonce = worker.digest
     if (vault.binding.nonce !== nonce) {
       findings.wrong('BINDING_DIFFERS', {
         role: 'vault',
@@ -104,10 +102,10 @@ async function readDecisions(
   const decisions: PlacedDecision[] = []
   const accepted = new Set<string>()
   const wrong = (problem: string): void => findings.wrong('DECISION_WRONG', { problem })
-  for (const { document: envelope, ...proof } of bundle.decisions) {
+  for (const statement of bundle.decisions) {
     let document: SignedDocument<'cella/decision'>
     try {
-      document = parseDocumentOf('cella/decision', envelope) as SignedDocument<'cella/decision'>
+      document = parseDocumentOf('cella/decision', statement.document) as SignedDocument<'cella/decision'>
     } catch (error) {
       if (!(error instanceof DocumentError)) throw error
       wrong(error.message)
@@ -131,7 +129,7 @@ async function readDecisions(
       wrong(`${digest} is for another worker.`)
       continue
     }
-    const placed = placeOf('decision', digest, proof, policy)
+    const placed = placeOfStatement('decision', digest, statement, policy)
     if ('problem' in placed) {
       wrong(`${digest}: ${placed.problem}`)
       continue
@@ -149,7 +147,7 @@ async function readDecisions(
     const pair = `${owner} ${vault.digest}`
     if (!accepted.has(pair)) await appraiseFor(owner, vault, situation)
     accepted.add(pair)
-    decisions.push({ document, proof, index: placed.entry.index })
+    decisions.push({ document, proof: statement.proof, index: placed.entry.index })
   }
   return decisions
 }
@@ -167,7 +165,7 @@ function judgeAgain(
     attempt: receipt.payload.attempt,
     vault: decision.document.payload.signer,
     // The checkpoint that carries the decision: the newest one that can be shown from before the release.
-    checkpoint: parseProofFile(encodeUtf8(decision.proof.proof)).checkpoint,
+    checkpoint: parseProofFile(encodeUtf8(decision.proof)).checkpoint,
     useOf: (grant) =>
       decisions.find(({ document }) => document.payload.manifest === grant.payload.manifest)?.document.payload.use ?? 1,
     appraise: (terms) => appraise(situation, worker, narrowed(terms, situation)),

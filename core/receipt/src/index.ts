@@ -1,8 +1,9 @@
 export type { Anchors } from './anchors.ts'
 export {
+  type CommittedDocument,
   type EnclaveStatement,
   encodeReceiptBundle,
-  type LeafProof,
+  type PublishedDocument,
   parseReceiptBundle,
   type ReceiptBundle,
   receiptBytesMax,

@@ -9,25 +9,39 @@ import {
   verifyOfflineProof,
 } from '@cella/log'
 import type { LogIndex } from '@cella/release'
-import { bytesOf, type LeafProof } from './bundle.ts'
+import { bytesOf, type CommittedDocument, type PublishedDocument } from './bundle.ts'
 
 /** A leaf's place in the log, or why its proof shows none. */
 export type Placed = { readonly entry: ProvenEntry } | { readonly problem: string }
 
-/**
- * Checks that `digest` stands in the log as a leaf of `kind`: the proof leads to a checkpoint that the policy accepts,
- * and the leaf's commitment opens to the digest. A document's tag must be that of its digest.
- */
-export function placeOf(kind: LeafKind, digest: Digest, proof: LeafProof, policy: LogPolicy): Placed {
-  const leaf = bytesOf(proof.leaf)
+/** That a statement of an enclave stands in the log: its leaf is of `kind` and commits to the digest with the salt. */
+export function placeOfStatement(
+  kind: LeafKind,
+  digest: Digest,
+  statement: CommittedDocument,
+  policy: LogPolicy,
+): Placed {
+  const placed = placeOf(kind, statement, policy)
+  if ('problem' in placed) return placed
+  const commitment = commitmentOf(kind, bytesOf(statement.salt), decodeHex(digest, 'digest'))
+  if (!equalBytes(placed.entry.leaf.commitment, commitment)) return { problem: 'its leaf commits to something else.' }
+  return placed
+}
+
+/** That a document stands in the log: its leaf has the tag under which a document of this digest is published. */
+export function placeOfDocument(digest: Digest, document: PublishedDocument, policy: LogPolicy): Placed {
+  const placed = placeOf('document', document, policy)
+  if ('problem' in placed) return placed
+  if (!equalBytes(placed.entry.leaf.tag, publishedTag(digest))) {
+    return { problem: 'its leaf has the tag of another document.' }
+  }
+  return placed
+}
+
+function placeOf(kind: LeafKind, place: { leaf: string; proof: string }, policy: LogPolicy): Placed {
   try {
-    const entry = verifyOfflineProof({ proofFile: encodeUtf8(proof.proof), leaf, policy })
+    const entry = verifyOfflineProof({ proofFile: encodeUtf8(place.proof), leaf: bytesOf(place.leaf), policy })
     if (entry.leaf.kind !== kind) return { problem: `its leaf is of kind ${entry.leaf.kind}, not ${kind}.` }
-    const commitment = commitmentOf(kind, bytesOf(proof.salt), decodeHex(digest, 'digest'))
-    if (!equalBytes(entry.leaf.commitment, commitment)) return { problem: 'its leaf commits to something else.' }
-    if (kind === 'document' && !equalBytes(entry.leaf.tag, publishedTag(digest))) {
-      return { problem: 'its leaf has the tag of another document.' }
-    }
     return { entry }
   } catch (error) {
     if (error instanceof LogError) return { problem: `${error.code}: ${error.message}.` }

@@ -1,5 +1,5 @@
 import { type Digest, encodeUtf8, FormatError } from '@cella/bytes'
-import { DocumentError, parseDocumentOf, type SignedDocument } from '@cella/documents'
+import { DocumentError, parseDocument, parseDocumentOf, type SignedDocument } from '@cella/documents'
 import { ChainCache } from '@cella/evidence'
 import { LogError, type LogPolicy, parseCheckpointText, parseNote, parseProofFile } from '@cella/log'
 import { assetsOf, organisationName, readDocumentSet } from '@cella/release'
@@ -9,7 +9,7 @@ import { type Case, utc } from './case.ts'
 import { checkDecisions } from './decisions.ts'
 import { checkWorker } from './enclaves.ts'
 import { checkReceiptFields, describeRun } from './fields.ts'
-import { ProvenPlaces, placeOf } from './placed.ts'
+import { ProvenPlaces, placeOfDocument, placeOfStatement } from './placed.ts'
 import { Findings, type Verdict } from './verdict.ts'
 
 /**
@@ -31,7 +31,10 @@ export async function verifyReceipt(bundle: ReceiptBundle, anchors: Anchors): Pr
   if (log === undefined) return findings.verdict()
 
   const places = placeDocuments(bundle, log.policy, findings)
-  const documents = await readDocumentSet(bundle.documents, places)
+  const documents = await readDocumentSet(
+    bundle.documents.map(({ document }) => document),
+    places,
+  )
   for (const { message } of documents.ignored) findings.wrong('DOCUMENT_WRONG', { problem: message })
 
   const receipt = readReceipt(bundle, findings)
@@ -41,7 +44,7 @@ export async function verifyReceipt(bundle: ReceiptBundle, anchors: Anchors): Pr
     findings.missing('DOCUMENT_MISSING', { problem: `the contract ${receipt.payload.contract} is not in the bundle` })
     return findings.verdict()
   }
-  const placed = placeOf('receipt', receipt.digest, bundle.proofs.receipt, log.policy)
+  const placed = placeOfStatement('receipt', receipt.digest, bundle.receipt, log.policy)
   if ('problem' in placed) {
     findings.wrong('RECEIPT_PROOF', { problem: placed.problem })
     return findings.verdict()
@@ -75,7 +78,7 @@ export async function verifyReceipt(bundle: ReceiptBundle, anchors: Anchors): Pr
 function findLog(bundle: ReceiptBundle, anchors: Anchors, findings: Findings): Anchors['logs'][number] | undefined {
   let origin: string
   try {
-    const { checkpoint } = parseProofFile(encodeUtf8(bundle.proofs.receipt.proof))
+    const { checkpoint } = parseProofFile(encodeUtf8(bundle.receipt.proof))
     origin = parseCheckpointText(parseNote(checkpoint).text).origin
   } catch (error) {
     if (!(error instanceof LogError || error instanceof FormatError)) throw error
@@ -89,18 +92,30 @@ function findLog(bundle: ReceiptBundle, anchors: Anchors, findings: Findings): A
 
 function placeDocuments(bundle: ReceiptBundle, policy: LogPolicy, findings: Findings): ProvenPlaces {
   const places = new ProvenPlaces()
-  for (const [digest, proof] of Object.entries(bundle.proofs.documents)) {
-    const placed = placeOf('document', digest as Digest, proof, policy)
+  for (const published of bundle.documents) {
+    const digest = digestIn(published.document)
+    if (digest === undefined) continue
+    const placed = placeOfDocument(digest, published, policy)
     if ('problem' in placed) findings.wrong('DOCUMENT_PROOF', { digest, problem: placed.problem })
-    else places.add(digest as Digest, placed.entry.index)
+    else places.add(digest, placed.entry.index)
   }
   return places
+}
+
+/** Undefined for what is no document: `readDocumentSet` says so. */
+function digestIn(envelope: string): Digest | undefined {
+  try {
+    return parseDocument(envelope).digest
+  } catch (error) {
+    if (error instanceof DocumentError) return undefined
+    throw error
+  }
 }
 
 /** Parsed here; its signature is checked against the worker's evidence. */
 function readReceipt(bundle: ReceiptBundle, findings: Findings): SignedDocument<'cella/receipt'> | undefined {
   try {
-    return parseDocumentOf('cella/receipt', bundle.receipt) as SignedDocument<'cella/receipt'>
+    return parseDocumentOf('cella/receipt', bundle.receipt.document) as SignedDocument<'cella/receipt'>
   } catch (error) {
     if (!(error instanceof DocumentError)) throw error
     findings.wrong('DOCUMENT_WRONG', { problem: error.message })

@@ -83,6 +83,8 @@ export const runSchema = z.object({
   updatedAt: timeField.nullish(),
   error: z.object({ code: z.string().max(100), reasons: z.array(z.unknown()).max(1000).optional() }).nullish(),
   receipt: digestField.nullish(),
+  /** Envelopes of a refusal's decisions. */
+  decisions: z.array(text).max(128).nullish(),
 })
 export type Run = z.infer<typeof runSchema>
 

@@ -1,0 +1,382 @@
+import { type Digest, encodeBase64url } from '@cella/bytes'
+import {
+  type Approval,
+  type Boundary,
+  type Budgets,
+  type Contract,
+  type Manifest,
+  type SignedDocument,
+  signDocument,
+  type Workflow,
+} from '@cella/documents'
+import { randomBytes } from '@cella/primitives'
+import {
+  type Appraisal,
+  assetsOf,
+  contractProblems,
+  type DocumentSet,
+  type Judgement,
+  judgeContract,
+  type Reason,
+} from '@cella/release'
+import type { DeclaredOutput, OutputRules } from '@cella/table'
+import { type Gathered, gather, gatherForContract, merge } from './documents.ts'
+import { startPolicyEngine } from './engine.ts'
+import { SdkError } from './error.ts'
+import { membersOf } from './organisations.ts'
+import { revisionsOf } from './publish.ts'
+import type { Session } from './session.ts'
+import { type Logged, submitDocument } from './submit.ts'
+
+type ReceiverRole = Contract['outputs'][number]['receivers'][number]['role']
+
+/** What a contract's author wants, with names in place of digests. */
+export interface ContractDraft {
+  readonly name: string
+  readonly purpose: string
+  readonly program: { readonly organisation: Digest; readonly series: string }
+  readonly arguments: readonly string[]
+  readonly inputs: readonly { readonly name: string; readonly organisation: Digest; readonly series: string }[]
+  readonly outputs: readonly {
+    readonly name: string
+    readonly receivers: readonly { readonly organisation: Digest; readonly role: ReceiverRole }[]
+    readonly rules: OutputRules
+    /** Default: what the program's manifest promises. */
+    readonly declared?: DeclaredOutput | undefined
+  }[]
+  readonly diagnostics: readonly { readonly organisation: Digest; readonly role: ReceiverRole }[]
+  readonly boundary: Boundary
+  readonly attempts: number
+  readonly budgets: Budgets
+  readonly simulated: boolean
+  readonly isolation: number
+  readonly runs: number
+  readonly notBefore: number
+  readonly notAfter: number
+}
+
+/** A draft with every name resolved by this client, and the documents that it was resolved from. */
+export interface ResolvedContract {
+  readonly payload: Contract
+  readonly gathered: Gathered
+}
+
+export const defaultBudgets: Budgets = {
+  fuel: 10_000_000_000,
+  memoryPages: 1024,
+  wallSeconds: 60,
+  outputBytes: 1_048_576,
+}
+
+/**
+ * Resolves every name to the digest of a document that is in force in one's own reading of the log. Throws
+ * ERR_NAME_UNKNOWN, or ERR_DRAFT_REFUSED with everything that no owner would accept.
+ */
+export async function resolveContract(session: Session, draft: ContractDraft): Promise<ResolvedContract> {
+  const organisation = await session.organisation()
+  const organisations = [
+    organisation,
+    draft.program.organisation,
+    ...draft.inputs.map((input) => input.organisation),
+    ...[...draft.outputs.flatMap(({ receivers }) => receivers), ...draft.diagnostics].map((one) => one.organisation),
+  ]
+  const gathered = await gather(session, { organisations: [...new Set(organisations)] })
+  const { documents } = gathered
+  const program = findAsset(documents, draft.program)
+  const inputs = draft.inputs.map((input) => ({ name: input.name, manifest: findAsset(documents, input) }))
+  const payload: Contract = {
+    type: 'cella/contract',
+    version: 1,
+    organisation,
+    signer: await session.accountId(),
+    id: encodeBase64url(randomBytes(16)),
+    kind: 'job',
+    name: draft.name,
+    purpose: draft.purpose,
+    steps: [
+      {
+        id: 'main',
+        program: program.digest,
+        arguments: [...draft.arguments],
+        inputs: inputs.map(({ name, manifest }) => ({ name, manifest: manifest.digest })),
+        boundary: draft.boundary,
+        attempts: draft.attempts,
+        budgets: draft.budgets,
+      },
+    ],
+    outputs: draft.outputs.map((output) => ({
+      name: output.name,
+      step: 'main',
+      declared: output.declared ?? declaredBy(program.payload, output.name),
+      receivers: output.receivers.flatMap((receiver) => resolveReceiver(documents, receiver)),
+      rules: output.rules,
+    })),
+    diagnostics: draft.diagnostics.flatMap((receiver) => resolveReceiver(documents, receiver)),
+    vaults: [commonVault(documents, [program, ...inputs.map(({ manifest }) => manifest)])],
+    log: (await session.log()).view.origin,
+    simulated: draft.simulated,
+    isolation: draft.isolation,
+    runs: draft.runs,
+    notBefore: draft.notBefore,
+    notAfter: draft.notAfter,
+  }
+  const problems = contractProblems(payload, documents)
+  if (problems.length > 0) {
+    throw new SdkError(
+      'ERR_DRAFT_REFUSED',
+      `no owner would accept this contract: ${problems.map(problemText).join('; ')}`,
+      {
+        hint: 'mend these and try again; nothing was signed',
+      },
+    )
+  }
+  return { payload, gathered }
+}
+
+/** `ERR_… at clause: expected …, got …`. */
+export function problemText({ code, clause, expected, got }: Reason): string {
+  return `${code} at ${clause}: expected ${expected}, got ${got}`
+}
+
+/** Signs and logs a resolved contract. */
+export async function createContract(
+  session: Session,
+  { payload }: ResolvedContract,
+): Promise<Logged<'cella/contract'>> {
+  const keys = await session.keys()
+  return submitDocument<'cella/contract'>(session, payload, { signers: [keys.account] })
+}
+
+/** Signs and logs a workflow: the same with names instead of digests, for others to make contracts of. */
+export async function createWorkflow(session: Session, draft: ContractDraft): Promise<Logged<'cella/workflow'>> {
+  const keys = await session.keys()
+  const payload: Workflow = {
+    type: 'cella/workflow',
+    version: 1,
+    organisation: await session.organisation(),
+    signer: keys.account.keyId,
+    name: draft.name,
+    purpose: draft.purpose,
+    steps: [
+      {
+        id: 'main',
+        program: { ...draft.program },
+        arguments: [...draft.arguments],
+        inputs: draft.inputs.map((input) => ({ ...input })),
+        boundary: draft.boundary,
+        attempts: draft.attempts,
+        budgets: draft.budgets,
+      },
+    ],
+    outputs: await Promise.all(
+      draft.outputs.map(async (output) => ({
+        name: output.name,
+        step: 'main',
+        declared: output.declared ?? declaredBy((await programOf(session, draft)).payload, output.name),
+        receivers: output.receivers.map((receiver) => ({ ...receiver })),
+        rules: output.rules,
+      })),
+    ),
+  }
+  return submitDocument<'cella/workflow'>(session, payload, { signers: [keys.account] })
+}
+
+/** The draft of a workflow, to which the caller adds what a workflow leaves open. */
+export function draftOfWorkflow(
+  workflow: Workflow,
+  rest: Pick<ContractDraft, 'simulated' | 'isolation' | 'runs' | 'notBefore' | 'notAfter' | 'diagnostics'>,
+): ContractDraft {
+  const [step, ...others] = workflow.steps
+  if (step === undefined || others.length > 0) {
+    throw new SdkError(
+      'ERR_DRAFT_REFUSED',
+      `workflow ${workflow.name} has ${workflow.steps.length} steps, this release runs one`,
+    )
+  }
+  return {
+    ...rest,
+    name: workflow.name,
+    purpose: workflow.purpose,
+    program: step.program,
+    arguments: step.arguments,
+    inputs: step.inputs,
+    boundary: step.boundary,
+    attempts: step.attempts,
+    budgets: step.budgets,
+    outputs: workflow.outputs.map(({ name, receivers, rules, declared }) => ({ name, receivers, rules, declared })),
+  }
+}
+
+/** What the dry run says of one asset. */
+export interface AssetForecast {
+  readonly asset: Digest
+  readonly title: string
+  readonly organisation: Digest | null
+  readonly allowed: boolean
+  readonly reasons: readonly Reason[]
+  /** Whether its owner still has to approve the contract. */
+  readonly awaitsApproval: boolean
+}
+
+/**
+ * The dry run: judges every asset as the vault would, from the same documents, with the next use and a worker that the
+ * owner's terms accept. What only a real attempt shows (the worker's evidence, uses counted in the vault) is assumed.
+ */
+export async function forecast(
+  session: Session,
+  contract: SignedDocument<'cella/contract'>,
+  documents: DocumentSet,
+): Promise<AssetForecast[]> {
+  await startPolicyEngine()
+  const log = await session.log()
+  const judgements = await judgeContract({
+    contract,
+    run: 1,
+    attempt: 1,
+    documents,
+    checkpoint: log.checkpoint.bytes,
+    vault: contract.payload.vaults[0]!,
+    useOf: () => 1,
+    appraise: async (terms) => assumedWorker(contract.payload, terms.simulated),
+  })
+  return judgements.map((judgement) => forecastOf(judgement, contract, documents))
+}
+
+function forecastOf(
+  judgement: Judgement,
+  contract: SignedDocument<'cella/contract'>,
+  documents: DocumentSet,
+): AssetForecast {
+  const logged = documents.indexOf(contract.digest) !== undefined
+  // A draft is not in the log yet; that is no reason of an owner's.
+  const reasons = judgement.reasons.filter(
+    ({ clause, code }) => logged || !(clause === 'contract' && code === 'ERR_DOCUMENT_MISSING'),
+  )
+  const own = reasons.filter(({ code }) => code !== 'ERR_APPROVAL_MISSING')
+  return {
+    asset: judgement.asset,
+    title: judgement.manifest?.payload.title ?? judgement.asset,
+    organisation: judgement.manifest?.payload.organisation ?? null,
+    allowed: reasons.length === 0,
+    reasons,
+    awaitsApproval: own.length < reasons.length,
+  }
+}
+
+function assumedWorker(contract: Contract, termsAllowSimulated: boolean): Appraisal {
+  const simulated = contract.simulated && termsAllowSimulated
+  return {
+    tee: {
+      kind: 'sev-snp',
+      boundary: contract.steps[0]!.boundary,
+      simulated,
+      debug: false,
+      platformId: '',
+      provider: '',
+      product: '',
+    },
+    isolation: 3,
+    reasons: [],
+    build: undefined,
+  }
+}
+
+/** Judges a draft that was not signed in public: signed here, sent nowhere. */
+export async function checkDraft(session: Session, draft: ContractDraft): Promise<AssetForecast[]> {
+  const { payload, gathered } = await resolveContract(session, draft)
+  const keys = await session.keys()
+  const signed = await signDocument<'cella/contract'>(payload, [keys.account.seed.expose()])
+  const assets = await gather(session, { digests: assetsOf(payload).map(({ manifest }) => manifest) })
+  const { documents } = await merge(session, [gathered, assets])
+  return forecast(session, signed, documents)
+}
+
+/** A contract with everything that bears on it, and how each asset would be judged now. */
+export async function showContract(
+  session: Session,
+  digest: Digest,
+): Promise<{ contract: SignedDocument<'cella/contract'>; gathered: Gathered; forecast: AssetForecast[] }> {
+  const gathered = await gatherForContract(session, digest)
+  const contract = gathered.documents.find('cella/contract', digest)!
+  return { contract, gathered, forecast: await forecast(session, contract, gathered.documents) }
+}
+
+/** Approves a contract for one's own organisation. */
+export async function approveContract(
+  session: Session,
+  options: { contract: Digest; runs: number; notBefore: number; notAfter: number },
+): Promise<Logged<'cella/approval'>> {
+  const keys = await session.keys()
+  const payload: Approval = {
+    type: 'cella/approval',
+    version: 1,
+    organisation: await session.organisation(),
+    signer: keys.account.keyId,
+    ...options,
+  }
+  return submitDocument<'cella/approval'>(session, payload, { signers: [keys.account] })
+}
+
+async function programOf(session: Session, draft: ContractDraft): Promise<SignedDocument<'cella/manifest'>> {
+  const { documents } = await gather(session, { organisations: [draft.program.organisation] })
+  return findAsset(documents, draft.program)
+}
+
+function findAsset(
+  documents: DocumentSet,
+  { organisation, series }: { organisation: Digest; series: string },
+): SignedDocument<'cella/manifest'> {
+  const [newest] = revisionsOf(documents, organisation, series)
+  if (newest !== undefined) return newest
+  const known = documents
+    .all('cella/manifest')
+    .filter(({ payload }) => payload.organisation === organisation)
+    .map(({ payload }) => payload.series)
+  throw new SdkError('ERR_NAME_UNKNOWN', `organisation ${organisation} has no asset “${series}” in force`, {
+    hint: `it has published: ${[...new Set(known)].join(', ') || 'nothing'}`,
+  })
+}
+
+function declaredBy(manifest: Manifest, output: string): DeclaredOutput {
+  const promised = manifest.program?.outputs.find(({ name }) => name === output)
+  if (promised?.declared) return promised.declared
+  throw new SdkError(
+    'ERR_DRAFT_REFUSED',
+    `the program “${manifest.title}” does not say what output “${output}” looks like`,
+    {
+      hint: `declare its columns in the contract; the program writes: ${manifest.program?.outputs.map(({ name }) => name).join(', ') ?? 'nothing'}`,
+    },
+  )
+}
+
+function resolveReceiver(
+  documents: DocumentSet,
+  { organisation, role }: { organisation: Digest; role: ReceiverRole },
+): { organisation: Digest; role: ReceiverRole; membership: Digest }[] {
+  const members = membersOf(documents, organisation).filter(({ payload }) => payload.roles.includes(role))
+  if (members.length > 0) return members.slice(0, 16).map(({ digest }) => ({ organisation, role, membership: digest }))
+  throw new SdkError('ERR_DRAFT_REFUSED', `organisation ${organisation} has no member with the role ${role}`, {
+    hint: 'an output needs a receiver with a role and a key: ask that organisation to add one (cella org member add)',
+  })
+}
+
+/** One vault that holds a key of every asset: in this version all decisions of a contract are made by one. */
+function commonVault(
+  documents: DocumentSet,
+  assets: readonly SignedDocument<'cella/manifest'>[],
+): Contract['vaults'][number] {
+  const holding = assets.map(
+    (asset) =>
+      new Set(
+        documents
+          .all('cella/grant')
+          .filter((grant) => grant.payload.manifest === asset.digest && documents.counts(grant))
+          .map(({ payload }) => payload.vault),
+      ),
+  )
+  const common = [...(holding[0] ?? [])].find((vault) => holding.every((vaults) => vaults.has(vault)))
+  if (common !== undefined) return common
+  throw new SdkError('ERR_DRAFT_REFUSED', 'no vault holds the keys of all these assets', {
+    hint: 'ask the owners to publish to one vault: cella publish --vault ID',
+  })
+}

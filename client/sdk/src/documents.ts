@@ -1,0 +1,94 @@
+import type { Digest } from '@cella/bytes'
+import { DocumentError, type DocumentType, parseDocument } from '@cella/documents'
+import { assetsOf, type DocumentSet, organisationId, readDocumentSet } from '@cella/release'
+import { SdkError } from './error.ts'
+import type { Locations } from './manager/answers.ts'
+import type { Session } from './session.ts'
+
+/** Documents from the manager, each signature verified, their standing asked of one's own reading of the log. */
+export interface Gathered {
+  readonly documents: DocumentSet
+  /** Envelopes by digest, as the manager gave them. */
+  readonly envelopes: ReadonlyMap<Digest, string>
+  /** Where the manager says that ciphertexts lie, by manifest. Unchecked: what is fetched is. */
+  readonly locations: ReadonlyMap<Digest, Locations>
+}
+
+/** Everything that the manager knows of these organisations, and of these documents and what names them. */
+export async function gather(
+  session: Session,
+  wanted: { organisations?: readonly Digest[]; digests?: readonly Digest[]; types?: readonly DocumentType[] },
+): Promise<Gathered> {
+  const log = await session.log()
+  // Lists are for members only: requests need the account's token.
+  await session.keys()
+  const envelopes = new Map<Digest, string>()
+  const locations = new Map<Digest, Locations>()
+  const keep = (envelope: string, where: Locations | undefined): void => {
+    try {
+      // The digest is computed here: the manager's own is not taken.
+      const { digest } = parseDocument(envelope)
+      envelopes.set(digest, envelope)
+      if (where !== undefined) locations.set(digest, where)
+    } catch (error) {
+      if (!(error instanceof DocumentError)) throw error
+    }
+  }
+  const single = async (digest: Digest): Promise<void> => {
+    try {
+      const stored = await session.manager.document(digest)
+      keep(stored.document, stored.locations)
+    } catch (error) {
+      // Absent is no failure here: who needs it says so by name.
+      if (!(error instanceof SdkError && error.refusal?.status === 404)) throw error
+    }
+  }
+  for (const organisation of wanted.organisations ?? []) {
+    await single(organisation)
+    for (const listed of await session.manager.documents({ organisation })) keep(listed.document, listed.locations)
+  }
+  for (const digest of wanted.digests ?? []) {
+    await single(digest)
+    for (const listed of await session.manager.documents({ about: digest })) keep(listed.document, listed.locations)
+  }
+  for (const type of wanted.types ?? []) {
+    for (const listed of await session.manager.documents({ type })) keep(listed.document, listed.locations)
+  }
+  await log.advance()
+  return { documents: await readDocumentSet([...envelopes.values()], log.view), envelopes, locations }
+}
+
+/** All that may bear on a contract: its assets, their owners, its author and receivers. */
+export async function gatherForContract(session: Session, contract: Digest): Promise<Gathered> {
+  const first = await gather(session, { digests: [contract] })
+  const document = first.documents.find('cella/contract', contract)
+  if (document === undefined) throw unknownDocument('contract', contract)
+  const { payload } = document
+  const assets = await gather(session, { digests: assetsOf(payload).map(({ manifest }) => manifest) })
+  const organisations = new Set<Digest>([
+    payload.organisation,
+    ...assets.documents.all('cella/manifest').map(({ payload: manifest }) => manifest.organisation),
+    ...[...payload.outputs.flatMap(({ receivers }) => receivers), ...payload.diagnostics].map(
+      (receiver) => receiver.organisation,
+    ),
+  ])
+  return merge(session, [first, assets, await gather(session, { organisations: [...organisations] })])
+}
+
+/** One set of several. */
+export async function merge(session: Session, parts: readonly Gathered[]): Promise<Gathered> {
+  const log = await session.log()
+  const envelopes = new Map(parts.flatMap((part) => [...part.envelopes]))
+  const locations = new Map(parts.flatMap((part) => [...part.locations]))
+  return { documents: await readDocumentSet([...envelopes.values()], log.view), envelopes, locations }
+}
+
+/** Ids of all organisations in a set. */
+export function organisationsIn(documents: DocumentSet): Digest[] {
+  return [...new Set(documents.all('cella/organisation').map(organisationId))]
+}
+
+/** Throws ERR_NAME_UNKNOWN for a digest that the manager does not have. */
+export function unknownDocument(what: string, digest: string): SdkError {
+  return new SdkError('ERR_NAME_UNKNOWN', `no ${what} ${digest} is known to the manager`)
+}

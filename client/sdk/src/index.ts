@@ -1,0 +1,77 @@
+export {
+  type AssetForecast,
+  approveContract,
+  type ContractDraft,
+  checkDraft,
+  createContract,
+  createWorkflow,
+  defaultBudgets,
+  draftOfWorkflow,
+  forecast,
+  problemText,
+  type ResolvedContract,
+  resolveContract,
+  showContract,
+} from './contracts.ts'
+export { type Gathered, gather, gatherForContract, merge, organisationsIn, unknownDocument } from './documents.ts'
+export { startPolicyEngine } from './engine.ts'
+export { SdkError, type SdkErrorCode, type ServerRefusal } from './error.ts'
+export { logPolicyFor, petname, receiptAnchors, type StoredAnchors } from './home/anchors.ts'
+export { type Home, type HomeOptions, openHome, type Profile, type SavedDocument } from './home/home.ts'
+export { type Keys, type MemberCard, memberCard, type SigningKey } from './keys.ts'
+export { addRootKeys, createProfileKeystore, keysOf, openProfileKeystore } from './keystore.ts'
+export { type OwnLog, openLog } from './log.ts'
+export type {
+  EvidenceAnswer,
+  Info,
+  ListedDocument,
+  Locations,
+  Run,
+  RunEvent,
+  RunStatus,
+  StoredDocument,
+  StoredOutput,
+  Submitted,
+} from './manager/answers.ts'
+export { type DocumentFilter, ManagerClient } from './manager/client.ts'
+export { requestToken, type TokenRequest } from './manager/token.ts'
+export { bytesSource, type UploadSource } from './manager/upload.ts'
+export {
+  addMember,
+  createOrganisation,
+  joinOrganisation,
+  membersOf,
+  nameOf,
+  noEnd,
+  ownRoots,
+  publishTerms,
+  removeMember,
+  resolveOrganisation,
+  signedBy,
+  type TermsDraft,
+  trustOrganisation,
+} from './organisations.ts'
+export {
+  type AssetState,
+  listAssets,
+  type Published,
+  type PublishOptions,
+  policyErrors,
+  publishAsset,
+  revisionsOf,
+  revokeAsset,
+} from './publish.ts'
+export {
+  fetchReceipt,
+  followRun,
+  type OpenedOutput,
+  openOutput,
+  openReasons,
+  receiptOf,
+  startRuns,
+  verifyReceiptFile,
+} from './runs.ts'
+export { fileDigest, fileSource, type SealedAsset, withSealed } from './sealing.ts'
+export { openSession, type Session, type SessionOptions } from './session.ts'
+export { type Logged, revokeDocument, submitDocument } from './submit.ts'
+export { type AcceptedVault, appraiseVault, gatherTerms } from './vaults.ts'

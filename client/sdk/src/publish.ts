@@ -1,0 +1,264 @@
+import { join } from 'node:path'
+import { type Digest, encodeBase64url } from '@cella/bytes'
+import type { Manifest, SignedDocument } from '@cella/documents'
+import { type PolicyProblem, policyEngineDigest, validatePolicy } from '@cella/policy'
+import type { KeyId } from '@cella/primitives'
+import type { DocumentSet } from '@cella/release'
+import { type Dek, generateDek, grantInfo, type Sealed, wrapDek } from '@cella/seal'
+import type { CanonicalTable } from '@cella/tables'
+import { gather } from './documents.ts'
+import { startPolicyEngine } from './engine.ts'
+import { SdkError } from './error.ts'
+import { fileDigest, withSealed } from './sealing.ts'
+import type { Session } from './session.ts'
+import { type Logged, revokeDocument, submitDocument } from './submit.ts'
+import { type AcceptedVault, appraiseVault, gatherTerms } from './vaults.ts'
+
+export interface PublishOptions {
+  readonly series: string
+  readonly title: string
+  /** A table with its treatments, a program, or a file that is neither. */
+  readonly content:
+    | { readonly kind: 'table'; readonly table: CanonicalTable; readonly rows: number }
+    | { readonly kind: 'file'; readonly path: string }
+    | { readonly kind: 'program'; readonly path: string; readonly outputs: NonNullable<Manifest['program']>['outputs'] }
+  /** Cedar text: of `compilePolicy`, or the owner's own. */
+  readonly policy: string
+  readonly outputRules: Manifest['outputRules']
+  readonly approval: Manifest['approval']
+  readonly purposes: readonly string[]
+  readonly notBefore: number
+  readonly notAfter: number
+  readonly runs: number | null
+  /** Vaults to grant to; default: the first that the manager names. */
+  readonly vaults?: readonly KeyId[] | undefined
+  /** Leaves the revision before in force. Default: it is withdrawn, so that no laxer policy stays usable. */
+  readonly keepPrevious?: boolean | undefined
+  /** `phase` is `seal`, `upload`, `vault` or `log`. */
+  readonly onProgress?: ((phase: string, done: number, total: number) => void) | undefined
+}
+
+export interface Published {
+  readonly manifest: SignedDocument<'cella/manifest'>
+  readonly index: number
+  readonly grants: readonly SignedDocument<'cella/grant'>[]
+  readonly vaults: readonly AcceptedVault[]
+}
+
+/** Everything that keeps a policy from being signed. */
+export async function policyErrors(policy: string): Promise<readonly PolicyProblem[]> {
+  await startPolicyEngine()
+  return validatePolicy(policy).filter(({ severity }) => severity === 'error')
+}
+
+/**
+ * Publishes an asset: checks the policy, appraises each vault under one's own terms, seals with a fresh DEK, uploads, and
+ * logs manifest and grants. The vault is judged before anything leaves; the DEK leaves only wrapped to its KEK.
+ */
+export async function publishAsset(session: Session, options: PublishOptions): Promise<Published> {
+  const errors = await policyErrors(options.policy)
+  if (errors.length > 0) {
+    const lines = errors.map(({ line, message }) => `line ${line}: ${message}`)
+    throw new SdkError('ERR_DRAFT_REFUSED', `the policy can’t be used: ${lines.join('; ')}`, {
+      hint: `nothing was signed or uploaded (policy engine ${policyEngineDigest.slice(0, 12)})`,
+    })
+  }
+  const keys = await session.keys()
+  const organisation = await session.organisation()
+  const { terms, documents } = await gatherTerms(session, organisation)
+  const vaults: AcceptedVault[] = []
+  options.onProgress?.('vault', 0, 1)
+  for (const vault of await chooseVaults(session, options.vaults)) {
+    vaults.push(await appraiseVault(session, { vault, organisation, terms: terms.payload, documents }))
+  }
+  const previous = revisionsOf(documents, organisation, options.series)
+  const dek = generateDek()
+  try {
+    return await withSealed(
+      {
+        folder: join(session.home.folder, 'sealing'),
+        source:
+          options.content.kind === 'table' ? { bytes: options.content.table.bytes } : { path: options.content.path },
+        dek,
+        onProgress: (done, total) => options.onProgress?.('seal', done, total),
+      },
+      async ({ sealed, file, outboard }) => {
+        const total = file.size + outboard.size
+        await session.manager.upload(file, (done) => options.onProgress?.('upload', done, total))
+        await session.manager.upload(outboard, (done) => options.onProgress?.('upload', file.size + done, total))
+        const manifest = await submitDocument<'cella/manifest'>(
+          session,
+          await manifestOf(options, { sealed, organisation, signer: keys.account.keyId, previous: previous[0] }),
+          { signers: [keys.account], locations: { sealed: file.sha256, outboard: outboard.sha256 } },
+        )
+        const grants = await grantAll(session, { manifest: manifest.document, vaults, dek })
+        if (options.keepPrevious !== true) {
+          for (const old of previous) {
+            await revokeDocument(session, {
+              subject: old.digest,
+              replacement: manifest.document.digest,
+              reason: `replaced by revision ${manifest.document.payload.revision}`,
+              organisation,
+              signers: [keys.account],
+            })
+          }
+        }
+        return { manifest: manifest.document, index: manifest.index, grants, vaults }
+      },
+    )
+  } finally {
+    dek.fill(0)
+  }
+}
+
+async function chooseVaults(session: Session, wanted: readonly KeyId[] | undefined): Promise<KeyId[]> {
+  if (wanted !== undefined && wanted.length > 0) return [...wanted]
+  const { vaults } = await session.info()
+  if (vaults[0] === undefined) {
+    throw new SdkError('ERR_MANAGER_UNAVAILABLE', 'the manager names no vault', {
+      hint: 'is one running? cella status',
+    })
+  }
+  return [vaults[0].id]
+}
+
+/** Revisions in force of a series, newest first. */
+export function revisionsOf(
+  documents: DocumentSet,
+  organisation: Digest,
+  series: string,
+): SignedDocument<'cella/manifest'>[] {
+  return documents
+    .all('cella/manifest')
+    .filter(
+      (document) =>
+        document.payload.organisation === organisation &&
+        document.payload.series === series &&
+        documents.counts(document),
+    )
+    .sort((a, b) => b.payload.revision - a.payload.revision)
+}
+
+async function manifestOf(
+  options: PublishOptions,
+  {
+    sealed,
+    organisation,
+    signer,
+    previous,
+  }: { sealed: Sealed; organisation: Digest; signer: KeyId; previous: SignedDocument<'cella/manifest'> | undefined },
+): Promise<Manifest> {
+  const { content } = options
+  return {
+    type: 'cella/manifest',
+    version: 1,
+    organisation,
+    signer,
+    kind: content.kind === 'program' ? 'program' : 'data',
+    series: options.series,
+    revision: (previous?.payload.revision ?? 0) + 1,
+    previous: previous?.digest ?? null,
+    title: options.title,
+    sealed: {
+      format: 'cella-sealed/1',
+      rootDigest: sealed.rootDigest,
+      size: sealed.size,
+      keyCommitment: sealed.keyCommitment as Digest,
+    },
+    table: content.kind === 'table' ? { columns: [...content.table.columns], rows: content.rows } : null,
+    program:
+      content.kind === 'program'
+        ? {
+            runtime: 'wasi-preview1',
+            digest: await fileDigest(content.path),
+            source: 'open',
+            outputs: content.outputs,
+            sbom: null,
+          }
+        : null,
+    policy: options.policy,
+    outputRules: options.outputRules,
+    approval: options.approval,
+    purposes: [...options.purposes],
+    notBefore: options.notBefore,
+    notAfter: options.notAfter,
+    runs: options.runs,
+  }
+}
+
+/** Wraps the DEK for each vault. The limit is divided, so that the vaults together never spend more than it. */
+async function grantAll(
+  session: Session,
+  { manifest, vaults, dek }: { manifest: SignedDocument<'cella/manifest'>; vaults: readonly AcceptedVault[]; dek: Dek },
+): Promise<SignedDocument<'cella/grant'>[]> {
+  const keys = await session.keys()
+  const { log } = await session.info()
+  const limit = manifest.payload.runs
+  const grants: SignedDocument<'cella/grant'>[] = []
+  for (const [index, vault] of vaults.entries()) {
+    const share = limit === null ? null : Math.floor(limit / vaults.length) + (index < limit % vaults.length ? 1 : 0)
+    if (share === 0) continue
+    const wrapped = await wrapDek({
+      dek,
+      recipientPublicKey: vault.kek,
+      info: grantInfo(manifest.digest, vault.kekId),
+    })
+    const grant: Logged<'cella/grant'> = await submitDocument<'cella/grant'>(
+      session,
+      {
+        type: 'cella/grant',
+        version: 1,
+        organisation: manifest.payload.organisation,
+        signer: keys.account.keyId,
+        manifest: manifest.digest,
+        kek: vault.kekId,
+        vault: vault.id,
+        vaultEvidence: vault.evidence,
+        runs: share,
+        log: log.origin,
+        wrapped: encodeBase64url(wrapped),
+      },
+      { signers: [keys.account] },
+    )
+    grants.push(grant.document)
+  }
+  return grants
+}
+
+/** An asset as the log has it now. */
+export interface AssetState {
+  readonly manifest: SignedDocument<'cella/manifest'>
+  readonly index: number | undefined
+  readonly state: 'in force' | 'withdrawn' | 'not counting'
+}
+
+/** Assets of the trusted organisations, newest first. */
+export async function listAssets(session: Session, organisations: readonly Digest[]): Promise<AssetState[]> {
+  const { documents } = await gather(session, { organisations })
+  return documents
+    .all('cella/manifest')
+    .map((manifest) => ({
+      manifest,
+      index: documents.indexOf(manifest.digest),
+      state: documents.counts(manifest)
+        ? ('in force' as const)
+        : documents.revokedAt(manifest.digest) !== undefined
+          ? ('withdrawn' as const)
+          : ('not counting' as const),
+    }))
+    .sort((a, b) => (b.index ?? 0) - (a.index ?? 0))
+}
+
+/** Withdraws an asset of one's own organisation: from its entry in the log on, no vault releases its key. */
+export async function revokeAsset(
+  session: Session,
+  options: { manifest: Digest; reason: string },
+): Promise<Logged<'cella/revocation'>> {
+  const keys = await session.keys()
+  return revokeDocument(session, {
+    subject: options.manifest,
+    reason: options.reason,
+    organisation: await session.organisation(),
+    signers: [keys.account],
+  })
+}
