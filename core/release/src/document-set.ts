@@ -1,4 +1,4 @@
-import { type Digest, decodeBase64url, encodeHex, encodeUtf8 } from '@cella/bytes'
+import { type Digest, decodeBase64url, encodeUtf8 } from '@cella/bytes'
 import {
   DocumentError,
   type DocumentType,
@@ -71,6 +71,12 @@ export class DocumentSet {
   /** All documents of `type`, in no order. */
   all<Type extends DocumentType>(type: Type): SignedDocument<Type>[] {
     return [...this.#documents.values()].filter((document) => isType(document, type)) as SignedDocument<Type>[]
+  }
+
+  /** The digest of the document in this envelope, if it is of the set. */
+  digestOf(envelope: string): Digest | undefined {
+    for (const [digest, document] of this.#documents) if (document.envelope === envelope) return digest
+    return undefined
   }
 
   /** Index of the document's entry in the log, or `undefined`. */
@@ -302,9 +308,4 @@ export function organisationId(document: SignedDocument<'cella/organisation'>): 
 /** The account's id: the key id of its signing key. */
 export function accountOf(membership: Payload<'cella/membership'>): KeyId {
   return keyIdOf(decodeBase64url(membership.signingKey, 'signingKey'))
-}
-
-/** `bytes` as a Digest, for fields that hold 32 raw bytes. */
-export function digestFromBytes(bytes: Uint8Array): Digest {
-  return encodeHex(bytes) as Digest
 }

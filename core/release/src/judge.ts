@@ -350,7 +350,7 @@ function policyFacts(
       manifest: manifest.digest,
       owner: manifest.payload.organisation,
       series: manifest.payload.series,
-      version: manifest.payload.revision,
+      revision: manifest.payload.revision,
       kind: manifest.payload.kind,
       purposes: manifest.payload.purposes,
     },
@@ -364,9 +364,9 @@ function policyFacts(
       const program = documents.find('cella/manifest', step.program)?.payload
       return program?.program ? [{ digest: program.program.digest, publisher: program.organisation }] : []
     }),
-    receivers: receiversOf(contract.payload).flatMap(({ membership, organisation }) => {
+    receivers: receiversOf(contract.payload).flatMap(({ membership, organisation, role }) => {
       const payload = documents.find('cella/membership', membership)?.payload
-      return payload === undefined ? [] : [{ account: accountOf(payload), organisation, roles: payload.roles }]
+      return payload === undefined ? [] : [{ account: accountOf(payload), organisation, roles: payload.roles, role }]
     }),
     approvers: approvalsOf(contract, manifest.payload.organisation, documents).map(({ payload }) => ({
       account: payload.signer,

@@ -1,0 +1,163 @@
+import { type Digest, decodeBase64url, encodeBase64url, type Json } from '@cella/bytes'
+import { type Contract, parseDocumentOf, type SignedDocument, verifyDocument } from '@cella/documents'
+import { bindingDigest, evidenceDigest, evidenceJson, parseEvidenceJson } from '@cella/evidence'
+import { proveEntry } from '@cella/log'
+import { ed25519PublicKey, generateHpkeKeyPair, type KeyId, keyIdOf, randomBytes } from '@cella/primitives'
+import { appraiseEnclave, assetsOf, proveDecision } from '@cella/release'
+import { type Dek, releaseInfo, seedInfo, unwrapDek } from '@cella/seal'
+import { WorkerError } from './error.ts'
+import { type DecideAnswer, decideAnswer, nonceAnswer, type Offer, releaseAnswer } from './messages.ts'
+import type { Attempt, AttemptKeys, Attested, WorkerParts } from './parts.ts'
+import { RunSeed } from './seed.ts'
+
+/** The vaults' word on a run, checked, with what is needed to ask for the keys. */
+export interface Decided {
+  readonly answer: DecideAnswer
+  readonly byManifest: ReadonlyMap<Digest, SignedDocument<'cella/decision'>>
+}
+
+export async function makeKeys(): Promise<AttemptKeys> {
+  const signingSeed = randomBytes(32)
+  const signingKey = ed25519PublicKey(signingSeed)
+  return { signingSeed, signingKey, id: keyIdOf(signingKey), hpke: await generateHpkeKeyPair() }
+}
+
+/** Evidence over this attempt's keys and a nonce of each vault. */
+export async function attest(
+  offer: Offer,
+  { keys, contract, served, parts }: { keys: AttemptKeys; contract: Contract; served: number; parts: WorkerParts },
+): Promise<Attested> {
+  const nonces: Record<KeyId, string> = {}
+  for (const vault of contract.vaults) {
+    nonces[vault] = nonceAnswer.parse(await parts.host.json('POST', `/v1/vaults/${vault}/nonce`, {})).nonce
+  }
+  const binding: { [name: string]: Json } = {
+    role: 'worker',
+    signingKey: encodeBase64url(keys.signingKey),
+    hpkeKey: encodeBase64url(keys.hpke.publicKey),
+    nonces,
+    contract: offer.contract,
+    run: offer.run,
+    attempt: offer.attempt,
+    isolation: parts.isolation,
+    served,
+    configuration: parts.configuration,
+  }
+  return { binding, evidence: await parts.tee.getEvidence(bindingDigest(binding)) }
+}
+
+/** Asks the vault, and checks that what it answers is about this attempt, of the contract's vault, and in the log. */
+export async function decide(attempt: Attempt): Promise<Decided> {
+  const { offer, vault, parts, attested, contract } = attempt
+  const answer = decideAnswer.parse(
+    await parts.host.json('POST', `/v1/vaults/${vault}/decide`, {
+      contract: offer.contract,
+      run: offer.run,
+      attempt: offer.attempt,
+      documents: offer.documents,
+      binding: attested.binding,
+      evidence: evidenceJson(attested.evidence),
+    }),
+  )
+  const checkpoint = await parts.log.refresh()
+  const vaultKey = await appraiseVault(attempt, answer)
+  const byManifest = new Map<Digest, SignedDocument<'cella/decision'>>()
+  const denials: SignedDocument<'cella/decision'>[] = []
+  for (const { document, salt, leaf, index } of answer.decisions) {
+    const signed = await verifyDocument(parseDocumentOf('cella/decision', document), (signer) =>
+      signer === vault ? vaultKey : undefined,
+    )
+    const { payload } = signed
+    const isOurs =
+      payload.contract === offer.contract &&
+      payload.run === offer.run &&
+      payload.attempt === offer.attempt &&
+      payload.workerEvidence === evidenceDigest(attested.evidence)
+    if (!isOurs) throw new WorkerError('ERR_OFFER_MALFORMED', `decision ${signed.digest} is about another attempt`)
+    if (!payload.allowed) {
+      denials.push(signed)
+      continue
+    }
+    const entry = proveEntry(parts.log.view, checkpoint, index, decodeBase64url(leaf, 'leaf'))
+    proveDecision(signed, { salt: decodeBase64url(salt, 'salt'), entry, vault })
+    byManifest.set(payload.manifest, signed)
+  }
+  if (denials.length > 0) throw refused(answer, denials)
+  const missing = assetsOf(contract.payload).find(({ manifest }) => !byManifest.has(manifest))
+  if (missing !== undefined) {
+    throw new WorkerError('ERR_OFFER_MALFORMED', `the vault decided nothing about asset ${missing.manifest}`)
+  }
+  return { answer, byManifest }
+}
+
+function refused(answer: DecideAnswer, denials: readonly SignedDocument<'cella/decision'>[]): WorkerError {
+  const reasons = [...new Set(denials.flatMap(({ payload }) => payload.reasons))]
+  return new WorkerError('ERR_RELEASE_REFUSED', `the vault refuses: ${reasons.join(', ')}`, {
+    reasons,
+    decisions: answer.decisions.map(({ document }) => document),
+  })
+}
+
+/**
+ * The vault's signing key, after its evidence over this attempt was appraised under the terms of every owner: a worker
+ * takes keys of no vault that one of them would not have given any to.
+ */
+async function appraiseVault(attempt: Attempt, { binding, evidence }: DecideAnswer): Promise<Uint8Array> {
+  const { contract, documents, vault, attested, parts } = attempt
+  const signingKey =
+    typeof binding.signingKey === 'string' ? decodeBase64url(binding.signingKey, 'signingKey') : undefined
+  const isOurs =
+    binding.role === 'vault' &&
+    binding.nonce === evidenceDigest(attested.evidence) &&
+    signingKey?.length === 32 &&
+    keyIdOf(signingKey) === vault
+  if (!isOurs || signingKey === undefined) {
+    throw new WorkerError('ERR_OFFER_MALFORMED', 'the vault’s evidence is not bound to its key and to this attempt')
+  }
+  const owners = new Set(
+    assetsOf(contract.payload).flatMap(({ manifest }) => {
+      const document = documents.find('cella/manifest', manifest)
+      return document === undefined ? [] : [document.payload.organisation]
+    }),
+  )
+  const now = parts.log.newest.times?.latest
+  if (now === undefined) throw new WorkerError('ERR_OFFER_MALFORMED', 'the log has no witnesses, so there is no time')
+  for (const owner of owners) {
+    const appraisal = await appraiseEnclave(
+      { role: 'vault', evidence: parseEvidenceJson(evidence), binding, isolation: 3 },
+      { terms: documents.terms(owner).payload, documents, now, cache: parts.chains },
+    )
+    if (appraisal.reasons.length > 0) {
+      const reasons = appraisal.reasons.map(({ code }) => code)
+      throw new WorkerError('ERR_RELEASE_REFUSED', `an owner’s terms refuse the vault: ${reasons.join(', ')}`, {
+        reasons,
+      })
+    }
+  }
+  return signingKey
+}
+
+/** The data keys and the seed of the run, for this attempt's keys alone. */
+export async function release(attempt: Attempt, decided: Decided): Promise<{ deks: Map<Digest, Dek>; seed: RunSeed }> {
+  const { offer, vault, parts, keys } = attempt
+  const answer = releaseAnswer.parse(
+    await parts.host.json('POST', `/v1/vaults/${vault}/release`, {
+      contract: offer.contract,
+      run: offer.run,
+      attempt: offer.attempt,
+      decisions: decided.answer.decisions,
+    }),
+  )
+  const execution = { contract: offer.contract, run: offer.run, attempt: offer.attempt }
+  const recipientPrivateKey = keys.hpke.privateKey
+  const deks = new Map<Digest, Dek>()
+  for (const { manifest, wrapped } of answer.keys) {
+    const decision = decided.byManifest.get(manifest)?.digest
+    if (decision === undefined)
+      throw new WorkerError('ERR_OFFER_MALFORMED', `a key of ${manifest}, which no decision names`)
+    const info = releaseInfo({ ...execution, manifest, decision })
+    deks.set(manifest, await unwrapDek({ wrapped: decodeBase64url(wrapped, 'wrapped'), recipientPrivateKey, info }))
+  }
+  const wrapped = decodeBase64url(answer.seed, 'seed')
+  return { deks, seed: new RunSeed([await unwrapDek({ wrapped, recipientPrivateKey, info: seedInfo(execution) })]) }
+}

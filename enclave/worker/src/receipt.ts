@@ -1,0 +1,170 @@
+import { canonicalJson, decodeBase64url, decodeHex, encodeBase64url, type Json } from '@cella/bytes'
+import { type Payload, parseDocumentOf, signDocument } from '@cella/documents'
+import { evidenceDigest, evidenceJson } from '@cella/evidence'
+import { commitmentOf, encodeLeaf, equalLeaves, type Leaf, parseLeaf, type WitnessedCheckpoint } from '@cella/log'
+import { randomBytes } from '@cella/primitives'
+import { assetsOf, type DocumentSet, type WitnessedTime } from '@cella/release'
+import type { SandboxResult } from '@cella/sandbox'
+import type { Decided } from './decisions.ts'
+import { WorkerError } from './error.ts'
+import { type Draft, draftSchema, draftsAnswer } from './messages.ts'
+import type { SealedOutput, UploadedOutput } from './outputs.ts'
+import type { Attempt } from './parts.ts'
+import type { RunSeed } from './seed.ts'
+
+/** What a run came to, before it is logged. */
+export interface RunResult {
+  readonly status: Payload<'cella/receipt'>['status']
+  readonly result: SandboxResult
+  readonly wallMs: number
+  readonly sealed: readonly SealedOutput[]
+  readonly uploaded: readonly UploadedOutput[]
+}
+
+/** The signed receipt with all that a later attempt would need to hand it over. */
+export async function draftReceipt(
+  attempt: Attempt,
+  {
+    decided,
+    seed,
+    run,
+    time,
+    simulated,
+  }: {
+    decided: Decided
+    seed: RunSeed
+    run: RunResult
+    time: WitnessedTime
+    simulated: boolean
+  },
+): Promise<Draft> {
+  const { offer, contract, documents, keys, attested, parts } = attempt
+  const step = contract.payload.steps[0]!
+  const program = documents.require('cella/manifest', step.program).payload.program!
+  const payload: Payload<'cella/receipt'> = {
+    type: 'cella/receipt',
+    version: 1,
+    organisation: evidenceDigest(attested.evidence),
+    signer: keys.id,
+    contract: contract.digest,
+    run: offer.run,
+    attempt: offer.attempt,
+    status: run.status,
+    inputs: step.inputs.map(({ name, manifest }) => ({
+      name,
+      manifest,
+      rootDigest: documents.require('cella/manifest', manifest).payload.sealed.rootDigest,
+    })),
+    program: { manifest: step.program, digest: program.digest },
+    decisions: assetsOf(contract.payload).map(({ manifest }) => decided.byManifest.get(manifest)!.digest),
+    outputs: run.sealed.map(({ receipt }) => receipt),
+    isolation: parts.isolation,
+    simulated,
+    resources: {
+      fuel: roundUp(Number(run.result.diagnostics.fuelUsed)),
+      memoryPages: roundUp(run.result.diagnostics.memoryPeakPages),
+      wallSeconds: roundUp(Math.ceil(run.wallMs / 1000)),
+    },
+    seedCommitment: seed.commitment(),
+    injector: String(run.result.injectorVersion),
+    time,
+  }
+  const receipt = await signDocument<'cella/receipt'>(payload, [keys.signingSeed])
+  const salt = randomBytes(32)
+  const commitment = commitmentOf('receipt', salt, decodeHex(receipt.digest, 'receipt'))
+  const leaf = encodeLeaf({ kind: 'receipt', commitment, tag: seed.receiptTag() })
+  return {
+    receipt: { document: receipt.envelope, salt: encodeBase64url(salt), leaf: encodeBase64url(leaf) },
+    decisions: decided.answer.decisions,
+    documents: reliedOn(documents),
+    evidence: {
+      worker: { binding: attested.binding, evidence: evidenceJson(attested.evidence) },
+      vaults: [{ binding: decided.answer.binding, evidence: decided.answer.evidence }],
+    },
+    outputs: [...run.uploaded],
+  }
+}
+
+/** Documents for the bundle: whatever is in the log, superseded organisations included, for they entitled others. */
+function reliedOn(documents: DocumentSet): string[] {
+  const types = [
+    'cella/organisation',
+    'cella/membership',
+    'cella/terms',
+    'cella/build',
+    'cella/manifest',
+    'cella/grant',
+    'cella/contract',
+    'cella/approval',
+  ] as const
+  return types
+    .flatMap((type) => documents.all(type))
+    .filter(({ digest }) => documents.indexOf(digest) !== undefined)
+    .map(({ envelope }) => envelope)
+}
+
+/** Rounded up to a power of two: the operator learns the order of magnitude that it could see anyway. */
+function roundUp(value: number): number {
+  return value <= 0 ? 0 : 2 ** Math.ceil(Math.log2(value))
+}
+
+/**
+ * Logs the receipt as the first of its run. Where an attempt before this one got its receipt into the log and was lost
+ * then, that one is the outcome: it is taken over if the outputs are the same, as they are for a run that is repeatable.
+ */
+export async function logReceipt(
+  attempt: Attempt,
+  { draft, seed }: { draft: Draft; seed: RunSeed },
+): Promise<{ draft: Draft; index: number; checkpoint: WitnessedCheckpoint }> {
+  const { log } = attempt.parts
+  const tag = seed.receiptTag()
+  let checkpoint = await log.refresh()
+  if (log.view.firstIndexOf(tag) === undefined) {
+    const appended = await log.append(decodeBase64url(draft.receipt.leaf, 'leaf'))
+    checkpoint = appended.checkpoint
+  }
+  const index = log.view.firstIndexOf(tag)
+  if (index === undefined) throw new WorkerError('ERR_RUN_HAS_OUTCOME', 'the receipt is not in the log')
+  const standing = log.view.leafAt(index)
+  if (isLeaf(draft, standing)) return { draft, index, checkpoint }
+  return { draft: await takeOver(attempt, draft, standing), index, checkpoint }
+}
+
+async function takeOver(
+  { offer, parts }: Attempt,
+  own: Draft,
+  standing: { kind: Leaf['kind'] | undefined; commitment: Uint8Array; tag: Uint8Array },
+): Promise<Draft> {
+  const { drafts } = draftsAnswer.parse(await parts.host.json('GET', `/v1/worker/leases/${offer.lease}/receipts`))
+  for (const candidate of drafts) {
+    const parsed = draftSchema.safeParse(candidate)
+    if (!parsed.success || !isLeaf(parsed.data, standing)) continue
+    if (commitsTo(parsed.data) && resultOf(parsed.data) === resultOf(own)) return parsed.data
+  }
+  throw new WorkerError(
+    'ERR_RUN_HAS_OUTCOME',
+    'another receipt of this run is in the log, and its outputs are not the ones of this attempt',
+  )
+}
+
+function isLeaf(
+  draft: Draft,
+  { kind, commitment, tag }: { kind: Leaf['kind'] | undefined; commitment: Uint8Array; tag: Uint8Array },
+): boolean {
+  return (
+    kind !== undefined && equalLeaves(parseLeaf(decodeBase64url(draft.receipt.leaf, 'leaf')), { kind, commitment, tag })
+  )
+}
+
+function commitsTo({ receipt }: Draft): boolean {
+  const { digest } = parseDocumentOf('cella/receipt', receipt.document)
+  const commitment = commitmentOf('receipt', decodeBase64url(receipt.salt, 'salt'), decodeHex(digest, 'receipt'))
+  const { kind, tag } = parseLeaf(decodeBase64url(receipt.leaf, 'leaf'))
+  return encodeBase64url(encodeLeaf({ kind, tag, commitment })) === receipt.leaf
+}
+
+/** What must be equal for one attempt to hand over the outputs of another. */
+function resultOf({ receipt, outputs }: Draft): string {
+  const { payload } = parseDocumentOf('cella/receipt', receipt.document)
+  return canonicalJson({ status: payload.status, outputs: payload.outputs, uploaded: outputs } as Json)
+}

@@ -1,0 +1,44 @@
+import { ChannelError, type HostLog } from '@cella/channel'
+import { type LogView, parseLeaf, type WitnessedCheckpoint } from '@cella/log'
+
+/** The worker's own reading of the log: it believes neither the manager nor a vault about it. */
+export class WorkerLog {
+  readonly view: LogView
+  readonly #host: HostLog
+  #newest: WitnessedCheckpoint | undefined
+
+  constructor(view: LogView, host: HostLog) {
+    this.view = view
+    this.#host = host
+  }
+
+  /** The newest checkpoint that was read to its end. */
+  get newest(): WitnessedCheckpoint {
+    if (this.#newest === undefined) throw new ChannelError('ERR_HOST_UNAVAILABLE', 'the log has not been read yet')
+    return this.#newest
+  }
+
+  async refresh(): Promise<WitnessedCheckpoint> {
+    return this.#keep(await this.view.advance())
+  }
+
+  /** Appends a leaf and reads up to a checkpoint that contains it. */
+  async append(leaf: Uint8Array): Promise<{ index: number; checkpoint: WitnessedCheckpoint }> {
+    const appended = await this.#host.append([leaf])
+    const index = appended.indices[0]!
+    const checkpoint = await this.view.advance(appended.checkpoint).catch((error: unknown) => {
+      // Another run of this worker may have read further already.
+      if ((error as { code?: string }).code === 'ERR_LOG_ROLLED_BACK') return this.view.advance()
+      throw error
+    })
+    if (index >= this.view.size || !this.view.holds(index, parseLeaf(leaf))) {
+      throw new ChannelError('ERR_HOST_MALFORMED', `the log says that a leaf is at ${index}, where another one is`)
+    }
+    return { index, checkpoint: this.#keep(checkpoint) }
+  }
+
+  #keep(checkpoint: WitnessedCheckpoint): WitnessedCheckpoint {
+    if (this.#newest === undefined || checkpoint.size >= this.#newest.size) this.#newest = checkpoint
+    return checkpoint
+  }
+}

@@ -1,0 +1,32 @@
+import { spawnSync } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+// Runs every *.test.ts of the project. `--long` also runs what takes minutes (CELLA_LONG=1); names of files or folders
+// after it narrow the run.
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const parameters = process.argv.slice(2)
+const isLong = parameters.includes('--long')
+const wanted = parameters.filter((parameter) => parameter !== '--long')
+
+const files = ['core', 'enclave', 'host', 'client', 'testing', 'scripts', 'examples', 'test']
+  .flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.test.ts') && !name.includes('node_modules') && !/(?:^|\/)dist\//.test(name))
+      .map((name) => `${folder}/${name}`),
+  )
+  .filter((file) => wanted.length === 0 || wanted.some((part) => file.startsWith(part)))
+  .sort()
+if (files.length === 0) {
+  console.error(`no test files match ${wanted.join(' ')}`)
+  process.exit(2)
+}
+
+const { status } = spawnSync(
+  process.execPath,
+  ['--disable-warning=ExperimentalWarning', '--test', '--test-concurrency=2', '--test-timeout=300000', ...files],
+  { cwd: root, stdio: 'inherit', env: { ...process.env, ...(isLong && { CELLA_LONG: '1' }) } },
+)
+process.exit(status ?? 1)
