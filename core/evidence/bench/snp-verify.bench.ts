@@ -1,6 +1,6 @@
 import { createPublicKey, verify } from 'node:crypto'
 import { ChainCache, type Evidence, verifyEvidence } from '../src/index.ts'
-import { issueEvidence, now, roots, spkiOf, vekKey } from '../src/sev-snp/vendor.testing.ts'
+import { issueEvidence, now, roots, spkiOf, vekKey } from '../test/vendor.ts'
 
 interface Figure {
   readonly bench: string

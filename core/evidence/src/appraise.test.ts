@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { anySnp, anything } from '../test/policy.ts'
+import { type Build, issueEvidence, now, roots, soundReport } from '../test/vendor.ts'
 import { appraiseEvidence, explainEvidence, type ReasonCode, reasonCodes, verifyEvidence } from './index.ts'
-import { anySnp, anything } from './policy.testing.ts'
 import type { AppraisalPolicy, SnpPolicy } from './policy.ts'
-import { type Build, issueEvidence, now, roots, soundReport } from './sev-snp/vendor.testing.ts'
 
 const { policy: guestPolicy, platformInfo } = soundReport('Milan', 'vcek')
 const guest = (change: Partial<typeof guestPolicy>): Build => ({ report: { policy: { ...guestPolicy, ...change } } })

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
 import test from 'node:test'
-import { amdRoots, appraiseEvidence, ChainCache, type Evidence, EvidenceError, verifyEvidence } from './index.ts'
-import { anything } from './policy.testing.ts'
+import { anything } from '../test/policy.ts'
 import {
   arkKey,
   askKey,
@@ -14,7 +13,8 @@ import {
   roots,
   spkiOf,
   vekKey,
-} from './sev-snp/vendor.testing.ts'
+} from '../test/vendor.ts'
+import { amdRoots, appraiseEvidence, ChainCache, type Evidence, EvidenceError, verifyEvidence } from './index.ts'
 
 const options = { roots, now }
 

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { concatBytes, encodeBase64, encodeHex, encodeUtf8 } from '@cella/bytes'
 import fc from 'fast-check'
+import { issueEvidence, now, roots } from '../../test/vendor.ts'
 import { EvidenceError, snpEvidenceOf, snpEvidenceOfTrustee, snpEvidenceOfTsm, verifyEvidence } from '../index.ts'
 import { parseSnpReport } from './report.ts'
 import { parseTcb } from './tcb.ts'
-import { issueEvidence, now, roots } from './vendor.testing.ts'
 
 const evidence = await issueEvidence({ report: { version: 3, launchMitigation: 0n, currentMitigation: 0n } })
 const { report, certificates } = evidence.entries[0]!

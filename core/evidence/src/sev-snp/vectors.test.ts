@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { encodeHex } from '@cella/bytes'
 import { sharedPath, sharedTest } from '@cella/testing'
+import { anything } from '../../test/policy.ts'
 import {
   amdRoots,
   appraiseEvidence,
@@ -13,7 +14,6 @@ import {
   snpEvidenceOfTsm,
   verifyEvidence,
 } from '../index.ts'
-import { anything } from '../policy.testing.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 import { parsePemCertificates } from '../x509/pem.ts'
 

@@ -1,16 +1,16 @@
 import { constants, createPublicKey, generateKeyPair, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { promisify } from 'node:util'
 import { digestOf } from '@cella/primitives'
-import type { Evidence } from '../evidence.ts'
-import type { TrustedRoot } from '../roots.ts'
-import type { SnpVekClaims } from './certificates.ts'
-import { type CertificateTimes, issueArk, issueAsk, issueVek } from './issue.ts'
-import type { SnpVek } from './names.ts'
-import { hasTurinLayout, type SnpProduct } from './product.ts'
-import { encodeSnpReport, type SnpReport, snpSignedLength } from './report.ts'
-import { encodeTcb, type SnpTcb } from './tcb.ts'
+import type { Evidence } from '../src/evidence.ts'
+import type { TrustedRoot } from '../src/roots.ts'
+import type { SnpVekClaims } from '../src/sev-snp/certificates.ts'
+import { type CertificateTimes, issueArk, issueAsk, issueVek } from '../src/sev-snp/issue.ts'
+import type { SnpVek } from '../src/sev-snp/names.ts'
+import { hasTurinLayout, type SnpProduct } from '../src/sev-snp/product.ts'
+import { encodeSnpReport, type SnpReport, snpSignedLength } from '../src/sev-snp/report.ts'
+import { encodeTcb, type SnpTcb } from '../src/sev-snp/tcb.ts'
 
-// For tests: a vendor of our own, whose keys are made once a process. One ARK and one ASK key serve all products, since
+// A vendor of our own, whose keys are made once a process. One ARK and one ASK key serve all products, since
 // roots are told apart by product too.
 
 const generate = promisify(generateKeyPair)

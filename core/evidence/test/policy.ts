@@ -1,6 +1,6 @@
-import { type AppraisalPolicy, type SnpPolicy, snpBaseline } from './policy.ts'
+import { type AppraisalPolicy, type SnpPolicy, snpBaseline } from '../src/policy.ts'
 
-/** For tests: accepts whatever is genuine, so that one field at a time can be made strict. */
+/** Accepts whatever is genuine, so that one field at a time can be made strict. */
 export const anySnp: SnpPolicy = {
   ...snpBaseline,
   products: 'any',
