@@ -31,7 +31,7 @@ const onePass = fileURLToPath(new URL('./one-pass.ts', import.meta.url))
  * 4096 is the size for which the bound on memory is promised.
  */
 export async function bench(report: (figure: Figure) => void): Promise<void> {
-  const sizeMib = Number(process.env['CELLA_BENCH_MIB'] ?? 256)
+  const sizeMib = Number(process.env.CELLA_BENCH_MIB ?? 256)
   const folder = mkdtempSync(join(tmpdir(), 'cella-bench-'))
   try {
     const plain = join(folder, 'plain')

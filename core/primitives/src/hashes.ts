@@ -38,5 +38,8 @@ export function hkdfSha256(options: {
   info: Uint8Array
   length: number
 }): Uint8Array {
+  if (!Number.isInteger(options.length) || options.length < 1 || options.length > 8160) {
+    throw new RangeError(`HKDF-SHA-256 gives 1 to 8160 bytes, not ${options.length}`)
+  }
   return platform.hkdf({ hash: 'sha256', ...options })
 }

@@ -1,8 +1,9 @@
 import { concatBytes } from '@cella/bytes'
-import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256, KEM_MLKEM768_X25519 } from 'hpke'
+import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256 } from 'hpke'
+import { platform } from '#platform'
 
 /** RFC 9180 base mode, X-Wing (0x647a), HKDF-SHA256, AES-256-GCM: the one suite of format version 1. */
-const suite = new CipherSuite(KEM_MLKEM768_X25519, KDF_HKDF_SHA256, AEAD_AES_256_GCM)
+const suite = new CipherSuite(platform.xwingKem, KDF_HKDF_SHA256, AEAD_AES_256_GCM)
 
 /** X-Wing: public key and encapsulation lengths in bytes. draft-connolly-cfrg-xwing-kem §5. */
 export const hpkePublicKeyLength = 1216

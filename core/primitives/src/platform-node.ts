@@ -14,6 +14,7 @@ import {
   timingSafeEqual,
   verify,
 } from 'node:crypto'
+import { KEM_MLKEM768_X25519 } from 'hpke'
 import type { Platform } from './platform.ts'
 
 const tagLength = 16
@@ -51,6 +52,7 @@ function free(bytes: Uint8Array): void {
 }
 
 export const platform: Platform = {
+  xwingKem: KEM_MLKEM768_X25519,
   hash: (name, bytes) => hashOnce(name, bytes, 'buffer'),
   sha256Parts(parts) {
     const state = createHash('sha256')
@@ -130,7 +132,12 @@ export const platform: Platform = {
   },
 
   verifySignature(algorithm, spki, message, signature) {
-    const key = publicKey(spki)
+    let key: KeyObject
+    try {
+      key = publicKey(spki)
+    } catch {
+      return false
+    }
     switch (algorithm) {
       case 'ed25519':
         return key.asymmetricKeyType === 'ed25519' && verify(null, message, key, signature)

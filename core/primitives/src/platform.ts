@@ -1,3 +1,5 @@
+import type { KEMFactory } from 'hpke'
+
 /** What each platform has to bring. `platform-node.ts` uses OpenSSL by `node:crypto`, `platform-browser.ts` noble and WebCrypto. */
 export type HashName = 'sha256' | 'sha384' | 'sha512'
 
@@ -29,11 +31,13 @@ export interface Platform {
   ed25519PublicKey(seed: Uint8Array): Uint8Array
   ed25519Sign(seed: Uint8Array, message: Uint8Array): Uint8Array
   ed25519Verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean
-  /** `spki` is a DER SubjectPublicKeyInfo. */
+  /** `spki` is a DER SubjectPublicKeyInfo; what is not one is `false`. */
   verifySignature(
     algorithm: PublicKeyAlgorithm,
     spki: Uint8Array,
     message: Uint8Array,
     signature: Uint8Array,
   ): boolean | Promise<boolean>
+  /** X-Wing for the `hpke` package. */
+  xwingKem: KEMFactory
 }

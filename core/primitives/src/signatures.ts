@@ -30,7 +30,7 @@ export function keyIdOf(publicKey: Uint8Array): KeyId {
 
 /**
  * Whether `signature` over `message` is of the key in `spki` (DER SubjectPublicKeyInfo). A key of another type than
- * `algorithm` names is `false`; a malformed key throws where the platform can't read it.
+ * `algorithm` names is `false`, and so is a malformed one.
  */
 export async function verifySignature(
   algorithm: PublicKeyAlgorithm,
