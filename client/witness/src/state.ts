@@ -1,3 +1,4 @@
+// biome-ignore lint/correctness/noUnresolvedImports: Biome does not know this built-in yet.
 import { DatabaseSync } from 'node:sqlite'
 import { WitnessError } from './witness-error.ts'
 

@@ -1,0 +1,91 @@
+import { readFileSync } from 'node:fs'
+import { isKeyName, parseVkey } from '@cella/log'
+import { LogServerError } from './log-server-error.ts'
+import type { ListenAddress } from './server.ts'
+import type { WitnessSetting } from './witness-client.ts'
+
+export interface LogConfig {
+  /** The log's name in checkpoints, like `log.example/one`. */
+  readonly origin: string
+  readonly folder: string
+  /** Outside of `folder`. */
+  readonly lastSigned: string
+  /** Made at the first start, mode 0600. */
+  readonly keyFile: string
+  readonly witnesses: readonly WitnessSetting[]
+  /** How many of them have to cosign; all when left out. */
+  readonly quorum: number
+  readonly listen: ListenAddress
+}
+
+/** The settings, all from one JSON file: nothing comes from the environment. Throws ERR_LOG_CONFIG. */
+export function readLogConfig(file: string): LogConfig {
+  let value: unknown
+  try {
+    value = JSON.parse(readFileSync(file, 'utf8'))
+  } catch (cause) {
+    throw new LogServerError('ERR_LOG_CONFIG', `the settings ${file} can't be read as JSON`, { cause })
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('is no object')
+  const { origin, folder, lastSigned, keyFile, witnesses, quorum, listen, ...others } = value as Record<string, unknown>
+  for (const other of Object.keys(others)) throw wrong(`has a member ${other}, which no log knows`)
+  if (typeof origin !== 'string' || !isKeyName(origin)) throw wrong('needs origin: no space, no plus')
+  const settings = parseWitnesses(witnesses)
+  const count = quorum ?? settings.length
+  if (!Number.isInteger(count) || (count as number) < 0 || (count as number) > settings.length) {
+    throw wrong(`needs a quorum from 0 to ${settings.length}`)
+  }
+  const config = {
+    origin,
+    folder: path(folder, 'folder'),
+    lastSigned: path(lastSigned, 'lastSigned'),
+    keyFile: path(keyFile, 'keyFile'),
+    witnesses: settings,
+    quorum: count as number,
+    listen: parseListen(listen),
+  }
+  if (`${config.lastSigned}/`.startsWith(`${config.folder}/`)) {
+    throw wrong('needs lastSigned outside of folder: a backup of the one must not set back the other')
+  }
+  return config
+}
+
+function path(value: unknown, name: string): string {
+  if (typeof value !== 'string' || value === '') throw wrong(`needs ${name}: a path`)
+  return value
+}
+
+function parseWitnesses(value: unknown): WitnessSetting[] {
+  if (!Array.isArray(value)) throw wrong('needs witnesses: [{"vkey", "url"}]')
+  return value.map((item: unknown) => {
+    const { vkey, url, ...others } = (item ?? {}) as Record<string, unknown>
+    if (typeof vkey !== 'string' || typeof url !== 'string' || Object.keys(others).length > 0) {
+      throw wrong('needs witnesses: [{"vkey", "url"}]')
+    }
+    if (!/^https?:\/\/[^/?#]/.test(url) || !URL.canParse(url)) throw wrong(`has a witness at ${url}, which is no URL`)
+    try {
+      const key = parseVkey(vkey)
+      if (key.type === 'cosignature') return { key, url: url.replace(/\/$/, '') }
+    } catch (cause) {
+      throw new LogServerError('ERR_LOG_CONFIG', `the witness key ${vkey} can't be read`, { cause })
+    }
+    throw wrong(`has a witness key ${vkey} that can't cosign`)
+  })
+}
+
+function parseListen(value: unknown): ListenAddress {
+  if (typeof value === 'object' && value !== null) {
+    const { host, port, path: socket, ...others } = value as Record<string, unknown>
+    if (Object.keys(others).length === 0) {
+      if (typeof socket === 'string' && socket !== '' && host === undefined && port === undefined) {
+        return { path: socket }
+      }
+      if (typeof host === 'string' && typeof port === 'number' && socket === undefined) return { host, port }
+    }
+  }
+  throw wrong('needs listen: {"host", "port"} or {"path"}')
+}
+
+function wrong(problem: string): LogServerError {
+  return new LogServerError('ERR_LOG_CONFIG', `the settings file ${problem}`)
+}

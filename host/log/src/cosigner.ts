@@ -1,0 +1,166 @@
+import { addSignatures, type NoteSignature } from '@cella/log'
+import { LogServerError } from './log-server-error.ts'
+import type { WitnessClient } from './witness-client.ts'
+
+export interface SizedCheckpoint {
+  readonly size: number
+  /** The note. */
+  readonly bytes: Uint8Array
+}
+
+interface Waiter {
+  readonly size: number
+  readonly resolve: (checkpoint: SizedCheckpoint) => void
+  readonly reject: (error: Error) => void
+  readonly timer: NodeJS.Timeout
+}
+
+const graceMs = 50
+const retryMsMin = 50
+const retryMsMax = 2_000
+
+/**
+ * Takes signed checkpoints to the witnesses, always the newest, one round at a time; who waits for a size is answered by
+ * the first checkpoint of at least that size that enough of them cosigned.
+ */
+export class Cosigner {
+  readonly #witnesses: readonly WitnessClient[]
+  readonly #quorum: number
+  readonly #onAlarm: (error: LogServerError) => void
+  readonly #waiters = new Set<Waiter>()
+  #signed: SizedCheckpoint
+  #cosigned: SizedCheckpoint | undefined
+  #running: Promise<void> | undefined
+  #lastFailure: Error | undefined
+  #stopped: LogServerError | undefined
+
+  constructor(options: {
+    witnesses: readonly WitnessClient[]
+    /** How many have to cosign, 0 to all. */
+    quorum: number
+    signed: SizedCheckpoint
+    /** A witness ahead or in conflict: the log must sign no more. */
+    onAlarm: (error: LogServerError) => void
+  }) {
+    this.#witnesses = options.witnesses
+    this.#quorum = options.quorum
+    this.#signed = options.signed
+    this.#onAlarm = options.onAlarm
+    if (options.quorum === 0) this.#cosigned = options.signed
+  }
+
+  /** The newest checkpoint that enough witnesses cosigned. */
+  get cosigned(): SizedCheckpoint | undefined {
+    return this.#cosigned
+  }
+
+  /** A new signed checkpoint to take round. */
+  offer(signed: SizedCheckpoint): void {
+    this.#signed = signed
+    if (this.#quorum === 0) {
+      this.#settle(signed)
+      if (this.#witnesses.length === 0) return
+    }
+    this.#wake()
+  }
+
+  /** A cosigned checkpoint of at least `size` leaves. Throws ERR_LOG_UNWITNESSED after `timeoutMs`. */
+  async wait(size: number, timeoutMs: number): Promise<SizedCheckpoint> {
+    if (this.#cosigned !== undefined && this.#cosigned.size >= size) return this.#cosigned
+    if (this.#stopped !== undefined) throw this.#stopped
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiters.delete(waiter)
+        reject(
+          new LogServerError(
+            'ERR_LOG_UNWITNESSED',
+            `the leaves are durable, but ${this.#quorum} witnesses did not cosign in ${timeoutMs} ms` +
+              `${this.#lastFailure === undefined ? '' : `: ${this.#lastFailure.message}`}; send the same leaves again`,
+          ),
+        )
+      }, timeoutMs)
+      const waiter: Waiter = { size, resolve, reject, timer }
+      this.#waiters.add(waiter)
+      this.#wake()
+    })
+  }
+
+  /** Rejects all who wait and asks no more. */
+  stop(error: LogServerError): void {
+    this.#stopped ??= error
+    for (const waiter of this.#waiters) {
+      clearTimeout(waiter.timer)
+      waiter.reject(this.#stopped)
+    }
+    this.#waiters.clear()
+  }
+
+  #wake(): void {
+    if (this.#stopped !== undefined || this.#running !== undefined) return
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined
+      // What was offered between the last look and here.
+      if (this.#behind() && this.#stopped === undefined) this.#wake()
+    })
+  }
+
+  #behind(): boolean {
+    return this.#waiters.size > 0 && this.#signed.size > (this.#cosigned?.size ?? -1)
+  }
+
+  async #run(): Promise<void> {
+    let retryMs = retryMsMin
+    do {
+      const signed = this.#signed
+      const signatures = await this.#round(signed)
+      if (signatures.length >= this.#quorum) {
+        this.#settle({ size: signed.size, bytes: addSignatures(signed.bytes, signatures) })
+        retryMs = retryMsMin
+      } else {
+        await new Promise((resolve) => setTimeout(resolve, retryMs).unref())
+        retryMs = Math.min(retryMs * 2, retryMsMax)
+      }
+    } while (this.#stopped === undefined && this.#behind())
+  }
+
+  /** Asks every witness; once enough have cosigned, the others get a moment more. */
+  async #round(signed: SizedCheckpoint): Promise<NoteSignature[]> {
+    const signatures: NoteSignature[] = []
+    return new Promise((resolve) => {
+      let open = this.#witnesses.length
+      let grace: NodeJS.Timeout | undefined
+      const finish = (): void => {
+        clearTimeout(grace)
+        resolve([...signatures])
+      }
+      for (const witness of this.#witnesses) {
+        witness
+          .cosign(signed.bytes)
+          .then((signature) => signatures.push(signature))
+          .catch((error: unknown) => this.#failed(error))
+          .finally(() => {
+            open -= 1
+            if (open === 0) finish()
+            else if (signatures.length >= this.#quorum) grace ??= setTimeout(finish, graceMs)
+          })
+      }
+    })
+  }
+
+  #failed(error: unknown): void {
+    this.#lastFailure = error instanceof Error ? error : new Error(String(error))
+    if (!(error instanceof LogServerError) || error.code === 'ERR_LOG_UNWITNESSED') return
+    this.#onAlarm(error)
+    this.stop(error)
+  }
+
+  #settle(checkpoint: SizedCheckpoint): void {
+    if (this.#cosigned === undefined || checkpoint.size >= this.#cosigned.size) this.#cosigned = checkpoint
+    for (const waiter of this.#waiters) {
+      if (waiter.size > checkpoint.size) continue
+      this.#waiters.delete(waiter)
+      clearTimeout(waiter.timer)
+      waiter.resolve(checkpoint)
+    }
+  }
+}

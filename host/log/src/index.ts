@@ -1,0 +1,7 @@
+export { type LogConfig, readLogConfig } from './config.ts'
+export { type FsckReport, fsck } from './fsck.ts'
+export { loadLogKey } from './key-file.ts'
+export { type Appended, type Log, type LogOptions, openLog } from './log.ts'
+export { LogServerError, type LogServerErrorCode } from './log-server-error.ts'
+export { createLogServer, type ListenAddress, type LogServer } from './server.ts'
+export type { WitnessSetting } from './witness-client.ts'

@@ -1,0 +1,48 @@
+import { parseArgs } from 'node:util'
+import { encodeVkey } from '@cella/log'
+import { readLogConfig } from './config.ts'
+import { loadLogKey } from './key-file.ts'
+import { openLog } from './log.ts'
+import { createLogServer } from './server.ts'
+
+// node main.ts --config FILE           serve; the first line on standard output is {"url", "vkey"}
+// node main.ts --config FILE --init    make the key where there is none, print {"vkey"}, and end
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { config: { type: 'string' }, init: { type: 'boolean' } } })
+  if (values.config === undefined) throw new TypeError('usage: --config FILE [--init]')
+  const config = readLogConfig(values.config)
+  const signer = loadLogKey({ file: config.keyFile, name: config.origin })
+  const vkey = encodeVkey(signer.key)
+  if (values.init) {
+    process.stdout.write(`${JSON.stringify({ vkey })}\n`)
+    return
+  }
+  const log = await openLog({
+    folder: config.folder,
+    lastSignedFile: config.lastSigned,
+    signer,
+    witnesses: config.witnesses,
+    quorum: config.quorum,
+    // After a failed sync the page cache may hold what the disk does not: only a new process reads the truth.
+    onFatal: (error) => end(error),
+  })
+  const server = createLogServer(log)
+  const url = await server.listen(config.listen)
+  const stop = (): void => {
+    server
+      .close()
+      .then(() => log.close())
+      .then(() => process.exit(0), end)
+  }
+  process.once('SIGTERM', stop)
+  process.once('SIGINT', stop)
+  process.stdout.write(`${JSON.stringify({ url, vkey })}\n`)
+}
+
+function end(error: unknown): never {
+  process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n`)
+  process.exit(1)
+}
+
+main().catch(end)

@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { encodeUtf8 } from '@cella/bytes'
+import { encodeVkey, LogView, parseLogPolicy, verifyCheckpoint } from '@cella/log'
+import { leafOf, startTestWitness, type TestWitness, temporaryFolder } from '../test/support.ts'
+import { readLogConfig } from './config.ts'
+import { fsck } from './fsck.ts'
+
+interface Running {
+  readonly child: ChildProcess
+  readonly url: string
+  readonly vkey: string
+}
+
+async function start(config: string): Promise<Running> {
+  const main = fileURLToPath(new URL('./main.ts', import.meta.url))
+  const child = spawn(process.execPath, [main, '--config', config], { stdio: ['ignore', 'pipe', 'pipe'] })
+  let errors = ''
+  child.stderr.on('data', (part) => {
+    errors += part
+  })
+  const line = await Promise.race([
+    once(child.stdout, 'data').then(([data]) => String(data)),
+    once(child, 'exit').then(() => Promise.reject(new Error(`the log ended: ${errors}`))),
+  ])
+  return { child, ...(JSON.parse(line) as { url: string; vkey: string }) }
+}
+
+async function kill(running: Running, signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null> {
+  const exit = once(running.child, 'exit')
+  running.child.kill(signal)
+  return (await exit)[0]
+}
+
+function settle(context: TestContext, witness: TestWitness) {
+  const folder = temporaryFolder(context)
+  const settings = {
+    origin: 'log.example/process',
+    folder: join(folder, 'log'),
+    lastSigned: join(folder, 'last-signed'),
+    keyFile: join(folder, 'key'),
+    witnesses: [{ vkey: encodeVkey(witness.setting.key), url: witness.setting.url }],
+    listen: { host: '127.0.0.1', port: 0 },
+  }
+  const config = join(folder, 'config.json')
+  writeFileSync(config, JSON.stringify(settings))
+  const policyOf = (vkey: string) =>
+    parseLogPolicy(encodeUtf8(`log ${vkey}\nwitness w ${settings.witnesses[0]!.vkey}\nquorum w\n`))
+  return { config, settings, policyOf }
+}
+
+async function post(url: string, leaves: readonly Uint8Array[]): Promise<{ indices: number[]; checkpoint: string }> {
+  const response = await fetch(`${url}/entries`, { method: 'POST', body: Buffer.concat(leaves) })
+  assert.equal(response.status, 200)
+  return (await response.json()) as { indices: number[]; checkpoint: string }
+}
+
+async function bytesAt(url: string): Promise<Uint8Array> {
+  const response = await fetch(url)
+  assert.equal(response.status, 200, url)
+  return new Uint8Array(await response.arrayBuffer())
+}
+
+test('serves entries, tiles and checkpoints, and ends cleanly on SIGTERM', async (context) => {
+  const witness = await startTestWitness(context, 'witness.example/a')
+  const { config, settings, policyOf } = settle(context, witness)
+  const running = await start(config)
+  const { url } = running
+  const policy = policyOf(running.vkey)
+  assert.equal(statSync(settings.keyFile).mode & 0o777, 0o600)
+  const leaves = Array.from({ length: 256 }, (_, at) => leafOf(at))
+  assert.deepEqual((await post(url, leaves)).indices, [...leaves.keys()])
+  const { checkpoint } = await post(url, [leafOf(256), leafOf(3)])
+  assert.equal(verifyCheckpoint(encodeUtf8(checkpoint), policy).size, 257)
+  const view = new LogView({
+    policy,
+    read: { checkpoint: () => bytesAt(`${url}/checkpoint`), tile: (path) => bytesAt(`${url}/${path}`) },
+  })
+  await view.advance()
+  assert.equal(view.size, 257)
+  const statusOf = async (path: string, init?: RequestInit) => (await fetch(url + path, init)).status
+  assert.equal(await statusOf('/healthz'), 200)
+  assert.equal(await statusOf('/tile/0/001.p/2'), 404)
+  assert.equal(await statusOf('/tile/0/1'), 400)
+  assert.equal(await statusOf('/wal/0000000000000000.wal'), 404)
+  assert.equal(await statusOf('/entries'), 405)
+  assert.equal(await statusOf('/checkpoint', { method: 'POST' }), 405)
+  assert.equal(await statusOf('/entries', { method: 'POST', body: Buffer.alloc(65) }), 400)
+  assert.equal(await statusOf('/entries', { method: 'POST', body: Buffer.alloc(64) }), 400)
+  assert.equal(await statusOf('/entries', { method: 'POST', body: Buffer.alloc(64 * 257) }), 413)
+  await assert.rejects(start(config), /another process writes the log/)
+  assert.equal(await kill(running, 'SIGTERM'), 0)
+  assert.deepEqual((await fsck(settings.folder, policy)).problems, [])
+})
+
+test('SIGKILL at random moments loses nothing that was acknowledged', async (context) => {
+  const witness = await startTestWitness(context, 'witness.example/a')
+  const { config, settings, policyOf } = settle(context, witness)
+  const acknowledged = new Map<number, number>()
+  let next = 0
+  const endAtMs = performance.now() + 8_000
+  let rounds = 0
+  let vkey = ''
+  while (rounds < 12 && performance.now() < endAtMs) {
+    const running = await start(config)
+    vkey = running.vkey
+    const write = async (): Promise<void> => {
+      for (;;) {
+        const leaves = Array.from({ length: 1 + (next % 40) }, () => next++)
+        const { indices } = await post(running.url, leaves.map(leafOf))
+        leaves.forEach((leaf, at) => {
+          acknowledged.set(leaf, indices[at]!)
+        })
+      }
+    }
+    const writers = [write(), write(), write()].map((writer) => writer.catch(() => undefined))
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 250))
+    await kill(running, 'SIGKILL')
+    await Promise.all(writers)
+    rounds += 1
+  }
+  assert.ok(rounds >= 3 && acknowledged.size > 50, `${rounds} rounds, ${acknowledged.size} leaves`)
+  const running = await start(config)
+  const view = new LogView({
+    policy: policyOf(vkey),
+    read: {
+      checkpoint: () => bytesAt(`${running.url}/checkpoint`),
+      tile: (path) => bytesAt(`${running.url}/${path}`),
+    },
+  })
+  await view.advance()
+  for (const [leaf, index] of acknowledged) {
+    assert.equal(view.firstIndexOf(leafOf(leaf).subarray(48)), index, `leaf ${leaf}`)
+  }
+  await kill(running, 'SIGTERM')
+  const report = await fsck(settings.folder, policyOf(vkey))
+  assert.deepEqual(report.problems, [])
+  // Leaves that were durable but not acknowledged may follow.
+  assert.ok(report.size >= view.size)
+})
+
+test('refuses settings that are unknown, missing or of another form', (context) => {
+  const file = join(temporaryFolder(context), 'config.json')
+  const good = {
+    origin: 'log.example/one',
+    folder: '/d/log',
+    lastSigned: '/d/last',
+    keyFile: 'k',
+    witnesses: [],
+    listen: { path: 's' },
+  }
+  const read = (value: unknown) => {
+    writeFileSync(file, JSON.stringify(value))
+    return readLogConfig(file)
+  }
+  assert.equal(read(good).quorum, 0)
+  for (const bad of [
+    { ...good, origin: 'a b' },
+    { ...good, lastSigned: '/d/log/last' },
+    { ...good, quorum: 1 },
+    { ...good, unsafeNoSync: true },
+    { ...good, witnesses: [{ vkey: 'x', url: 'http://h' }] },
+    { ...good, witnesses: [null] },
+    { ...good, listen: {} },
+    { ...good, folder: 1 },
+    [],
+  ]) {
+    assert.throws(() => read(bad), { code: 'ERR_LOG_CONFIG' }, JSON.stringify(bad))
+  }
+})

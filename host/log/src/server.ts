@@ -1,0 +1,132 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { decodeUtf8 } from '@cella/bytes'
+import { LogError, leafLength } from '@cella/log'
+import type { Log } from './log.ts'
+import { LogServerError } from './log-server-error.ts'
+
+export type ListenAddress = { readonly host: string; readonly port: number } | { readonly path: string }
+
+export interface LogServer {
+  /** `http://HOST:PORT` or `unix:PATH`, once it listens. */
+  listen(address: ListenAddress): Promise<string>
+  close(): Promise<void>
+}
+
+const leavesMax = 256
+
+/**
+ * Serves a log: `GET /checkpoint`, `GET /tile/…` (c2sp.org/tlog-tiles), `GET /healthz`, and `POST /entries` with 1 to 256
+ * leaves of 64 bytes one after the other, answered with JSON `{"indices":[…],"checkpoint":"…"}`. Who may append is for
+ * the address to decide: listen on loopback or a socket.
+ */
+export function createLogServer(log: Log): LogServer {
+  const server = createServer({ requestTimeout: 30_000, headersTimeout: 5_000 }, (request, response) => {
+    handle(request, response, log).catch((error: unknown) => sendError(response, error))
+  })
+  return {
+    listen: (address) =>
+      new Promise((resolve, reject) => {
+        server.once('error', reject)
+        server.listen(address, () => {
+          const bound = server.address()
+          resolve(bound !== null && typeof bound === 'object' ? httpUrl(bound) : `unix:${bound}`)
+        })
+      }),
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeIdleConnections()
+      }),
+  }
+}
+
+async function handle(request: IncomingMessage, response: ServerResponse, log: Log): Promise<void> {
+  const { method, url } = request
+  if (url === '/entries') {
+    if (method === 'POST') return append(request, response, log)
+    return send(response, { status: 405, type: text, body: 'entries is a POST\n' })
+  }
+  if (method !== 'GET') return send(response, { status: 405, type: text, body: 'only GET\n' })
+  if (url === '/healthz') return health(response, log)
+  if (url === '/checkpoint') {
+    const checkpoint = log.checkpoint()
+    if (checkpoint === undefined) {
+      return send(response, { status: 503, type: text, body: 'not enough witnesses have cosigned yet\n' })
+    }
+    return send(response, { status: 200, type: text, body: checkpoint })
+  }
+  const tile = url?.startsWith('/tile/') ? await log.tile(url.slice(1)) : undefined
+  if (tile === undefined) return send(response, { status: 404, type: text, body: 'not found\n' })
+  return send(response, { status: 200, type: 'application/octet-stream', body: tile, immutable: true })
+}
+
+async function append(request: IncomingMessage, response: ServerResponse, log: Log): Promise<void> {
+  const body = await readBody(request)
+  if (body === undefined) {
+    return send(response, { status: 413, type: text, body: `at most ${leavesMax} leaves of 64 bytes are read\n` })
+  }
+  if (body.length === 0 || body.length % leafLength !== 0) {
+    return send(response, { status: 400, type: text, body: `leaves have ${leafLength} bytes, one after the other\n` })
+  }
+  const leaves = Array.from({ length: body.length / leafLength }, (_, index) =>
+    body.subarray(index * leafLength, (index + 1) * leafLength),
+  )
+  const { indices, checkpoint } = await log.append(leaves)
+  const answer = JSON.stringify({ indices, checkpoint: decodeUtf8(checkpoint, 'checkpoint') })
+  return send(response, { status: 200, type: 'application/json', body: answer })
+}
+
+function health(response: ServerResponse, log: Log): void {
+  const { size, stopped } = log.status()
+  const state = stopped === undefined ? 'ok' : stopped instanceof LogServerError ? stopped.code : 'ERR_LOG_STOPPED'
+  const body = JSON.stringify({ origin: log.origin, size, state })
+  send(response, { status: stopped === undefined ? 200 : 503, type: 'application/json', body })
+}
+
+const text = 'text/plain; charset=utf-8'
+
+function send(
+  response: ServerResponse,
+  answer: { status: number; type: string; body: string | Uint8Array; immutable?: boolean },
+): void {
+  const body = typeof answer.body === 'string' ? Buffer.from(answer.body) : answer.body
+  response.writeHead(answer.status, {
+    'Content-Type': answer.type,
+    'Content-Length': body.length,
+    'Cache-Control': answer.immutable ? 'public, max-age=31536000, immutable' : 'no-store',
+  })
+  response.end(body)
+}
+
+/** The one place where a code becomes a status. */
+function sendError(response: ServerResponse, error: unknown): void {
+  if (response.headersSent) {
+    response.destroy()
+    return
+  }
+  if (error instanceof LogError && error.code === 'ERR_LOG_MALFORMED') {
+    send(response, { status: 400, type: 'application/json', body: JSON.stringify({ code: error.code }) })
+  } else if (error instanceof LogServerError) {
+    const body = JSON.stringify({ code: error.code, message: error.message })
+    send(response, { status: 503, type: 'application/json', body })
+  } else {
+    process.stderr.write(`log: ${error instanceof Error ? error.message : String(error)}\n`)
+    send(response, { status: 500, type: text, body: 'the log failed\n' })
+  }
+}
+
+/** `undefined` when longer than allowed; the rest is not read. */
+async function readBody(request: IncomingMessage): Promise<Uint8Array | undefined> {
+  const parts: Uint8Array[] = []
+  let length = 0
+  for await (const part of request) {
+    length += part.length
+    if (length > leavesMax * leafLength) return undefined
+    parts.push(part)
+  }
+  return new Uint8Array(Buffer.concat(parts))
+}
+
+function httpUrl(address: { address: string; family: string; port: number }): string {
+  return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`
+}
