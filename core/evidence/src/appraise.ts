@@ -1,5 +1,6 @@
 import { encodeHex } from '@cella/bytes'
-import { type AppraisalPolicy, checkPolicy } from './policy.ts'
+import { checkPolicy } from './check-policy.ts'
+import type { AppraisalPolicy } from './policy.ts'
 import { type Finding, oneOf, outside, type Reason, type ReasonCode } from './reasons.ts'
 import { appraiseSnp } from './sev-snp/appraise.ts'
 import { type SnpClaims, snpClaims } from './sev-snp/claims.ts'

@@ -41,7 +41,7 @@ export interface SnpFirmwareVersion {
   readonly build: number
 }
 
-export type SnpSigningKey = 'vcek' | 'vlek' | 'none'
+type SnpSigningKey = 'vcek' | 'vlek' | 'none'
 
 /** The fields of a report. TCBs are raw here: their layout depends on the product. Nothing has been verified. */
 export interface SnpReport {

@@ -6,7 +6,7 @@ import { parseTime } from './time.ts'
 const certificateBytesMax = 8192
 const extensionCountMax = 32
 
-export interface Extension {
+interface Extension {
   readonly critical: boolean
   /** What is inside the OCTET STRING. */
   readonly value: Uint8Array
