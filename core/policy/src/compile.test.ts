@@ -136,7 +136,7 @@ test('any word that a flag accepts is compared as itself, and nothing in it is t
       assert.equal(asked(purpose), true)
       assert.equal(asked(`${purpose}x`), false)
     }),
-    { numRuns: 60 },
+    { numRuns: 30 },
   )
 })
 

@@ -78,7 +78,7 @@ export function reasonText(reason: PolicyReason): string {
 }
 
 /** Digests, key ids and chips by their first 16 characters (8 could be made to match on purpose); other words stay whole. */
-export function short(values: string): string {
+function short(values: string): string {
   return values.replace(/[A-Za-z0-9_-]{33,}/g, (id) => `${id.slice(0, 16)}…`)
 }
 
