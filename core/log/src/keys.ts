@@ -46,7 +46,7 @@ export function noteKey(options: { name: string; type: NoteKeyType; publicKey: U
   const { name, type, publicKey } = options
   if (!isKeyName(name)) throw new RangeError('a key name is not empty and has no space and no plus')
   if (publicKey.length !== 32) throw new RangeError(`an Ed25519 public key has 32 bytes, not ${publicKey.length}`)
-  return { name, type, id: keyIdText(name, type, publicKey), publicKey: publicKey.slice() }
+  return { name, type, id: keyIdText(name, type, publicKey), publicKey: new Uint8Array(publicKey) }
 }
 
 /** The text of a verifier key. */

@@ -53,7 +53,7 @@ export function parseLeaf(bytes: Uint8Array): Leaf {
   const kind = leafKindOf(bytes[1]!)
   if (kind === undefined) throw malformed('leaf', `has kind ${bytes[1]}, known are 1 to ${kinds.length}`)
   for (let at = 2; at < commitmentAt; at++) if (bytes[at] !== 0) throw malformed('leaf', 'has padding that is not zero')
-  return { kind, commitment: bytes.slice(commitmentAt, tagAt), tag: bytes.slice(tagAt) }
+  return { kind, commitment: copyOf(bytes.subarray(commitmentAt, tagAt)), tag: copyOf(bytes.subarray(tagAt)) }
 }
 
 /** Whether two leaves are the same statement under the same tag. */
@@ -67,7 +67,9 @@ export function equalLeaves(a: Leaf, b: Leaf): boolean {
  */
 export function commitmentOf(kind: LeafKind, salt: Uint8Array, body: Uint8Array): Uint8Array {
   if (salt.length !== 32) throw new RangeError(`a commitment's salt has 32 bytes, not ${salt.length}`)
-  return sha256(concatBytes(encodeUtf8('cella/v1/commitment'), Uint8Array.of(0, leafKindByte(kind)), salt, body))
+  return copyOf(
+    sha256(concatBytes(encodeUtf8('cella/v1/commitment'), Uint8Array.of(0, leafKindByte(kind)), salt, body)),
+  )
 }
 
 /** The tag under which a document of this digest is published. */
@@ -83,7 +85,7 @@ export function revokedTag(digest: Digest): Uint8Array {
 /** The tag of the `n`-th change of the stream that this key (32 bytes) names. Without the key, tags are unlinkable. */
 export function streamTag(key: Uint8Array, n: number): Uint8Array {
   if (key.length !== 32) throw new RangeError(`a stream key has 32 bytes, not ${key.length}`)
-  return hmacSha256(key, concatBytes(encodeUtf8('cella/v1/tag'), uint64Bytes(n))).slice(0, tagLength)
+  return copyOf(hmacSha256(key, concatBytes(encodeUtf8('cella/v1/tag'), uint64Bytes(n))).subarray(0, tagLength))
 }
 
 /** A tag that nobody asks for: for leaves that only have to be there. */
@@ -92,5 +94,10 @@ export function randomTag(): Uint8Array {
 }
 
 function digestTag(label: string, digest: Digest): Uint8Array {
-  return sha256(concatBytes(encodeUtf8(label), decodeHex(digest, 'digest'))).slice(0, tagLength)
+  return copyOf(sha256(concatBytes(encodeUtf8(label), decodeHex(digest, 'digest'))).subarray(0, tagLength))
+}
+
+/** A Buffer's own `slice` would share its memory. */
+function copyOf(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes)
 }

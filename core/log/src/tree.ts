@@ -50,7 +50,7 @@ export class TreeBuilder {
       throw malformed('right edge', `a tree of ${from.size} leaves has an edge of ${edgeLength(from.size)} hashes`)
     }
     this.#size = from.size
-    this.#edge = from.edge.map((hash) => hash.slice())
+    this.#edge = from.edge.map((hash) => new Uint8Array(hash))
   }
 
   /** Leaves so far. */
@@ -74,12 +74,12 @@ export class TreeBuilder {
 
   /** RFC 9162 §2.1.1. */
   root(): Uint8Array {
-    return foldEdge(this.#edge)
+    return new Uint8Array(foldEdge(this.#edge))
   }
 
   /** The right edge, from which another builder can go on. */
   edge(): Uint8Array[] {
-    return this.#edge.map((hash) => hash.slice())
+    return this.#edge.map((hash) => new Uint8Array(hash))
   }
 }
 

@@ -82,7 +82,7 @@ export function verifyCheckpoint(bytes: Uint8Array, policy: LogPolicy): Witnesse
     )
   }
   const witnesses = quorum.witnesses.map(({ name }) => ({ name, time: times.get(name)! }))
-  return new Witnessed(door, checkpoint, bytes.slice(), witnesses)
+  return new Witnessed(door, checkpoint, new Uint8Array(bytes), witnesses)
 }
 
 function verifyLogSignature(note: Note, checkpoint: Checkpoint, policy: LogPolicy): void {

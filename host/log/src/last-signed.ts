@@ -81,7 +81,7 @@ export class LastSigned {
     slot.set(sha256(body), body.length)
     await writeAll(this.#handle, slot, (generation % 2) * slotBytes)
     await this.#handle.datasync()
-    this.#slot = { generation, size: next.size, root: next.root.slice() }
+    this.#slot = { generation, size: next.size, root: new Uint8Array(next.root) }
   }
 
   async close(): Promise<void> {
@@ -114,6 +114,6 @@ function parseSlot(bytes: Uint8Array, originHash: Uint8Array, file: string): Slo
   return {
     generation: Number(reader.uint64('generation')),
     size: Number(reader.uint64('size')),
-    root: reader.take(32, 'root').slice(),
+    root: new Uint8Array(reader.take(32, 'root')),
   }
 }

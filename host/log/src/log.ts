@@ -169,7 +169,7 @@ class EmbeddedLog implements Log {
       throw new LogServerError('ERR_LOG_BUSY', `${this.#waitingLeaves} leaves are waiting; send these again later`)
     }
     this.#waitingLeaves += leaves.length
-    const copies = leaves.map((leaf) => leaf.slice())
+    const copies = leaves.map((leaf) => new Uint8Array(leaf))
     return new Promise((resolve, reject) => {
       this.#jobs.push({ leaves: copies, resolve, reject })
       this.#wake()

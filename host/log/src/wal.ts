@@ -45,8 +45,8 @@ export function parseWalRecord(bytes: Uint8Array): { record: WalRecord; length: 
   const count = reader.uint32('count')
   const length = headBytes + count * leafLength + sumBytes
   if (!Number.isSafeInteger(first) || count === 0 || count > batchLeavesMax || length > bytes.length) return undefined
-  const root = reader.take(32, 'root').slice()
-  const leaves = Array.from({ length: count }, () => reader.take(leafLength, 'leaf').slice())
+  const root = new Uint8Array(reader.take(32, 'root'))
+  const leaves = Array.from({ length: count }, () => new Uint8Array(reader.take(leafLength, 'leaf')))
   if (!equalBytes(sha256(bytes.subarray(0, length - sumBytes)), reader.take(sumBytes, 'checksum'))) return undefined
   return { record: { first, leaves, root }, length }
 }
