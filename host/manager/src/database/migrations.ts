@@ -93,13 +93,20 @@ export const migrations: readonly Migration[] = [
           bundle text,
           outputs jsonb,
           receipt_index bigint,
+          position bigint generated always as identity unique,
           created_at timestamptz not null default now(),
           updated_at timestamptz not null default now(),
           primary key (contract, run),
           check (status <> 'finished' or bundle is not null)
         )`.execute(database)
       await sql`create index runs_by_lease_end on runs (lease_until) where status = 'running'`.execute(database)
-      await sql`create index runs_by_time on runs (created_at, contract, run)`.execute(database)
+      await sql`create index runs_by_status on runs (status)`.execute(database)
+      await sql`
+        create table participants (
+          contract text not null references documents,
+          organisation text not null,
+          primary key (organisation, contract)
+        )`.execute(database)
       await sql`
         create table leases (
           lease bigint generated always as identity primary key,

@@ -51,7 +51,7 @@ export interface UploadsTable {
   organisation: string | null
   sha256: string
   size: number
-  done: boolean
+  done: Generated<boolean>
   created_at: Generated<Date>
 }
 
@@ -75,7 +75,7 @@ export interface RunsTable {
   /** Name of the queue its jobs go through. */
   queue: string
   /** Fencing number of the newest lease; null while queued. */
-  lease: string | null
+  lease: number | null
   lease_until: Date | null
   error: JSONColumnType<RunError> | null
   /** Digest of the receipt of a finished run. */
@@ -85,6 +85,8 @@ export interface RunsTable {
   outputs: JSONColumnType<readonly object[]> | null
   /** Place of the receipt in the log, where the bundle says it. */
   receipt_index: number | null
+  /** Counts up over all runs: what pages continue from. */
+  position: Generated<number>
   created_at: Generated<Date>
   updated_at: Generated<Date>
 }
@@ -94,8 +96,14 @@ export interface RunError {
   reasons?: readonly unknown[]
 }
 
+/** Organisations that a contract names: whose accounts may see its runs. */
+export interface ParticipantsTable {
+  contract: string
+  organisation: string
+}
+
 export interface LeasesTable {
-  lease: Generated<string>
+  lease: Generated<number>
   contract: string
   run: number
   attempt: number
@@ -105,7 +113,7 @@ export interface LeasesTable {
 
 /** What a worker stored before it logged its receipt. */
 export interface OutcomesTable {
-  lease: string
+  lease: number
   contract: string
   run: number
   attempt: number
@@ -133,6 +141,7 @@ export interface Tables {
   uploads: UploadsTable
   blobs: BlobsTable
   runs: RunsTable
+  participants: ParticipantsTable
   leases: LeasesTable
   outcomes: OutcomesTable
   events: EventsTable

@@ -1,0 +1,108 @@
+import { readFile, stat } from 'node:fs/promises'
+import { keyIdField } from '@cella/documents'
+import { z } from 'zod'
+import { ManagerError } from './error.ts'
+
+const url = z
+  .string()
+  .max(2048)
+  .regex(/^https?:\/\/[^\s?#]+$/, 'is not an http or https URL without query')
+
+/** The configuration file, docs/manager.md. Unknown members are refused: a misspelt limit must not be silently absent. */
+const configSchema = z.strictObject({
+  /** What people see. */
+  name: z.string().min(1).max(200).default('Cella'),
+  /** `port` 0 takes any free one. */
+  listen: z.strictObject({ host: z.string().min(1).max(255), port: z.int().min(0).max(65_535) }),
+  /** Where the own database and the folder of blobs lie. */
+  dataFolder: z.string().min(1),
+  /** `postgresql://…`; absent: the environment's DATABASE_URL, and without that a PostgreSQL of one's own. */
+  database: z.strictObject({ url: z.string().regex(/^postgres(?:ql)?:\/\//) }).optional(),
+  blobs: z
+    .discriminatedUnion('kind', [
+      z.strictObject({ kind: z.literal('folder') }),
+      z.strictObject({
+        kind: z.literal('s3'),
+        endpoint: url,
+        bucket: z.string().min(3).max(63),
+        region: z.string().min(1).max(100),
+        prefix: z.string().max(200).default(''),
+        accessKeyId: z.string().min(1).max(200),
+        secretAccessKey: z.string().min(1).max(500),
+      }),
+    ])
+    .default({ kind: 'folder' }),
+  log: z.strictObject({
+    /** Below it lie `checkpoint`, `tile/…` and `entries`. */
+    url,
+    vkey: z.string().min(1).max(1000),
+  }),
+  /** Signing key id of each vault, and where it is reached from here. */
+  vaults: z.array(z.strictObject({ id: keyIdField, url })).max(64),
+  /** What workers show; it protects the queue, no secret. */
+  workerToken: z.string().min(32).max(500),
+  limits: z
+    .strictObject({
+      leaseSeconds: z.int().min(1).max(3600).default(30),
+      /** Longest wait of a poll. */
+      pollSeconds: z.int().min(1).max(25).default(25),
+      /** Runs of one contract's organisation that wait at a time. */
+      queuedRunsMax: z.int().min(1).max(1_000_000).default(1000),
+      blobBytesMax: z
+        .int()
+        .min(1)
+        .max(Number.MAX_SAFE_INTEGER)
+        .default(64 * 2 ** 30),
+      /** All blobs that one organisation stored. */
+      organisationBytesMax: z
+        .int()
+        .min(1)
+        .max(Number.MAX_SAFE_INTEGER)
+        .default(2 ** 40),
+      /** Documents a minute from one address that shows no token. */
+      documentsPerMinute: z.int().min(1).max(1_000_000).default(1200),
+      eventStreamsMax: z.int().min(1).max(100_000).default(256),
+    })
+    .prefault({}),
+  logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+})
+export type Config = z.output<typeof configSchema>
+/** As written into the file, defaults left out. */
+export type ConfigInput = z.input<typeof configSchema>
+
+/** Throws ERR_CONFIG_MALFORMED naming the member; never repeats a value, which may be a secret. */
+export function parseConfig(value: unknown): Config {
+  const parsed = configSchema.safeParse(value)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  throw new ManagerError(
+    'ERR_CONFIG_MALFORMED',
+    `configuration: ${issue?.path.join('.') || 'file'}: ${issue?.code ?? 'invalid'}`,
+    { hint: 'docs/manager.md lists every member' },
+  )
+}
+
+/** Reads a configuration file. It holds secrets, so one that others can read is refused. */
+export async function readConfig(path: string): Promise<Config> {
+  let text: string
+  try {
+    const { mode } = await stat(path)
+    if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
+      throw new ManagerError('ERR_CONFIG_MALFORMED', `${path} can be read by others and holds secrets`, {
+        hint: `chmod 600 ${path}`,
+      })
+    }
+    text = await readFile(path, 'utf8')
+  } catch (cause) {
+    if (cause instanceof ManagerError) throw cause
+    throw new ManagerError('ERR_CONFIG_MALFORMED', `${path} can't be read`, { cause })
+  }
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    // The parser's own message quotes the text.
+    throw new ManagerError('ERR_CONFIG_MALFORMED', `${path} is not JSON`)
+  }
+  return parseConfig(value)
+}

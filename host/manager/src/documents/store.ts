@@ -1,0 +1,218 @@
+import { type Digest, decodeBase64url, decodeHex, encodeBase64url } from '@cella/bytes'
+import { type DocumentType, isType, parseDocument, type SignedDocument } from '@cella/documents'
+import { commitmentOf, encodeLeaf, publishedTag, revokedTag } from '@cella/log'
+import { keyIdOf } from '@cella/primitives'
+import type { Kysely, Selectable } from 'kysely'
+import type { DocumentsTable, Tables } from '../database/tables.ts'
+import { ManagerError } from '../error.ts'
+import type { LogClient } from '../log-client.ts'
+import { verifySubmission } from './verify.ts'
+
+export interface Locations {
+  readonly sealed: string
+  readonly outboard: string
+}
+
+export interface LeafProof {
+  readonly index: number
+  readonly leaf: string
+  readonly proof: string
+}
+
+export interface Submission extends LeafProof {
+  readonly isNew: boolean
+  readonly digest: string
+  readonly revoked?: LeafProof
+}
+
+type Row = Selectable<DocumentsTable>
+
+/**
+ * Stores a document and logs its leaf. The row is written first, with its salt: whoever sends the document again after a
+ * crash in between gets the same leaf, which the log knows by then or takes now.
+ */
+export async function submitDocument(
+  tables: Kysely<Tables>,
+  log: LogClient,
+  submission: {
+    envelope: string
+    salt: string
+    locations?: Locations | undefined
+    mayRelocate: (id: string) => boolean
+  },
+  check: (document: SignedDocument) => Promise<void>,
+): Promise<Submission> {
+  const parsed = parseDocument(submission.envelope)
+  const { locations } = submission
+  if (locations !== undefined && parsed.type !== 'cella/manifest') {
+    throw new ManagerError('ERR_REQUEST_MALFORMED', `locations belong to a manifest, not to ${parsed.type}`)
+  }
+  let row = await find(tables, parsed.digest)
+  const isNew = row?.leaf_index == null
+  if (row === undefined) {
+    const document = await verifySubmission(tables, parsed)
+    await check(document)
+    row = await insert(tables, document, submission.salt, locations)
+  } else if (locations !== undefined && JSON.stringify(row.locations) !== JSON.stringify(locations)) {
+    if (!submission.mayRelocate(row.organisation)) {
+      throw new ManagerError('ERR_NOT_ALLOWED', 'only its organisation’s accounts may say anew where an asset lies', {
+        hint: 'send the request with the token of such an account',
+      })
+    }
+    await tables
+      .updateTable('documents')
+      .set({ locations: JSON.stringify(locations) })
+      .where('digest', '=', row.digest)
+      .execute()
+  }
+  if (row.leaf_index === null) row = await logLeaves(tables, log, row)
+  return { isNew, digest: row.digest, ...(await proofsOf(log, row)) }
+}
+
+/** Logs documents submitted before `before` whose submitter never got an answer. Returns how many. */
+export async function logPending(tables: Kysely<Tables>, log: LogClient, before: Date): Promise<number> {
+  const rows = await tables
+    .selectFrom('documents')
+    .selectAll()
+    .where('leaf_index', 'is', null)
+    .where('submitted_at', '<', before)
+    .orderBy('submitted_at')
+    .limit(100)
+    .execute()
+  for (const row of rows) await logLeaves(tables, log, row)
+  return rows.length
+}
+
+export async function find(tables: Kysely<Tables>, digest: string): Promise<Row | undefined> {
+  return tables.selectFrom('documents').selectAll().where('digest', '=', digest).executeTakeFirst()
+}
+
+/** Places and fresh proofs of a logged row. */
+export async function proofsOf(log: LogClient, row: Row): Promise<LeafProof & { revoked?: LeafProof }> {
+  const index = row.leaf_index ?? -1
+  const own = { index, leaf: row.leaf, proof: await log.prove(index) }
+  if (row.revoked_index === null || row.revoked_leaf === null) return own
+  const revoked = { index: row.revoked_index, leaf: row.revoked_leaf, proof: await log.prove(row.revoked_index) }
+  return { ...own, revoked }
+}
+
+async function insert(
+  tables: Kysely<Tables>,
+  document: SignedDocument,
+  salt: string,
+  locations: Locations | undefined,
+): Promise<Row> {
+  const saltBytes = decodeBase64url(salt, 'salt')
+  const body = decodeHex(document.digest, 'digest')
+  const leaf = encodeLeaf({
+    kind: 'document',
+    commitment: commitmentOf('document', saltBytes, body),
+    tag: publishedTag(document.digest),
+  })
+  const subject = isType(document, 'cella/revocation') ? document.payload.subject : null
+  const revokedLeaf =
+    subject &&
+    encodeLeaf({
+      kind: 'revocation',
+      commitment: commitmentOf('revocation', saltBytes, body),
+      tag: revokedTag(subject),
+    })
+  const organisation = document.payload.organisation ?? document.digest
+  await tables.transaction().execute(async (transaction) => {
+    const { numInsertedOrUpdatedRows } = await transaction
+      .insertInto('documents')
+      .values({
+        digest: document.digest,
+        type: document.type,
+        organisation,
+        signer: document.payload.signer,
+        envelope: document.envelope,
+        salt,
+        leaf: encodeBase64url(leaf),
+        subject,
+        revoked_leaf: revokedLeaf && encodeBase64url(revokedLeaf),
+        locations: locations === undefined ? null : JSON.stringify(locations),
+      })
+      .onConflict((conflict) => conflict.doNothing())
+      .executeTakeFirst()
+    if (numInsertedOrUpdatedRows === 0n) return
+    const about = [...mentionsOf(document.payload)]
+    if (about.length > 0) {
+      await transaction
+        .insertInto('mentions')
+        .values(about.map((digest) => ({ digest: document.digest, about: digest })))
+        .execute()
+    }
+    if (isType(document, 'cella/membership')) {
+      const { payload } = document
+      await transaction
+        .insertInto('memberships')
+        .values({
+          digest: document.digest,
+          organisation,
+          account: keyIdOf(decodeBase64url(payload.signingKey, 'signingKey')),
+          signing_key: payload.signingKey,
+          not_before: payload.notBefore,
+          not_after: payload.notAfter,
+        })
+        .execute()
+    }
+  })
+  // Not the one written here when another request was quicker with the same document and another salt.
+  return tables.selectFrom('documents').selectAll().where('digest', '=', document.digest).executeTakeFirstOrThrow()
+}
+
+async function logLeaves(tables: Kysely<Tables>, log: LogClient, row: Row): Promise<Row> {
+  const leaves = [row.leaf, ...(row.revoked_leaf === null ? [] : [row.revoked_leaf])]
+  const [index, revoked] = await log.append(leaves.map((leaf) => decodeBase64url(leaf, 'leaf')))
+  return tables
+    .updateTable('documents')
+    .set({ leaf_index: index ?? null, revoked_index: revoked ?? null })
+    .where('digest', '=', row.digest)
+    .returningAll()
+    .executeTakeFirstOrThrow()
+}
+
+const mentioning = new Set(['contract', 'manifest', 'subject', 'previous', 'program', 'membership'])
+
+/** Digests that a payload names in the members that `about=` searches. */
+export function mentionsOf(payload: unknown, found: Set<Digest> = new Set()): Set<Digest> {
+  if (Array.isArray(payload)) for (const item of payload) mentionsOf(item, found)
+  else if (typeof payload === 'object' && payload !== null) {
+    for (const [name, value] of Object.entries(payload)) {
+      if (mentioning.has(name) && typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)) found.add(value as Digest)
+      else mentionsOf(value, found)
+    }
+  }
+  return found
+}
+
+export interface Listing {
+  readonly type?: DocumentType | undefined
+  readonly organisation?: string | undefined
+  readonly about?: string | undefined
+  readonly after?: number | undefined
+  readonly limit: number
+}
+
+/** Logged documents in order of their index, and whether there are more. */
+export async function listDocuments(
+  tables: Kysely<Tables>,
+  listing: Listing,
+): Promise<{ rows: Row[]; isMore: boolean }> {
+  let query = tables.selectFrom('documents').selectAll('documents').where('leaf_index', 'is not', null)
+  if (listing.type !== undefined) query = query.where('type', '=', listing.type)
+  if (listing.organisation !== undefined) query = query.where('organisation', '=', listing.organisation)
+  if (listing.after !== undefined) query = query.where('leaf_index', '>', listing.after)
+  const { about } = listing
+  if (about !== undefined) {
+    query = query.where('digest', 'in', (inner) =>
+      inner.selectFrom('mentions').select('mentions.digest').where('about', '=', about),
+    )
+  }
+  const rows = await query
+    .orderBy('leaf_index')
+    .limit(listing.limit + 1)
+    .execute()
+  return { rows: rows.slice(0, listing.limit), isMore: rows.length > listing.limit }
+}

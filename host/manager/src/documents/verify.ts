@@ -1,0 +1,98 @@
+import { decodeBase64url } from '@cella/bytes'
+import {
+  type Document,
+  DocumentError,
+  isType,
+  type Payload,
+  parseDocumentOf,
+  type SignedDocument,
+  verifyDocument,
+} from '@cella/documents'
+import { type KeyId, keyIdOf } from '@cella/primitives'
+import type { Kysely } from 'kysely'
+import type { Tables } from '../database/tables.ts'
+import { ManagerError } from '../error.ts'
+
+// A filter against rubbish, no authority: vaults and clients verify every document themselves, against the log.
+
+interface KeySet {
+  readonly keys: ReadonlyMap<KeyId, Uint8Array>
+  readonly threshold: number
+}
+
+/**
+ * Checks a submitted document's signatures under keys that this manager stores: an organisation's root keys, or the
+ * account of one of its memberships. Throws DocumentError, or ERR_REQUEST_MALFORMED for what only enclaves sign.
+ */
+export async function verifySubmission(tables: Kysely<Tables>, document: Document): Promise<SignedDocument> {
+  if (document.type === 'cella/decision' || document.type === 'cella/receipt') {
+    throw new ManagerError('ERR_REQUEST_MALFORMED', `${document.type} is signed by an enclave and is part of a receipt`)
+  }
+  for (const { keys, threshold } of await candidates(tables, document)) {
+    if (document.signers.length < threshold || !document.signers.every((signer) => keys.has(signer))) continue
+    return verifyDocument(document, (signer) => keys.get(signer))
+  }
+  throw new DocumentError(
+    'ERR_DOCUMENT_SIGNER',
+    `${document.type} ${document.digest}: nothing stored here entitles ${document.signers.join(', ')} to sign it`,
+  )
+}
+
+async function candidates(tables: Kysely<Tables>, document: Document): Promise<readonly KeySet[]> {
+  if (isType(document, 'cella/organisation')) {
+    const { payload } = document
+    if (payload.revision === 1) {
+      if (payload.organisation !== null || payload.previous !== null) {
+        throw new DocumentError('ERR_DOCUMENT_MALFORMED', 'the first revision of an organisation follows on nothing')
+      }
+      return rootsOf(payload)
+    }
+    const previous = await organisations(tables, payload.organisation ?? '')
+    return previous.filter(({ digest }) => digest === payload.previous).flatMap((found) => rootsOf(found.payload))
+  }
+  const organisation = document.payload.organisation ?? ''
+  const isRootSigned = 'cosigners' in document.payload
+  const roots = isRootSigned
+    ? (await organisations(tables, organisation)).flatMap(({ payload }) => rootsOf(payload))
+    : []
+  if (isRootSigned && document.type !== 'cella/revocation') return roots
+  return [...roots, ...(await accounts(tables, organisation, document.payload.signer))]
+}
+
+function rootsOf(payload: Payload<'cella/organisation'>): readonly KeySet[] {
+  const recovery = { keys: byId(payload.recoveryKeys), threshold: payload.recoveryThreshold }
+  return [
+    { keys: byId(payload.rootKeys), threshold: payload.threshold },
+    ...(payload.recoveryThreshold > 0 ? [recovery] : []),
+  ]
+}
+
+async function organisations(tables: Kysely<Tables>, id: string): Promise<Document<'cella/organisation'>[]> {
+  const rows = await tables
+    .selectFrom('documents')
+    .select('envelope')
+    .where('organisation', '=', id)
+    .where('type', '=', 'cella/organisation')
+    .where('leaf_index', 'is not', null)
+    .orderBy('leaf_index', 'desc')
+    .limit(100)
+    .execute()
+  return rows.map((row) => parseDocumentOf('cella/organisation', row.envelope))
+}
+
+async function accounts(tables: Kysely<Tables>, organisation: string, account: string): Promise<KeySet[]> {
+  const rows = await tables
+    .selectFrom('memberships')
+    .innerJoin('documents', 'documents.digest', 'memberships.digest')
+    .select('signing_key')
+    .where('memberships.organisation', '=', organisation)
+    .where('account', '=', account)
+    .where('leaf_index', 'is not', null)
+    .limit(1)
+    .execute()
+  return rows.map((row) => ({ keys: byId([row.signing_key]), threshold: 1 }))
+}
+
+function byId(keys: readonly string[]): ReadonlyMap<KeyId, Uint8Array> {
+  return new Map(keys.map((key) => decodeBase64url(key, 'key')).map((bytes) => [keyIdOf(bytes), bytes]))
+}

@@ -1,0 +1,43 @@
+import { bytesField, digestField } from '@cella/documents'
+import { z } from 'zod'
+
+// Shapes that several routes share. Answers are plain: what we send we made.
+
+export const errorAnswer = z.object({
+  error: z.object({ code: z.string(), message: z.string(), hint: z.string().optional() }),
+})
+
+/** An answer that is no JSON of ours: bytes, a stream, or what another wrote. */
+export const passedOn: z.ZodType<unknown> = z.unknown()
+
+/** Every refusal a route can answer with. */
+export const refusals = {
+  '4xx': errorAnswer,
+  '5xx': errorAnswer,
+}
+
+export const digestParam = digestField
+export const saltField = bytesField({ exactly: 32 })
+export const runParam = z.coerce.number().int().min(1).max(1_000_000)
+/** A position in a list, from an earlier answer's `next`. */
+export const afterQuery = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional()
+export const limitQuery = z.coerce.number().int().min(1).max(200).default(50)
+
+export const locations = z.strictObject({
+  sealed: z.string().regex(/^[0-9a-f]{64}$/),
+  outboard: z.string().regex(/^[0-9a-f]{64}$/),
+})
+
+export const leafProof = z.object({ index: z.int(), leaf: z.string(), proof: z.string() })
+
+export const runAnswer = z.object({
+  contract: z.string(),
+  run: z.int(),
+  attempt: z.int(),
+  status: z.enum(['queued', 'running', 'finished', 'refused', 'failed', 'cancelled']),
+  phase: z.string(),
+  createdAt: z.int(),
+  updatedAt: z.int(),
+  error: z.object({ code: z.string(), reasons: z.array(z.unknown()).optional() }).optional(),
+  receipt: z.string().optional(),
+})

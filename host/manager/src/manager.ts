@@ -1,0 +1,103 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type BlobStore, openFolderStore, openS3Store } from '@cella/blobs'
+import pino from 'pino'
+import type { Config } from './config.ts'
+import { openDatabase } from './database/database.ts'
+import { logPending } from './documents/store.ts'
+import { createApp } from './http/app.ts'
+import { forgetNonces } from './http/authentication.ts'
+import { traceOf } from './http/errors.ts'
+import { LogClient } from './log-client.ts'
+import { RunQueue } from './queue/queue.ts'
+
+export interface RunningManager {
+  /** `http://HOST:PORT`. */
+  readonly url: string
+  /** Takes no new request, lets those at work end, at most `graceMs`, then closes everything. */
+  stop(): Promise<void>
+}
+
+const graceMs = 15_000
+const minute = 60_000
+
+/** Opens database, blobs and queue, and serves. Whatever was opened before a failure is closed again. */
+export async function startManager(
+  config: Config,
+  options: { readonly databaseUrl?: string | undefined; readonly logTo?: pino.DestinationStream } = {},
+): Promise<RunningManager> {
+  const logger = pino(
+    { level: config.logLevel, base: { service: 'manager' }, timestamp: pino.stdTimeFunctions.isoTime },
+    options.logTo ?? pino.destination({ fd: 2, sync: true }),
+  )
+  const log = new LogClient(config.log)
+  const closers: (() => Promise<unknown>)[] = []
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.reverse()) await close()
+  }
+  try {
+    const blobs = await openBlobs(config)
+    const database = await openDatabase({
+      url: config.database?.url ?? options.databaseUrl,
+      dataFolder: config.dataFolder,
+    })
+    closers.push(() => database.close())
+    const onError = (error: unknown): void => logger.error(traceOf(error), 'background work failed')
+    const queue = await RunQueue.open(database, { leaseSeconds: config.limits.leaseSeconds, onError })
+    closers.push(() => queue.close())
+    const stopping = new AbortController()
+    const app = await createApp({
+      config,
+      database,
+      blobs,
+      log,
+      queue,
+      logger,
+      release: releaseOf(),
+      stopping: stopping.signal,
+    })
+    closers.push(() => app.close())
+    const chores = setInterval(() => {
+      void Promise.all([
+        forgetNonces(database.tables),
+        blobs.expire(new Date()),
+        // What a crash cut off between row and log; new ones are left to their own request.
+        logPending(database.tables, log, new Date(Date.now() - minute)),
+      ]).catch(onError)
+    }, minute)
+    closers.push(async () => clearInterval(chores))
+    const url = await app.listen(config.listen)
+    logger.info({ url }, 'listening')
+    let stopped: Promise<void> | undefined
+    const stop = async (): Promise<void> => {
+      logger.info('stopping')
+      stopping.abort()
+      const late = setTimeout(() => app.server.closeAllConnections(), graceMs)
+      await closeAll()
+      clearTimeout(late)
+      logger.info('stopped')
+    }
+    return {
+      url,
+      stop: () => {
+        stopped ??= stop()
+        return stopped
+      },
+    }
+  } catch (error) {
+    await closeAll()
+    throw error
+  }
+}
+
+function openBlobs(config: Config): Promise<BlobStore> {
+  const limits = { blobBytesMax: config.limits.blobBytesMax }
+  if (config.blobs.kind === 'folder') return openFolderStore({ folder: join(config.dataFolder, 'blobs'), limits })
+  const { kind: _, ...s3 } = config.blobs
+  return openS3Store({ ...s3, limits })
+}
+
+function releaseOf(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+  return String(version)
+}

@@ -1,0 +1,340 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Digest, encodeBase64url } from '@cella/bytes'
+import { type Payload, type SignedDocument, signDocument } from '@cella/documents'
+import { encodeProofFile } from '@cella/log'
+import { digestOf, randomBytes } from '@cella/primitives'
+import {
+  type Account,
+  contract as makeContract,
+  member,
+  newAccount,
+  type Party,
+  revocation,
+  token,
+} from '../testing/fixtures.ts'
+import { Harness, type Reply } from '../testing/harness.ts'
+
+const worker = { worker: 'worker-1', tee: 'sev-snp', boundary: 'vm', isolation: 1 }
+
+describe('runs', () => {
+  let harness: Harness
+  let party: Party
+  before(async () => {
+    harness = await Harness.start({ limits: { leaseSeconds: 1, pollSeconds: 1, queuedRunsMax: 8 } })
+    party = await harness.party('Author')
+  })
+  after(() => harness.stop())
+
+  const poll = (as: object = worker): Promise<Reply> => harness.send('worker', 'POST', '/v1/worker/poll', as)
+  const start = (digest: Digest, count = 1, as: Account = party.account): Promise<Reply> =>
+    harness.send(as, 'POST', `/v1/contracts/${digest}/runs`, { count })
+  const show = async (digest: Digest, run = 1) =>
+    (await harness.send(party.account, 'GET', `/v1/runs/${digest}/${run}`)).json
+  const lease = (number: number, call: string, body: object): Promise<Reply> =>
+    harness.send('worker', 'POST', `/v1/worker/leases/${number}/${call}`, body)
+  const phases = async (digest: Digest, run = 1): Promise<string[]> =>
+    (await readEvents(digest, run)).map(({ phase }) => phase)
+
+  async function readEvents(digest: Digest, run = 1, last?: string) {
+    const path = `/v1/runs/${digest}/${run}/events`
+    const { bytes } = await harness.send(party.account, 'GET', path, undefined, last ? { 'last-event-id': last } : {})
+    return [...bytes.toString().matchAll(/id: (\d+)\ndata: (.*)\n\n/g)].map(([, id, data]) => ({
+      id: Number(id),
+      ...(JSON.parse(data ?? '') as { at: number; attempt: number; phase: string; detail?: { status: string } }),
+    }))
+  }
+
+  test('are offered with all that bears on the contract, renewed, and finished with a receipt', async () => {
+    const signed = await harness.contract(party)
+    const started = await start(signed.digest)
+    assert.equal(started.status, 201)
+    assert.equal(started.json.runs[0].status, 'queued')
+    const { json: offer } = await poll()
+    assert.equal(offer.contract, signed.digest)
+    assert.deepEqual([offer.run, offer.attempt, offer.leaseSeconds], [1, 1, 1])
+    for (const needed of [signed, party.organisation, party.membership])
+      assert.ok(offer.documents.includes(needed.envelope))
+    assert.equal(Object.keys(offer.locations).length, 2)
+    assert.deepEqual(offer.vaults, signed.payload.vaults)
+    assert.equal((await lease(offer.lease, 'renew', { phase: 'decide' })).status, 200)
+    assert.equal((await show(signed.digest)).phase, 'decide')
+    const receipt = await receiptOf(signed.digest, 1, 1)
+    const outputs = [{ name: 'gap.csv', blob: 'cc'.repeat(32), outboard: 'dd'.repeat(32), keys: [] }]
+    const outcome = { receipt: receipt.envelope, bundle: bundleOf(receipt, 7), outputs }
+    assert.equal((await lease(offer.lease, 'receipt', outcome)).status, 200)
+    assert.equal((await lease(offer.lease, 'receipt', outcome)).status, 200)
+    const end = { status: 'finished', bundle: bundleOf(receipt, 7), outputs }
+    assert.equal((await lease(offer.lease, 'outcome', end)).status, 200)
+    assert.equal((await lease(offer.lease, 'outcome', end)).status, 200)
+    const run = await show(signed.digest)
+    assert.equal(run.status, 'finished')
+    assert.equal(run.receipt, receipt.digest)
+    const path = `/v1/runs/${signed.digest}/1`
+    assert.deepEqual((await harness.send(party.account, 'GET', `${path}/receipt`)).json, bundleOf(receipt, 7))
+    assert.deepEqual((await harness.send(party.account, 'GET', `${path}/outputs`)).json, { outputs })
+    assert.deepEqual(await phases(signed.digest), ['queued', 'offered', 'decide', 'finished'])
+    const [last] = await readEvents(signed.digest, 1, '3')
+    assert.equal(last?.id, 4)
+    assert.deepEqual(last?.detail, { status: 'finished' })
+    const cancelled = await harness.send(party.account, 'POST', `${path}/cancel`, {})
+    assert.equal(cancelled.json.error.code, 'ERR_RUN_STATE')
+  })
+
+  test('wake a worker that waits, and go to one of many', async () => {
+    const signed = await harness.contract(party)
+    const waiting = [1, 2, 3].map(() => poll())
+    await sleep(200)
+    await start(signed.digest)
+    const replies = await Promise.all(waiting)
+    assert.deepEqual(replies.map(({ status }) => status).sort(), [200, 204, 204])
+    const offer = replies.find(({ status }) => status === 200)?.json
+    assert.equal(
+      (await lease(offer.lease, 'outcome', { status: 'refused', error: { code: 'ERR_POLICY' } })).status,
+      200,
+    )
+    assert.deepEqual((await show(signed.digest)).error, { code: 'ERR_POLICY' })
+  })
+
+  test('go to workers of their boundary and at least their isolation', async () => {
+    const signed = await harness.contract(party, { isolation: 2 })
+    await start(signed.digest)
+    for (const other of [{ isolation: 1 }, { boundary: 'process', isolation: 3 }]) {
+      assert.equal((await poll({ ...worker, ...other })).status, 204)
+    }
+    const { json: offer } = await poll({ ...worker, isolation: 3 })
+    assert.equal(offer.contract, signed.digest)
+    await lease(offer.lease, 'outcome', { status: 'failed' })
+  })
+
+  test('of a lost worker are the next attempt under a greater fence, and fail when attempts are used up', async () => {
+    const signed = await harness.contract(party)
+    await start(signed.digest)
+    const { json: first } = await poll()
+    await sleep(1100)
+    const { json: second } = await pollUntil(() => poll())
+    assert.equal(second.attempt, 2)
+    assert.ok(second.lease > first.lease)
+    for (const [call, body] of [
+      ['renew', { phase: 'decide' }],
+      ['outcome', { status: 'failed', error: { code: 'ERR_LATE' } }],
+    ] as const) {
+      const reply = await lease(first.lease, call, body)
+      assert.equal(reply.status, 409)
+      assert.equal(reply.json.error.code, 'ERR_LEASE_LOST')
+    }
+    await pollUntil(async () =>
+      (await show(signed.digest)).status === 'failed' ? ({ status: 200 } as Reply) : undefined,
+    )
+    assert.deepEqual((await show(signed.digest)).error, { code: 'ERR_ATTEMPTS_USED' })
+    assert.deepEqual(await phases(signed.digest), ['queued', 'offered', 'lost', 'queued', 'offered', 'finished'])
+  })
+
+  test('have the outcome whose receipt is first in the log, whichever worker brings it', async () => {
+    const signed = await harness.contract(party)
+    await start(signed.digest)
+    const { json: first } = await poll()
+    const early = await receiptOf(signed.digest, 1, 1)
+    const stored = { receipt: early.envelope, bundle: bundleOf(early, 7), outputs: [] }
+    assert.equal((await lease(first.lease, 'receipt', stored)).status, 200)
+    const other = await receiptOf(signed.digest, 1, 1)
+    assert.equal((await lease(first.lease, 'receipt', { ...stored, receipt: other.envelope })).status, 409)
+    // It may be in the log by now, so nobody takes the run away any more.
+    const cancel = await harness.send(party.account, 'POST', `/v1/runs/${signed.digest}/1/cancel`, {})
+    assert.equal(cancel.json.error.code, 'ERR_RUN_STATE')
+    await sleep(1100)
+    const { json: second } = await pollUntil(() => poll())
+    const earlier = await harness.send('worker', 'GET', `/v1/worker/leases/${second.lease}/earlier`)
+    assert.deepEqual(earlier.json.outcomes, [{ attempt: 1, ...stored }])
+    const late = await receiptOf(signed.digest, 1, 2)
+    assert.equal((await lease(second.lease, 'outcome', { status: 'finished', bundle: bundleOf(late, 9) })).status, 200)
+    assert.equal((await lease(first.lease, 'outcome', { status: 'finished', bundle: bundleOf(early, 7) })).status, 200)
+    const again = await lease(second.lease, 'outcome', { status: 'finished', bundle: bundleOf(late, 9) })
+    assert.equal(again.json.error.code, 'ERR_LEASE_LOST')
+    assert.equal((await show(signed.digest)).receipt, early.digest)
+    assert.equal((await phases(signed.digest)).filter((phase) => phase === 'finished').length, 1)
+  })
+
+  test('can be cancelled while they wait or run; the worker hears of it', async () => {
+    const signed = await harness.contract(party)
+    await start(signed.digest, 2)
+    const { json: offer } = await poll()
+    for (const run of [1, 2]) {
+      for (let again = 0; again < 2; again++) {
+        const reply = await harness.send(party.account, 'POST', `/v1/runs/${signed.digest}/${run}/cancel`, {})
+        assert.deepEqual(reply.json, { status: 'cancelled' })
+      }
+    }
+    assert.equal((await lease(offer.lease, 'renew', { phase: 'run' })).json.error.code, 'ERR_LEASE_LOST')
+    assert.equal((await poll()).status, 204)
+  })
+
+  test('are started by the contract’s author alone, and seen by the organisations it names', async () => {
+    const signed = await harness.contract(party)
+    const other = await harness.party('Outsider')
+    const colleague = newAccount()
+    await harness.mustSubmit(await member(party.id, party.root, colleague))
+    for (const account of [other.account, colleague]) {
+      assert.equal((await start(signed.digest, 1, account)).json.error.code, 'ERR_NOT_ALLOWED')
+    }
+    await start(signed.digest)
+    const path = `/v1/runs/${signed.digest}/1`
+    assert.equal((await harness.send(colleague, 'GET', path)).status, 200)
+    for (const call of [path, `${path}/events`, `${path}/receipt`, `${path}/outputs`]) {
+      assert.equal((await harness.send(other.account, 'GET', call)).json.error.code, 'ERR_NOT_FOUND', call)
+    }
+    assert.equal((await harness.send(other.account, 'POST', `${path}/cancel`, {})).status, 404)
+    assert.deepEqual((await harness.send(other.account, 'GET', '/v1/runs')).json, { runs: [] })
+    const mine = await harness.send(party.account, 'GET', `/v1/runs?contract=${signed.digest}`)
+    assert.equal(mine.json.runs.length, 1)
+    assert.equal((await harness.send(party.account, 'GET', `${path}/receipt`)).status, 404)
+    await harness.send(colleague, 'POST', `${path}/cancel`, {})
+  })
+
+  test('are no more than the contract says, and wait in bounded number', async () => {
+    const signed = await harness.contract(party, { runs: 3 })
+    assert.equal((await start(signed.digest, 4)).json.error.code, 'ERR_CONTRACT_RUNS')
+    const both = await Promise.all([start(signed.digest, 2), start(signed.digest, 2)])
+    assert.deepEqual(both.map(({ status }) => status).sort(), [201, 403])
+    const many = await harness.contract(party, { runs: 100 })
+    const refusal = await start(many.digest, 9)
+    assert.equal(refusal.json.error.code, 'ERR_QUOTA')
+    assert.equal(refusal.status, 429)
+    for (const run of [1, 2]) await harness.send(party.account, 'POST', `/v1/runs/${signed.digest}/${run}/cancel`, {})
+  })
+
+  test('are refused for a contract that is revoked, unknown, or without a receiver in force', async () => {
+    assert.equal((await start('ab'.repeat(32) as Digest)).json.error.code, 'ERR_NOT_FOUND')
+    const revoked = await harness.contract(party)
+    await harness.mustSubmit(await revocation(party, revoked.digest))
+    assert.equal((await start(revoked.digest)).json.error.code, 'ERR_CONTRACT_UNSOUND')
+    const stranger = await member(party.id, party.root, newAccount(), { roles: ['publisher'] })
+    await harness.mustSubmit(stranger)
+    for (const membership of ['ef'.repeat(32) as Digest, stranger.digest]) {
+      const base = await harness.contract(party)
+      const { steps, outputs } = base.payload
+      const receivers = [{ organisation: party.id, role: 'receiver' as const, membership }]
+      const unsound = await makeContract(
+        party,
+        { program: steps[0]!.program, data: steps[0]!.inputs[0]!.manifest },
+        { outputs: outputs.map((output) => ({ ...output, receivers })) },
+      )
+      await harness.mustSubmit(unsound)
+      const atQueue = await start(unsound.digest)
+      assert.equal(atQueue.json.error.code, 'ERR_CONTRACT_UNSOUND')
+      const atApproval = await harness.submit(await approval(party, unsound.digest))
+      assert.equal(atApproval.json.error.code, 'ERR_CONTRACT_UNSOUND')
+    }
+    assert.equal((await poll()).status, 204)
+  })
+
+  test('are followed live, across a connection that breaks', async () => {
+    const signed = await harness.contract(party)
+    await start(signed.digest)
+    const path = `/v1/runs/${signed.digest}/1/events`
+    const gone = new AbortController()
+    const answer = await fetch(harness.url + path, {
+      headers: { authorization: token(party.account, { method: 'GET', path }) },
+      signal: gone.signal,
+    })
+    const reader = answer.body!.getReader()
+    assert.match(Buffer.from((await reader.read()).value!).toString(), /^id: 1\ndata: .*"phase":"queued"/)
+    const next = reader.read()
+    const { json: offer } = await poll()
+    assert.match(Buffer.from((await next).value!).toString(), /^id: 2\ndata: .*"phase":"offered"/)
+    gone.abort()
+    const following = readEvents(signed.digest, 1, '2')
+    await lease(offer.lease, 'outcome', { status: 'failed', error: { code: 'ERR_TEST' } })
+    assert.deepEqual(
+      (await following).map(({ id, phase }) => [id, phase]),
+      [[3, 'finished']],
+    )
+  })
+
+  test('and leases survive a manager: another one serves them', async () => {
+    const signed = await harness.contract(party)
+    await start(signed.digest)
+    const { json: offer } = await poll()
+    const before = harness.url
+    const second = await harness.startManager({ limits: { leaseSeconds: 1, pollSeconds: 1 } })
+    assert.equal((await lease(offer.lease, 'renew', { phase: 'run' })).status, 200)
+    assert.equal((await lease(offer.lease, 'outcome', { status: 'failed' })).status, 200)
+    await second.stop()
+    harness.url = before
+  })
+
+  test('refuse what a worker may not say', async () => {
+    for (const [call, body] of [
+      ['renew', { phase: 'Bad Phase' }],
+      ['renew', {}],
+      ['outcome', { status: 'queued' }],
+      ['outcome', { status: 'finished' }],
+      ['outcome', { status: 'finished', bundle: { format: 'cella-receipt/1' } }],
+      ['outcome', { status: 'failed', error: { code: 'words' } }],
+      ['receipt', { receipt: 'x', bundle: { format: 'other' }, outputs: [] }],
+    ] as const) {
+      const reply = await lease(1, call, body)
+      assert.equal(reply.status, 400, JSON.stringify(body))
+      assert.equal(reply.json.error.code, 'ERR_REQUEST_MALFORMED')
+    }
+    assert.equal((await lease(999_999, 'renew', { phase: 'run' })).json.error.code, 'ERR_NOT_FOUND')
+  })
+})
+
+async function pollUntil(ask: () => Promise<Reply | undefined>): Promise<Reply> {
+  for (let turn = 0; turn < 40; turn++) {
+    const reply = await ask()
+    if (reply?.status === 200) return reply
+    await sleep(100)
+  }
+  throw new Error('nothing came')
+}
+
+function approval(party: Party, contract: Digest): Promise<SignedDocument<'cella/approval'>> {
+  return signDocument<'cella/approval'>(
+    {
+      type: 'cella/approval',
+      version: 1,
+      organisation: party.id,
+      signer: party.account.id,
+      contract,
+      runs: 1,
+      notBefore: 0,
+      notAfter: 4_000_000_000,
+    },
+    [party.account.seed],
+  )
+}
+
+function receiptOf(contract: Digest, run: number, attempt: number): Promise<SignedDocument<'cella/receipt'>> {
+  const enclave = newAccount()
+  const random = (): Digest => digestOf(randomBytes(8))
+  const payload: Payload<'cella/receipt'> = {
+    type: 'cella/receipt',
+    version: 1,
+    organisation: random(),
+    signer: enclave.id,
+    contract,
+    run,
+    attempt,
+    status: 'ok',
+    inputs: [],
+    program: { manifest: random(), digest: random() },
+    decisions: [random()],
+    outputs: [],
+    isolation: 1,
+    simulated: true,
+    resources: { fuel: 1, memoryPages: 1, wallSeconds: 1 },
+    seedCommitment: random(),
+    injector: 'test',
+    time: { earliest: 1, latest: 2 },
+  }
+  return signDocument<'cella/receipt'>(payload, [enclave.seed])
+}
+
+function bundleOf(receipt: SignedDocument<'cella/receipt'>, index: number): object {
+  const proof = encodeProofFile({ extra: undefined, index, path: [], checkpoint: Buffer.from('not looked at here\n') })
+  const part = { salt: encodeBase64url(randomBytes(0)), leaf: '', proof: Buffer.from(proof).toString() }
+  return { format: 'cella-receipt/1', receipt: { document: receipt.envelope, ...part }, decisions: [], documents: [] }
+}

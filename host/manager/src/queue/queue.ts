@@ -1,0 +1,464 @@
+import type { Boundary } from '@cella/documents'
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import { fromKysely, PgBoss } from 'pg-boss'
+import type { Database } from '../database/database.ts'
+import type { RunError, RunStatus, RunsTable, Tables } from '../database/tables.ts'
+import { ManagerError } from '../error.ts'
+import { addEvent } from './events.ts'
+import { Wake } from './wake.ts'
+
+// A run waits as one job of pg-boss. A lease takes the job and marks the run in one transaction, so that a crash at any
+// moment leaves either the job or the lease. What a lease is worth is in the run's row alone: number and end.
+
+export type Run = Selectable<RunsTable>
+
+export interface Offer {
+  readonly contract: string
+  readonly run: number
+  readonly attempt: number
+  /** The fencing number. */
+  readonly lease: number
+}
+
+export interface Outcome {
+  readonly receipt: string
+  /** Canonical JSON. */
+  readonly bundle: string
+  readonly outputs: readonly object[]
+}
+
+interface Job {
+  readonly contract: string
+  readonly run: number
+  readonly attempt: number
+}
+
+const boundaries: readonly Boundary[] = ['process', 'container-group', 'vm', 'world']
+const isolationLevels = [1, 2, 3] as const
+const schema = 'queue'
+/** A notification may get lost; then a poll finds its run after this time. */
+const lookAgainMs = 5000
+/** pg-boss drops jobs that wait longer; runs wait as long as their contract lets them. */
+const waitSecondsMax = 10 * 365 * 86_400
+
+/** The queue that a run of this boundary and least isolation waits in. */
+export function queueName(boundary: Boundary, isolation: number): string {
+  return `runs-${boundary}-${isolation}`
+}
+
+export class RunQueue {
+  readonly wake: Wake
+  readonly #tables: Kysely<Tables>
+  readonly #boss: PgBoss
+  readonly #leaseSeconds: number
+  #sweeping: NodeJS.Timeout | undefined
+  #sweep: Promise<unknown> = Promise.resolve()
+
+  private constructor(database: Database, leaseSeconds: number) {
+    this.#tables = database.tables
+    this.#leaseSeconds = leaseSeconds
+    this.wake = new Wake(database.url)
+    this.#boss = new PgBoss({ connectionString: database.url, schema, max: 3, schedule: false })
+  }
+
+  /** `onError` hears of what background work could not do; it goes on. */
+  static async open(
+    database: Database,
+    options: { readonly leaseSeconds: number; readonly onError: (error: unknown) => void },
+  ): Promise<RunQueue> {
+    const queue = new RunQueue(database, options.leaseSeconds)
+    queue.#boss.on('error', options.onError)
+    await queue.#boss.start()
+    const known = new Set((await queue.#boss.getQueues()).map(({ name }) => name))
+    for (const boundary of boundaries) {
+      for (const isolation of isolationLevels) {
+        const name = queueName(boundary, isolation)
+        if (!known.has(name)) await queue.#boss.createQueue(name, { retentionSeconds: waitSecondsMax, retryLimit: 0 })
+      }
+    }
+    await queue.wake.start()
+    const turn = (): void => {
+      queue.#sweep = queue
+        .takeBackLost()
+        .catch(options.onError)
+        .then(() => {
+          if (queue.#sweeping !== undefined) queue.#sweeping = setTimeout(turn, 1000)
+        })
+    }
+    queue.#sweeping = setTimeout(turn, 0)
+    return queue
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#sweeping)
+    this.#sweeping = undefined
+    await this.#sweep
+    await this.wake.stop()
+    await this.#boss.stop({ graceful: false })
+  }
+
+  /** New runs of a contract, their numbers following on from the last. Throws ERR_CONTRACT_RUNS, ERR_QUOTA. */
+  async enqueue(options: {
+    readonly contract: string
+    readonly count: number
+    readonly runsMax: number
+    readonly attemptsMax: number
+    readonly boundary: Boundary
+    readonly isolation: number
+    readonly organisations: readonly string[]
+    readonly queuedRunsMax: number
+  }): Promise<Run[]> {
+    const { contract, count } = options
+    const queue = queueName(options.boundary, options.isolation)
+    return this.#tables.transaction().execute(async (transaction) => {
+      // Numbers must follow on: one at a time.
+      await sql`select 1 from documents where digest = ${contract} for update`.execute(transaction)
+      const { last } = await transaction
+        .selectFrom('runs')
+        .select((select) => select.fn.max('run').as('last'))
+        .where('contract', '=', contract)
+        .executeTakeFirstOrThrow()
+      const first = (last ?? 0) + 1
+      if (first + count - 1 > options.runsMax) {
+        throw new ManagerError(
+          'ERR_CONTRACT_RUNS',
+          `the contract is for ${options.runsMax} runs, ${first - 1} were started, ${count} more are asked for`,
+          { hint: 'its author makes a new contract' },
+        )
+      }
+      await this.#checkQueued(transaction, options)
+      const runs = await transaction
+        .insertInto('runs')
+        .values(
+          Array.from({ length: count }, (_, offset) => ({
+            contract,
+            run: first + offset,
+            attempt: 1,
+            attempts_max: options.attemptsMax,
+            status: 'queued' as const,
+            phase: 'queued',
+            queue,
+          })),
+        )
+        .returningAll()
+        .execute()
+      await transaction
+        .insertInto('participants')
+        .values(options.organisations.map((organisation) => ({ contract, organisation })))
+        .onConflict((conflict) => conflict.doNothing())
+        .execute()
+      for (const run of runs) {
+        await addEvent(transaction, run, 'queued')
+        await this.#send(transaction, run)
+      }
+      return runs
+    })
+  }
+
+  async #checkQueued(
+    transaction: Transaction<Tables>,
+    options: { readonly contract: string; readonly count: number; readonly queuedRunsMax: number },
+  ): Promise<void> {
+    const { waiting } = await transaction
+      .selectFrom('runs')
+      .innerJoin('documents', 'documents.digest', 'runs.contract')
+      .select((select) => select.fn.countAll<number>().as('waiting'))
+      .where('status', '=', 'queued')
+      .where('documents.organisation', '=', (inner) =>
+        inner.selectFrom('documents as own').select('own.organisation').where('own.digest', '=', options.contract),
+      )
+      .executeTakeFirstOrThrow()
+    if (waiting + options.count > options.queuedRunsMax) {
+      throw new ManagerError('ERR_QUOTA', `${waiting} runs of this organisation wait already`, {
+        hint: 'wait until some have run, or cancel them',
+      })
+    }
+  }
+
+  async #send(
+    transaction: Transaction<Tables>,
+    run: Pick<Run, 'contract' | 'run' | 'attempt' | 'queue'>,
+  ): Promise<void> {
+    const job: Job = { contract: run.contract, run: run.run, attempt: run.attempt }
+    await this.#boss.send(run.queue, job, { db: fromKysely(transaction) })
+    await sql`select pg_notify('cella_runs', ${run.queue})`.execute(transaction)
+  }
+
+  /** Waits for a run that fits, at most `milliseconds`. Ends early and empty-handed when `signal` aborts. */
+  async poll(
+    worker: { readonly name: string; readonly boundary: Boundary; readonly isolation: number },
+    milliseconds: number,
+    signal: AbortSignal,
+  ): Promise<Offer | undefined> {
+    // A worker that isolates better may take what asks for less; what only it can take comes first.
+    const queues = isolationLevels
+      .filter((isolation) => isolation <= worker.isolation)
+      .map((isolation) => queueName(worker.boundary, isolation))
+      .reverse()
+    const deadline = performance.now() + milliseconds
+    while (!signal.aborted) {
+      // Begins to listen before it looks, so that nothing is missed in between.
+      const left = deadline - performance.now()
+      const woken = new AbortController()
+      const wait = this.wake.wait(
+        'cella_runs',
+        new Set(queues),
+        Math.max(0, Math.min(left, lookAgainMs)),
+        AbortSignal.any([signal, woken.signal]),
+      )
+      try {
+        const offer = await this.#take(queues, worker.name)
+        if (offer !== undefined || left <= 0) return offer
+        await wait
+      } finally {
+        woken.abort()
+      }
+    }
+    return undefined
+  }
+
+  async #take(queues: readonly string[], worker: string): Promise<Offer | undefined> {
+    for (const queue of queues) {
+      for (;;) {
+        const taken = await this.#tables.transaction().execute((transaction) => this.#lease(transaction, queue, worker))
+        if (taken === 'empty') break
+        if (taken !== 'stale') return taken
+      }
+    }
+    return undefined
+  }
+
+  async #lease(transaction: Transaction<Tables>, queue: string, worker: string): Promise<Offer | 'empty' | 'stale'> {
+    const db = fromKysely(transaction)
+    const [job] = await this.#boss.fetch<Job>(queue, { db })
+    if (job === undefined) return 'empty'
+    await this.#boss.complete(queue, job.id, null, { db })
+    const { contract, run, attempt } = job.data
+    const row = await lockRun(transaction, contract, run)
+    // Cancelled meanwhile.
+    if (row?.status !== 'queued' || row.attempt !== attempt) return 'stale'
+    const { lease } = await transaction
+      .insertInto('leases')
+      .values({ contract, run, attempt, worker })
+      .returning('lease')
+      .executeTakeFirstOrThrow()
+    await transaction
+      .updateTable('runs')
+      .set({ status: 'running', phase: 'offered', lease, lease_until: this.#leaseEnd(), updated_at: new Date() })
+      .where('contract', '=', contract)
+      .where('run', '=', run)
+      .execute()
+    await addEvent(transaction, row, 'offered')
+    return { contract, run, attempt, lease }
+  }
+
+  /** Throws ERR_LEASE_LOST when the lease ended, another has the run, or the run was cancelled. */
+  async renew(lease: number, phase: string): Promise<void> {
+    await this.#tables.transaction().execute(async (transaction) => {
+      const row = await this.#holding(transaction, lease)
+      await transaction
+        .updateTable('runs')
+        .set({ phase, lease_until: this.#leaseEnd(), updated_at: new Date() })
+        .where('contract', '=', row.contract)
+        .where('run', '=', row.run)
+        .execute()
+      if (phase !== row.phase) await addEvent(transaction, row, phase)
+    })
+  }
+
+  /**
+   * Keeps what a worker is about to log. Also for a lease that was lost: its receipt may be the first in the log, and
+   * then it is the run's. The same again is fine; something else under one lease is ERR_RUN_STATE.
+   */
+  async store(lease: number, outcome: Outcome): Promise<void> {
+    await this.#tables.transaction().execute(async (transaction) => {
+      const { contract, run, attempt } = await leaseOf(transaction, lease)
+      const before = await transaction.selectFrom('outcomes').selectAll().where('lease', '=', lease).executeTakeFirst()
+      if (before !== undefined) {
+        if (before.receipt === outcome.receipt) return
+        throw new ManagerError('ERR_RUN_STATE', `lease ${lease} stored another receipt before`)
+      }
+      await transaction
+        .insertInto('outcomes')
+        .values({ lease, contract, run, attempt, ...outcome, outputs: JSON.stringify(outcome.outputs) })
+        .execute()
+    })
+  }
+
+  /** What earlier attempts of the lease's run stored, oldest first: one of them may have been logged. */
+  async earlier(lease: number): Promise<readonly (Outcome & { readonly attempt: number })[]> {
+    const { contract, run } = await leaseOf(this.#tables, lease)
+    const rows = await this.#tables
+      .selectFrom('outcomes')
+      .select(['attempt', 'receipt', 'bundle', 'outputs'])
+      .where('contract', '=', contract)
+      .where('run', '=', run)
+      .where('lease', '<', lease)
+      .orderBy('lease')
+      .execute()
+    return rows
+  }
+
+  /** Ends a run as its worker says. The same again is fine. */
+  async finish(
+    lease: number,
+    end:
+      | {
+          readonly status: 'finished'
+          readonly receipt: string
+          readonly receiptIndex: number
+          readonly outcome: Omit<Outcome, 'receipt'>
+        }
+      | { readonly status: 'refused' | 'failed'; readonly error: RunError },
+  ): Promise<void> {
+    await this.#tables.transaction().execute(async (transaction) => {
+      const { contract, run, attempt } = await leaseOf(transaction, lease)
+      const row = await lockRun(transaction, contract, run)
+      if (row === undefined) throw new ManagerError('ERR_NOT_FOUND', 'no such run')
+      if (end.status !== 'finished') {
+        if (row.lease === lease && row.status === end.status) return
+        await this.#holding(transaction, lease)
+        await settle(transaction, row, { status: end.status, error: JSON.stringify(end.error) })
+        return
+      }
+      // A lost lease may still bring the receipt that the log has first; the later one gives way to it.
+      if (row.status === 'finished' && (row.receipt_index ?? 0) <= end.receiptIndex) {
+        if (row.receipt === end.receipt) return
+        throw new ManagerError('ERR_LEASE_LOST', 'the run has a receipt that is earlier in the log')
+      }
+      await settle(transaction, row, {
+        status: 'finished',
+        attempt,
+        error: null,
+        receipt: end.receipt,
+        receipt_index: end.receiptIndex,
+        bundle: end.outcome.bundle,
+        outputs: JSON.stringify(end.outcome.outputs),
+      })
+    })
+  }
+
+  /** Ends a run unless its outcome is, or may be, in the log. Returns its status. Throws ERR_NOT_FOUND, ERR_RUN_STATE. */
+  async cancel(contract: string, run: number): Promise<RunStatus> {
+    return this.#tables.transaction().execute(async (transaction) => {
+      const row = await lockRun(transaction, contract, run)
+      if (row === undefined) throw new ManagerError('ERR_NOT_FOUND', `no run ${run} of contract ${contract}`)
+      if (row.status === 'cancelled') return row.status
+      if (row.status !== 'queued' && row.status !== 'running') {
+        throw new ManagerError('ERR_RUN_STATE', `the run is ${row.status} already`)
+      }
+      const stored = await transaction
+        .selectFrom('outcomes')
+        .select('lease')
+        .where('contract', '=', contract)
+        .where('run', '=', run)
+        .executeTakeFirst()
+      if (stored !== undefined) {
+        throw new ManagerError('ERR_RUN_STATE', 'the run has a receipt that may be in the log by now', {
+          hint: 'wait for its end',
+        })
+      }
+      await settle(transaction, row, { status: 'cancelled' })
+      return 'cancelled'
+    })
+  }
+
+  /** Gives runs whose lease ended to the next attempt, or ends them. Returns how many. */
+  async takeBackLost(): Promise<number> {
+    return this.#tables.transaction().execute(async (transaction) => {
+      const lost = await transaction
+        .selectFrom('runs')
+        .selectAll()
+        .where('status', '=', 'running')
+        .where('lease_until', '<', sql<Date>`now()`)
+        .orderBy('lease_until')
+        .limit(100)
+        .forUpdate()
+        .skipLocked()
+        .execute()
+      for (const row of lost) {
+        if (row.attempt >= row.attempts_max) {
+          await settle(transaction, row, { status: 'failed', error: JSON.stringify({ code: 'ERR_ATTEMPTS_USED' }) })
+          continue
+        }
+        await addEvent(transaction, row, 'lost')
+        const next = { ...row, attempt: row.attempt + 1 }
+        await transaction
+          .updateTable('runs')
+          .set({
+            status: 'queued',
+            phase: 'queued',
+            attempt: next.attempt,
+            lease: null,
+            lease_until: null,
+            updated_at: new Date(),
+          })
+          .where('contract', '=', row.contract)
+          .where('run', '=', row.run)
+          .execute()
+        await addEvent(transaction, next, 'queued')
+        await this.#send(transaction, next)
+      }
+      return lost.length
+    })
+  }
+
+  #leaseEnd(): ReturnType<typeof sql<Date>> {
+    // By the database's clock: several managers share it.
+    return sql<Date>`now() + make_interval(secs => ${this.#leaseSeconds})`
+  }
+
+  async #holding(transaction: Transaction<Tables>, lease: number): Promise<Run> {
+    const { contract, run } = await leaseOf(transaction, lease)
+    const row = await lockRun(transaction, contract, run)
+    if (row?.status !== 'running' || row.lease !== lease) {
+      throw new ManagerError('ERR_LEASE_LOST', `lease ${lease} is over: the run was given on, ended or cancelled`, {
+        hint: 'drop the run and poll again',
+      })
+    }
+    return row
+  }
+}
+
+async function leaseOf(
+  tables: Kysely<Tables>,
+  lease: number,
+): Promise<{ contract: string; run: number; attempt: number }> {
+  const row = await tables.selectFrom('leases').selectAll().where('lease', '=', lease).executeTakeFirst()
+  if (row === undefined) throw new ManagerError('ERR_NOT_FOUND', `there was no lease ${lease}`)
+  return row
+}
+
+function lockRun(transaction: Transaction<Tables>, contract: string, run: number): Promise<Run | undefined> {
+  return transaction
+    .selectFrom('runs')
+    .selectAll()
+    .where('contract', '=', contract)
+    .where('run', '=', run)
+    .forUpdate()
+    .executeTakeFirst()
+}
+
+/** Ends a run: every end has one last event, `finished`, that says how. */
+async function settle(
+  transaction: Transaction<Tables>,
+  row: Run,
+  end: {
+    status: RunStatus
+    attempt?: number
+    error?: string | null
+    receipt?: string
+    receipt_index?: number
+    bundle?: string
+    outputs?: string
+  },
+): Promise<void> {
+  const isCorrection = row.status === 'finished'
+  await transaction
+    .updateTable('runs')
+    .set({ ...end, phase: 'finished', lease_until: null, updated_at: new Date() })
+    .where('contract', '=', row.contract)
+    .where('run', '=', row.run)
+    .execute()
+  if (!isCorrection) await addEvent(transaction, row, 'finished', { status: end.status })
+}

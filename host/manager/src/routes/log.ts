@@ -1,0 +1,74 @@
+import { Readable } from 'node:stream'
+import { LogError, parseTilePath } from '@cella/log'
+import type { FastifyReply } from 'fastify'
+import { z } from 'zod'
+import { ManagerError } from '../error.ts'
+import type { App, Manager } from '../http/app.ts'
+import { passedOn, refusals } from '../http/schemas.ts'
+import { entriesBytesMax } from '../log-client.ts'
+
+/** The log, passed through: what it says is verified by who reads it. */
+export function logRoutes(app: App, manager: Manager): void {
+  const { log } = manager
+
+  app.get(
+    '/v1/log/checkpoint',
+    {
+      config: { access: 'anyone' },
+      schema: { summary: 'The newest checkpoint', response: { 200: passedOn, ...refusals } },
+    },
+    async (_request, reply) => pass(reply, await log.fetch('checkpoint', { signal: AbortSignal.timeout(10_000) })),
+  )
+
+  app.get(
+    '/v1/log/tile/*',
+    {
+      config: { access: 'anyone' },
+      schema: { params: z.object({ '*': z.string().max(200) }), response: { 200: passedOn, ...refusals } },
+    },
+    async (request, reply) => {
+      const path = `tile/${request.params['*']}`
+      try {
+        parseTilePath(path)
+      } catch (cause) {
+        if (cause instanceof LogError) throw new ManagerError('ERR_NOT_FOUND', 'no tile has such a path', { cause })
+        throw cause
+      }
+      return pass(reply, await log.fetch(path, { signal: AbortSignal.timeout(10_000) }))
+    },
+  )
+
+  app.post(
+    '/v1/log/entries',
+    {
+      bodyLimit: entriesBytesMax,
+      config: { access: 'account-or-worker' },
+      schema: { summary: 'Appends 1 to 256 leaves of 64 bytes', response: { 200: passedOn, ...refusals } },
+    },
+    async (request, reply) => {
+      if (!Buffer.isBuffer(request.body)) {
+        throw new ManagerError('ERR_REQUEST_MALFORMED', 'leaves are sent as application/octet-stream')
+      }
+      const answer = await log.fetch('entries', {
+        method: 'POST',
+        headers: { 'content-type': 'application/octet-stream' },
+        body: new Uint8Array(request.body),
+        signal: AbortSignal.timeout(30_000),
+      })
+      return pass(reply, answer)
+    },
+  )
+}
+
+async function pass(reply: FastifyReply, answer: Response): Promise<FastifyReply> {
+  if (answer.status >= 400) await answer.body?.cancel()
+  if (answer.status === 404) throw new ManagerError('ERR_NOT_FOUND', 'the log has no such file')
+  if (answer.status >= 400 && answer.status < 500)
+    throw new ManagerError('ERR_REQUEST_MALFORMED', 'the log refuses that')
+  if (answer.status !== 200) throw new ManagerError('ERR_LOG_UNAVAILABLE', `the log server answered ${answer.status}`)
+  for (const name of ['content-type', 'cache-control', 'content-length']) {
+    const value = answer.headers.get(name)
+    if (value !== null && answer.headers.get('content-encoding') === null) reply.header(name, value)
+  }
+  return reply.send(answer.body === null ? '' : Readable.fromWeb(answer.body as never))
+}

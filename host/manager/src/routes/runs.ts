@@ -1,0 +1,202 @@
+import type { Selectable } from 'kysely'
+import { z } from 'zod'
+import type { RunsTable } from '../database/tables.ts'
+import { bearingOn, requireSound } from '../documents/bearing.ts'
+import { ManagerError } from '../error.ts'
+import type { App, Manager } from '../http/app.ts'
+import type { Caller } from '../http/authentication.ts'
+import { followRun } from '../http/event-stream.ts'
+import { afterQuery, digestParam, limitQuery, passedOn, refusals, runAnswer, runParam } from '../http/schemas.ts'
+
+type Run = Selectable<RunsTable>
+
+const runParams = z.object({ contract: digestParam, run: runParam })
+
+export function runRoutes(app: App, manager: Manager): void {
+  const { queue, config } = manager
+  const { tables } = manager.database
+
+  app.post(
+    '/v1/contracts/:digest/runs',
+    {
+      config: { access: 'account' },
+      schema: {
+        summary: 'Queues runs; for the contract’s author account',
+        params: z.object({ digest: digestParam }),
+        body: z.strictObject({ count: z.int().min(1).max(100).default(1) }),
+        response: { 201: z.object({ runs: z.array(runAnswer) }), ...refusals },
+      },
+    },
+    async (request, reply) => {
+      const { digest } = request.params
+      const bearing = await bearingOn(tables, digest)
+      const { contract, organisations } = bearing
+      if (accountOf(request.caller) !== contract.signer) {
+        throw new ManagerError('ERR_NOT_ALLOWED', 'runs are started by the account that signed the contract')
+      }
+      if (bearing.rows.some(({ subject }) => subject === digest)) {
+        throw new ManagerError('ERR_CONTRACT_UNSOUND', 'the contract was revoked')
+      }
+      await requireSound(bearing)
+      const [step] = contract.steps
+      if (step === undefined) throw new ManagerError('ERR_CONTRACT_UNSOUND', 'the contract has no step')
+      const runs = await queue.enqueue({
+        contract: digest,
+        count: request.body.count,
+        runsMax: contract.runs,
+        attemptsMax: step.attempts,
+        boundary: step.boundary,
+        isolation: contract.isolation,
+        organisations,
+        queuedRunsMax: config.limits.queuedRunsMax,
+      })
+      return reply.code(201).send({ runs: runs.map(show) })
+    },
+  )
+
+  app.get(
+    '/v1/runs',
+    {
+      config: { access: 'account' },
+      schema: {
+        summary: 'Runs of contracts that name an organisation of the account',
+        querystring: z.strictObject({ contract: digestParam.optional(), after: afterQuery, limit: limitQuery }),
+        response: { 200: z.object({ runs: z.array(runAnswer), next: z.int().optional() }), ...refusals },
+      },
+    },
+    async (request) => {
+      const { contract, after, limit } = request.query
+      let query = tables
+        .selectFrom('runs')
+        .selectAll('runs')
+        .where('contract', 'in', (inner) =>
+          inner
+            .selectFrom('participants')
+            .select('participants.contract')
+            .where('participants.organisation', 'in', organisationsOf(request.caller)),
+        )
+      if (contract !== undefined) query = query.where('contract', '=', contract)
+      if (after !== undefined) query = query.where('position', '>', after)
+      const rows = await query
+        .orderBy('position')
+        .limit(limit + 1)
+        .execute()
+      const page = rows.slice(0, limit)
+      const last = page.at(-1)
+      return { runs: page.map(show), ...(rows.length > limit && last !== undefined ? { next: last.position } : {}) }
+    },
+  )
+
+  app.get(
+    '/v1/runs/:contract/:run',
+    {
+      config: { access: 'account' },
+      schema: { params: runParams, response: { 200: runAnswer, ...refusals } },
+    },
+    async (request) => show(await own(request.caller, request.params)),
+  )
+
+  app.post(
+    '/v1/runs/:contract/:run/cancel',
+    {
+      config: { access: 'account' },
+      schema: { params: runParams, response: { 200: runAnswer.pick({ status: true }), ...refusals } },
+    },
+    async (request) => {
+      const { contract, run } = request.params
+      await own(request.caller, request.params)
+      const document = await tables
+        .selectFrom('documents')
+        .select(['signer', 'organisation'])
+        .where('digest', '=', contract)
+        .executeTakeFirstOrThrow()
+      if (!organisationsOf(request.caller).includes(document.organisation)) {
+        throw new ManagerError(
+          'ERR_NOT_ALLOWED',
+          'a run is cancelled by an account of the organisation that started it',
+        )
+      }
+      return { status: await queue.cancel(contract, run) }
+    },
+  )
+
+  app.get(
+    '/v1/runs/:contract/:run/events',
+    {
+      config: { access: 'account' },
+      schema: {
+        summary: 'Server-sent events; Last-Event-ID resumes',
+        params: runParams,
+        response: { 200: passedOn, ...refusals },
+      },
+    },
+    async (request, reply) => {
+      const { contract, run } = await own(request.caller, request.params)
+      await followRun(manager, { contract, run }, request, reply)
+    },
+  )
+
+  app.get(
+    '/v1/runs/:contract/:run/receipt',
+    { config: { access: 'account' }, schema: { params: runParams, response: { 200: passedOn, ...refusals } } },
+    async (request, reply) => {
+      const { bundle } = await own(request.caller, request.params)
+      if (bundle === null) throw new ManagerError('ERR_NOT_FOUND', 'the run has no receipt')
+      return reply.type('application/json').serializer(String).send(bundle)
+    },
+  )
+
+  app.get(
+    '/v1/runs/:contract/:run/outputs',
+    { config: { access: 'account' }, schema: { params: runParams, response: { 200: passedOn, ...refusals } } },
+    async (request, reply) => {
+      const { outputs, status } = await own(request.caller, request.params)
+      if (status !== 'finished') throw new ManagerError('ERR_NOT_FOUND', 'the run has no outputs')
+      return reply
+        .type('application/json')
+        .serializer(JSON.stringify)
+        .send({ outputs: outputs ?? [] })
+    },
+  )
+
+  async function own(caller: Caller, at: { contract: string; run: number }): Promise<Run> {
+    const row = await tables
+      .selectFrom('runs')
+      .innerJoin('participants', 'participants.contract', 'runs.contract')
+      .selectAll('runs')
+      .where('runs.contract', '=', at.contract)
+      .where('run', '=', at.run)
+      .where('participants.organisation', 'in', organisationsOf(caller))
+      .executeTakeFirst()
+    // The same answer for a run that is not there and for one of others.
+    if (row === undefined)
+      throw new ManagerError('ERR_NOT_FOUND', `no run ${at.run} of contract ${at.contract} of yours`)
+    return row
+  }
+}
+
+/** A run as clients see it. Times in seconds. */
+export function show(run: Run): z.output<typeof runAnswer> {
+  return {
+    contract: run.contract,
+    run: run.run,
+    attempt: run.attempt,
+    status: run.status,
+    phase: run.phase,
+    createdAt: Math.floor(run.created_at.getTime() / 1000),
+    updatedAt: Math.floor(run.updated_at.getTime() / 1000),
+    ...(run.error === null
+      ? {}
+      : { error: { code: run.error.code, ...(run.error.reasons && { reasons: [...run.error.reasons] }) } }),
+    ...(run.receipt === null ? {} : { receipt: run.receipt }),
+  }
+}
+
+function accountOf(caller: Caller): string | undefined {
+  return caller.kind === 'account' ? caller.account : undefined
+}
+
+function organisationsOf(caller: Caller): readonly string[] {
+  // Never empty: a caller without organisation is no account.
+  return caller.kind === 'account' ? caller.organisations : ['']
+}
