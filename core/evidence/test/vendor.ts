@@ -16,8 +16,9 @@ import { encodeTcb, type SnpTcb } from '../src/sev-snp/tcb.ts'
 const generate = promisify(generateKeyPair)
 const rsa = (): Promise<KeyObject> => generate('rsa', { modulusLength: 4096 }).then((pair) => pair.privateKey)
 
-export const arkKey: KeyObject = await rsa()
-export const askKey: KeyObject = await rsa()
+const [ark, ask] = await Promise.all([rsa(), rsa()])
+export const arkKey: KeyObject = ark
+export const askKey: KeyObject = ask
 export const vekKey: KeyObject = newP384Key()
 
 export function newP384Key(): KeyObject {
