@@ -7,6 +7,8 @@ import { z } from 'zod'
 export const vaultConfigurationSchema = z.strictObject({
   /** Origin of the manager, such as `http://127.0.0.1:7411`. */
   manager: z.url(),
+  /** Shown when appending to the log; no secret depends on it. */
+  token: z.string().min(1).max(500),
   /** C2SP tlog-policy with one log. */
   logPolicy: z.string().min(1).max(16_384),
   listen: z.strictObject({ host: z.literal('127.0.0.1'), port: z.int().min(0).max(65_535) }),

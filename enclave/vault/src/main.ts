@@ -23,7 +23,7 @@ const [{ configuration, digest }, launch] = await Promise.all([
 const tee = await openTee({ kind: 'simulated', folder: configuration.tee.folder, measured: launch })
 const state = await VaultState.open(tee, configuration.folder)
 const memory = await state.logMemory()
-const host = new HostLog(new HostClient({ origin: configuration.manager }))
+const host = new HostLog(new HostClient({ origin: configuration.manager, token: configuration.token }))
 const view = new LogView({
   policy: parseLogPolicy(encodeUtf8(configuration.logPolicy)),
   read: host,

@@ -49,7 +49,7 @@ export async function attemptRun(
     const draft = await draftReceipt(attempt, { decided, seed, run, time, simulated })
     await parts.host.json('POST', `/v1/worker/leases/${offer.lease}/receipt`, { draft })
     const logged = await logReceipt(attempt, { draft, seed })
-    await phase('hand over')
+    await phase('hand-over')
     await stillAllowed(attempt, decided, logged.checkpoint)
     const { contract, documents } = attempt
     const wrapped = await wrapOutputKeys(run.sealed, { contract: contract.digest, run: offer.run, documents })

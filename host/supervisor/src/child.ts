@@ -1,0 +1,118 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createWriteStream, type WriteStream } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { SupervisorError } from './error.ts'
+
+export interface ChildOptions {
+  readonly name: string
+  readonly command: string
+  readonly arguments: readonly string[]
+  /** Written to standard input, which is closed after it. */
+  readonly input?: () => string
+  readonly environment?: Record<string, string>
+  /** Everything that it prints goes here. */
+  readonly logFile: string
+  /** Each line of standard output that is a JSON object. */
+  readonly onReport: (report: Record<string, unknown>) => void
+  readonly onChange: () => void
+}
+
+const stableMs = 10_000
+const waitMsMax = 10_000
+
+/** One process of the installation, started again whenever it ends, at growing intervals while it ends at once. */
+export class Child {
+  readonly name: string
+  readonly #options: ChildOptions
+  readonly #log: WriteStream
+  #process: ChildProcess | undefined
+  #stopping = false
+  #waitMs = 100
+  #timer: NodeJS.Timeout | undefined
+  starts = 0
+  lastExit: string | undefined
+
+  constructor(options: ChildOptions) {
+    this.name = options.name
+    this.#options = options
+    this.#log = createWriteStream(options.logFile, { flags: 'a', mode: 0o600 })
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.pid
+  }
+
+  start(): void {
+    if (this.#stopping) return
+    const { command, environment = {}, input } = this.#options
+    const startedAt = performance.now()
+    const child = spawn(command, this.#options.arguments, {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      // Enclaves start with an empty environment; the host's own processes get what is given here and no more.
+      env: environment,
+    })
+    this.#process = child
+    this.starts += 1
+    child.stdin.on('error', () => undefined)
+    child.stdin.end(input?.() ?? '')
+    child.stderr.pipe(this.#log, { end: false })
+    createInterface({ input: child.stdout }).on('line', (line) => this.#line(line))
+    child.once('error', (error) => {
+      this.lastExit = error.message
+    })
+    child.once('close', (code, signal) => {
+      this.#process = undefined
+      this.lastExit = signal === null ? `exit code ${code}` : `signal ${signal}`
+      this.#options.onChange()
+      if (this.#stopping) return
+      this.#waitMs = performance.now() - startedAt > stableMs ? 100 : Math.min(this.#waitMs * 2, waitMsMax)
+      this.#timer = setTimeout(() => this.start(), this.#waitMs)
+    })
+    this.#options.onChange()
+  }
+
+  /** SIGTERM, and SIGKILL if that does not end it in `timeoutMs`. */
+  async stop(timeoutMs = 8000): Promise<void> {
+    this.#stopping = true
+    clearTimeout(this.#timer)
+    const child = this.#process
+    if (child !== undefined) {
+      const ended = new Promise((resolve) => child.once('close', resolve))
+      child.kill('SIGTERM')
+      const killer = setTimeout(() => child.kill('SIGKILL'), timeoutMs)
+      await ended
+      clearTimeout(killer)
+    }
+    await new Promise((resolve) => this.#log.end(resolve))
+  }
+
+  #line(line: string): void {
+    this.#log.write(`${line}\n`)
+    if (!line.startsWith('{')) return
+    let report: unknown
+    try {
+      report = JSON.parse(line)
+    } catch {
+      return
+    }
+    if (typeof report === 'object' && report !== null) this.#options.onReport(report as Record<string, unknown>)
+    this.#options.onChange()
+  }
+}
+
+/** Runs a command to its end and returns the JSON object that it prints. Throws ERR_PROCESS_FAILED. */
+export async function runOnce(command: string, parameters: readonly string[]): Promise<Record<string, unknown>> {
+  const child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'pipe'], env: {} })
+  const [stdout, stderr] = [[], []] as [Buffer[], Buffer[]]
+  child.stdout.on('data', (chunk) => stdout.push(chunk))
+  child.stderr.on('data', (chunk) => stderr.push(chunk))
+  const code = await new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', resolve)
+  })
+  if (code !== 0) {
+    const said = Buffer.concat(stderr).toString('utf8').trim().slice(-500)
+    throw new SupervisorError('ERR_PROCESS_FAILED', `${parameters.join(' ')} ended with ${code}: ${said}`)
+  }
+  return JSON.parse(Buffer.concat(stdout).toString('utf8'))
+}

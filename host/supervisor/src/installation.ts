@@ -1,0 +1,377 @@
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { canonicalJson } from '@cella/bytes'
+import { parseDocumentOf } from '@cella/documents'
+import { z } from 'zod'
+import { Child, runOnce } from './child.ts'
+import { SupervisorError } from './error.ts'
+import { readJson, writeJson } from './files.ts'
+import { freePorts } from './ports.ts'
+
+export interface InstallationOptions {
+  /** Everything that the installation keeps. */
+  readonly dataFolder: string
+  /** Folder with vault.mjs, worker.mjs, runner.mjs and builds.json. */
+  readonly enclaves: string
+  /** Folder of the project's sources or of an installed package, for the entry points of the host's own processes. */
+  readonly root: string
+  readonly port: number
+  readonly workers: number
+  /** Witnesses to run here. Only rehearsal: under one user they watch nobody. */
+  readonly localWitnesses: number
+  /** Others' witnesses, added to those known. */
+  readonly witnesses: readonly { readonly vkey: string; readonly url: string }[]
+  /** A PostgreSQL of the operator's; without it one of the installation's own. */
+  readonly databaseUrl?: string | undefined
+}
+
+const buildsSchema = z.looseObject({
+  organisation: z.string(),
+  builds: z.strictObject({ vault: z.string(), worker: z.string() }),
+  options: z.array(z.string()),
+})
+const stateSchema = z.strictObject({
+  origin: z.string(),
+  workerToken: z.string(),
+  ports: z.array(z.int()),
+  witnesses: z.array(z.strictObject({ vkey: z.string(), url: z.string() })),
+})
+type State = z.infer<typeof stateSchema>
+
+interface Witness {
+  readonly name: string
+  readonly vkey: string
+  readonly url: string
+  readonly config: string | undefined
+}
+
+/** One installation, from its data folder to its running processes. */
+export class Installation {
+  readonly #options: InstallationOptions
+  readonly #children: Child[] = []
+  readonly #ready = new Map<string, Record<string, unknown>>()
+  readonly #startedAt = new Date().toISOString()
+  #url = ''
+  #stopping = false
+  #onReport: () => void = () => undefined
+
+  constructor(options: InstallationOptions) {
+    this.#options = { ...options, dataFolder: resolve(options.dataFolder), enclaves: resolve(options.enclaves) }
+  }
+
+  /** Starts everything in the order in which each needs the others, and returns once a run could be served. */
+  async start(): Promise<void> {
+    const { dataFolder, enclaves } = this.#options
+    mkdirSync(join(dataFolder, 'logs'), { recursive: true, mode: 0o700 })
+    const builds = this.#builds()
+    const state = this.#state()
+    const tee = join(dataFolder, 'tee')
+    const logConfig = join(dataFolder, 'config', 'log.json')
+    const root = await runOnce(process.execPath, [
+      ...quiet,
+      this.#entry('enclave/tee/src/simulated/create-main.ts'),
+      '--folder',
+      tee,
+    ])
+
+    const count = this.#options.localWitnesses
+    const wanted = [state.ports[0] ?? this.#options.port, ...state.ports.slice(1)]
+    const ports = await freePorts(Array.from({ length: 3 + count }, (_, at) => wanted[at] ?? 0))
+    const [managerPort, logPort, vaultPort, ...witnessPorts] = ports as [number, number, number, ...number[]]
+    writeJson(join(dataFolder, 'state.json'), { ...state, ports } satisfies State)
+    this.#url = `http://127.0.0.1:${managerPort}`
+
+    writeJson(logConfig, this.#logConfig(state, logPort, []))
+    const log = this.#entry('host/log/src/main.ts')
+    const { vkey } = await runOnce(process.execPath, [...quiet, log, '--config', logConfig, '--init'])
+    const witnesses = [...(await this.#localWitnesses(String(vkey), witnessPorts)), ...state.witnesses.map(foreign)]
+    writeJson(logConfig, this.#logConfig(state, logPort, witnesses))
+
+    for (const { name, config } of witnesses) {
+      if (config === undefined) continue
+      this.#run(name, [this.#entry('client/witness/src/main.ts'), '--config', config])
+    }
+    await this.#until(() => witnesses.every(({ name, config }) => config === undefined || this.#ready.has(name)))
+    this.#run('log', [log, '--config', logConfig])
+
+    const logPolicy = policyText(String(vkey), witnesses)
+    const manager = this.#url
+    this.#runEnclave('vault', join(enclaves, 'vault.mjs'), builds.options, {
+      manager,
+      token: state.workerToken,
+      logPolicy,
+      listen: { host: '127.0.0.1', port: vaultPort },
+      folder: join(dataFolder, 'vault'),
+      tee: { kind: 'simulated', folder: tee },
+    })
+    await this.#until(() => this.#ready.has('vault:listening') && this.#ready.has('log'))
+    const vault = this.#ready.get('vault:listening')!
+    const managerConfig = join(dataFolder, 'config', 'manager.json')
+    writeJson(managerConfig, {
+      listen: { host: '127.0.0.1', port: managerPort },
+      dataFolder: join(dataFolder, 'manager'),
+      ...(this.#options.databaseUrl && { database: { url: this.#options.databaseUrl } }),
+      log: { url: `http://127.0.0.1:${logPort}`, vkey },
+      vaults: [{ id: vault.id, url: `http://127.0.0.1:${vaultPort}` }],
+      workerToken: state.workerToken,
+    })
+    this.#run('manager', [this.#entry('host/manager/src/main.ts'), '--config', managerConfig])
+    await this.#until(() => this.#ready.has('manager') && this.#ready.has('vault:ready'))
+    await this.#publishBuilds(builds)
+    for (let at = 1; at <= this.#options.workers; at++) {
+      this.#runEnclave(`worker-${at}`, join(enclaves, 'worker.mjs'), builds.options, {
+        manager,
+        token: state.workerToken,
+        name: `worker-${at}`,
+        logPolicy,
+        runner: join(enclaves, 'runner.mjs'),
+        pool: 2,
+        tee: { kind: 'simulated', folder: tee },
+      })
+    }
+    await this.#until(() =>
+      Array.from({ length: this.#options.workers }, (_, at) => `worker-${at + 1}:ready`).every((name) =>
+        this.#ready.has(name),
+      ),
+    )
+    writeJson(join(dataFolder, 'installation.json'), {
+      format: 'cella-installation/1',
+      manager,
+      log: { origin: state.origin, vkey },
+      logPolicy,
+      witnesses: witnesses.map(({ name, vkey: key, url, config }) => ({
+        name,
+        vkey: key,
+        url,
+        local: config !== undefined,
+      })),
+      vaults: [vault.id],
+      roots: [root],
+      builder: parseDocumentOf('cella/organisation', builds.organisation).digest,
+      builds: {
+        vault: [parseDocumentOf('cella/build', builds.builds.vault).digest],
+        worker: [parseDocumentOf('cella/build', builds.builds.worker).digest],
+      },
+      simulated: true,
+    })
+    this.#writeStatus()
+  }
+
+  /** Ends all processes, those that others depend on last. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    const order = (name: string): number =>
+      name.startsWith('worker') ? 0 : ['vault', 'manager', 'log'].indexOf(name) + 1 || 4
+    const stages = new Map<number, Child[]>()
+    for (const child of this.#children) {
+      const stage = order(child.name)
+      stages.set(stage, [...(stages.get(stage) ?? []), child])
+    }
+    for (const stage of [...stages.keys()].sort((a, b) => a - b)) {
+      await Promise.all(stages.get(stage)!.map((child) => child.stop(stage === 2 ? 20_000 : 8000)))
+    }
+    this.#writeStatus()
+  }
+
+  /** Address of the manager. */
+  get url(): string {
+    return this.#url
+  }
+
+  #entry(path: string): string {
+    return join(this.#options.root, path)
+  }
+
+  #builds(): z.infer<typeof buildsSchema> {
+    const path = join(this.#options.enclaves, 'builds.json')
+    if (!existsSync(path)) {
+      throw new SupervisorError('ERR_ENCLAVES_MISSING', `${path} is not there`, {
+        hint: 'npm run build:enclave makes it',
+      })
+    }
+    const parsed = buildsSchema.safeParse(readJson(path))
+    if (!parsed.success) throw new SupervisorError('ERR_ENCLAVES_MISSING', `${path} is not what a build writes`)
+    return parsed.data
+  }
+
+  #state(): State {
+    const path = join(this.#options.dataFolder, 'state.json')
+    const known = readJson(path)
+    const parsed = stateSchema.safeParse(
+      known ?? {
+        origin: `cella.local/${randomBytes(8).toString('hex')}`,
+        workerToken: randomBytes(32).toString('base64url'),
+        ports: [],
+        witnesses: [],
+      },
+    )
+    if (!parsed.success) {
+      throw new SupervisorError('ERR_DATA_MALFORMED', `${path} is not what a supervisor writes`, {
+        hint: 'restore it from a backup, or start anew with another --data folder',
+      })
+    }
+    const others = this.#options.witnesses.filter(({ vkey }) => !parsed.data.witnesses.some((one) => one.vkey === vkey))
+    return { ...parsed.data, witnesses: [...parsed.data.witnesses, ...others] }
+  }
+
+  #logConfig(state: State, port: number, witnesses: readonly Witness[]): object {
+    const folder = this.#options.dataFolder
+    return {
+      origin: state.origin,
+      folder: join(folder, 'log'),
+      lastSigned: join(folder, 'last-signed'),
+      keyFile: join(folder, 'log.key'),
+      witnesses: witnesses.map(({ vkey, url }) => ({ vkey, url })),
+      listen: { host: '127.0.0.1', port },
+    }
+  }
+
+  async #localWitnesses(logKey: string, ports: readonly number[]): Promise<Witness[]> {
+    const witnesses: Witness[] = []
+    for (const [at, port] of ports.entries()) {
+      const name = `witness-${at + 1}`
+      const folder = join(this.#options.dataFolder, 'witnesses', name)
+      mkdirSync(folder, { recursive: true, mode: 0o700 })
+      const config = join(folder, 'config.json')
+      writeJson(config, {
+        name: `${name}.local`,
+        file: join(folder, 'state.db'),
+        keyFile: join(folder, 'key'),
+        logs: [logKey],
+        listen: { host: '127.0.0.1', port },
+      })
+      const entry = this.#entry('client/witness/src/main.ts')
+      const { vkey } = await runOnce(process.execPath, [...quiet, entry, '--config', config, '--init'])
+      witnesses.push({ name, vkey: String(vkey), url: `http://127.0.0.1:${port}`, config })
+    }
+    return witnesses
+  }
+
+  #run(name: string, parameters: readonly string[]): void {
+    this.#add(
+      new Child({
+        ...this.#childOptions(name),
+        command: process.execPath,
+        arguments: [...quiet, ...parameters],
+        environment: { PATH: process.env.PATH ?? '' },
+        onReport: (report) => this.#report(name, report),
+      }),
+    )
+  }
+
+  #runEnclave(name: string, bundle: string, options: readonly string[], configuration: object): void {
+    this.#add(
+      new Child({
+        ...this.#childOptions(name),
+        command: process.execPath,
+        arguments: [...options, bundle],
+        input: () => canonicalJson(configuration),
+        onReport: (report) => this.#report(`${name}:${String(report.event)}`, report),
+      }),
+    )
+  }
+
+  #childOptions(name: string): { name: string; logFile: string; onChange: () => void } {
+    return {
+      name,
+      logFile: join(this.#options.dataFolder, 'logs', `${name}.log`),
+      onChange: () => this.#writeStatus(),
+    }
+  }
+
+  #add(child: Child): void {
+    this.#children.push(child)
+    child.start()
+  }
+
+  #report(name: string, report: Record<string, unknown>): void {
+    this.#ready.set(name, report)
+    this.#onReport()
+  }
+
+  /** Waits for reports; a process that keeps ending before is an error with its log. */
+  async #until(condition: () => boolean): Promise<void> {
+    const deadline = performance.now() + 60_000
+    while (!condition()) {
+      const failing = this.#children.find(({ starts, pid }) => starts >= 3 && pid === undefined)
+      if (failing !== undefined || performance.now() > deadline) {
+        const names = failing?.name ?? this.#children.filter(({ name }) => !this.#isReady(name)).map(({ name }) => name)
+        throw new SupervisorError(
+          'ERR_PROCESS_FAILED',
+          `${names} does not come up (${failing?.lastExit ?? 'no answer'})`,
+          {
+            hint: `see ${join(this.#options.dataFolder, 'logs')}`,
+          },
+        )
+      }
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, 100)
+        this.#onReport = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
+  }
+
+  #isReady(name: string): boolean {
+    return this.#ready.has(name) || this.#ready.has(`${name}:ready`)
+  }
+
+  /** The builder's organisation and its Build documents, so that terms can name them. */
+  async #publishBuilds({ organisation, builds }: z.infer<typeof buildsSchema>): Promise<void> {
+    for (const document of [organisation, builds.vault, builds.worker]) {
+      const response = await fetch(`${this.#url}/v1/documents`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ document, salt: randomBytes(32).toString('base64url') }),
+      })
+      if (!response.ok) {
+        throw new SupervisorError(
+          'ERR_PROCESS_FAILED',
+          `the manager refused a Build document: ${await response.text()}`,
+        )
+      }
+    }
+  }
+
+  #writeStatus(): void {
+    writeJson(join(this.#options.dataFolder, 'status.json'), {
+      format: 'cella-status/1',
+      pid: process.pid,
+      startedAt: this.#startedAt,
+      state: this.#stopping
+        ? 'stopping'
+        : existsSync(join(this.#options.dataFolder, 'installation.json'))
+          ? 'up'
+          : 'starting',
+      manager: this.#url,
+      processes: this.#children.map(({ name, pid, starts, lastExit }) => ({
+        name,
+        pid: pid ?? null,
+        restarts: Math.max(0, starts - 1),
+        ready: pid !== undefined && this.#isReady(name),
+        lastExit: lastExit ?? null,
+      })),
+    })
+  }
+}
+
+const quiet = ['--disable-warning=ExperimentalWarning']
+
+function foreign({ vkey, url }: { vkey: string; url: string }): Witness {
+  return { name: vkey.split('+')[0] ?? vkey, vkey, url, config: undefined }
+}
+
+/** A tlog-policy that wants every witness. Organisations may want others in their terms. */
+function policyText(logKey: string, witnesses: readonly Witness[]): string {
+  const names = witnesses.map((_, at) => `w${at + 1}`)
+  return [
+    `log ${logKey}`,
+    ...witnesses.map(({ vkey, url }, at) => `witness ${names[at]} ${vkey} ${url}`),
+    ...(witnesses.length > 1 ? [`group all-witnesses all ${names.join(' ')}`] : []),
+    `quorum ${witnesses.length > 1 ? 'all-witnesses' : (names[0] ?? 'none')}`,
+    '',
+  ].join('\n')
+}

@@ -1,0 +1,81 @@
+import { rmSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { SupervisorError } from './error.ts'
+import { Installation } from './installation.ts'
+import { lockData } from './lock.ts'
+
+// node main.ts --data FOLDER [--port N] [--workers N] [--local-witnesses N] [--witness VKEY=URL]… [--enclaves FOLDER]
+//
+// Runs one installation in the foreground. One line of JSON on standard output once it is ready; SIGTERM ends it.
+
+const root = fileURLToPath(new URL('../../..', import.meta.url))
+
+try {
+  const { values } = parseArgs({
+    options: {
+      data: { type: 'string' },
+      port: { type: 'string', default: '7411' },
+      workers: { type: 'string', default: '1' },
+      'local-witnesses': { type: 'string', default: '1' },
+      witness: { type: 'string', multiple: true, default: [] },
+      enclaves: { type: 'string', default: join(root, 'dist/enclave') },
+    },
+  })
+  if (values.data === undefined) throw new SupervisorError('ERR_USAGE', '--data FOLDER is missing')
+  const dataFolder = resolve(values.data)
+  const unlock = lockData(dataFolder)
+  rmSync(join(dataFolder, 'installation.json'), { force: true })
+  const installation = new Installation({
+    dataFolder,
+    root,
+    enclaves: values.enclaves,
+    port: count(values.port, '--port', 65_535),
+    workers: count(values.workers, '--workers', 64),
+    localWitnesses: count(values['local-witnesses'], '--local-witnesses', 16),
+    witnesses: values.witness.map(witnessOf),
+    databaseUrl: process.env.DATABASE_URL,
+  })
+  let stopping = false
+  const stop = (code: number): void => {
+    if (stopping) return
+    stopping = true
+    installation.stop().finally(() => {
+      unlock()
+      process.exit(code)
+    })
+  }
+  process.on('SIGTERM', () => stop(0))
+  process.on('SIGINT', () => stop(0))
+  try {
+    await installation.start()
+    process.stdout.write(`${JSON.stringify({ event: 'ready', url: installation.url })}\n`)
+  } catch (error) {
+    report(error)
+    stop(1)
+  }
+} catch (error) {
+  report(error)
+  process.exit(error instanceof SupervisorError && error.code === 'ERR_USAGE' ? 2 : 1)
+}
+
+function count(text: string, option: string, max: number): number {
+  const value = Number(text)
+  if (!/^[0-9]{1,5}$/.test(text) || value > max) {
+    throw new SupervisorError('ERR_USAGE', `${option} ${text}: a number from 0 to ${max}`)
+  }
+  return value
+}
+
+function witnessOf(text: string): { vkey: string; url: string } {
+  // The base64 of a key may end in "=", an address does not begin with it.
+  const match = /^(.+?)=(https?:\/\/.+)$/.exec(text)
+  if (match === null) throw new SupervisorError('ERR_USAGE', `--witness ${text}: write VKEY=URL`)
+  return { vkey: match[1]!, url: match[2]! }
+}
+
+function report(error: unknown): void {
+  const { code, message, hint } = error as { code?: string; message: string; hint?: string }
+  process.stderr.write(`${JSON.stringify({ event: 'failed', code: code ?? 'ERR_SUPERVISOR', message, hint })}\n`)
+}
