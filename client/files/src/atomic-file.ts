@@ -11,14 +11,14 @@ export interface AtomicOptions {
 }
 
 /**
- * Lets `body` write a new file that appears under `path` only when whole and on disk: a temporary file in the same folder,
+ * Lets `body` write a new file (open, and by its temporary path) that appears under `path` only when whole and on disk: a temporary file in the same folder,
  * synced, then renamed, then the folder synced. When `body` or anything else throws, the temporary file is removed and
  * `path` is as it was. A crash leaves at most the temporary file, named `.NAME.XXXXXXXXXXXX.part`.
  */
 export async function writeAtomically<T>(
   path: string,
   options: AtomicOptions,
-  body: (handle: FileHandle) => Promise<T>,
+  body: (handle: FileHandle, temporary: string) => Promise<T>,
 ): Promise<T> {
   // Asked first, so that hours of sealing do not end in a refusal; asked again, atomically, at the end.
   if (options.overwrite !== true && (await exists(path))) throw targetExists(path)
@@ -28,7 +28,7 @@ export async function writeAtomically<T>(
   try {
     let result: T
     try {
-      result = await body(handle)
+      result = await body(handle, temporary)
       await orUnavailable(path, handle.sync())
     } finally {
       await handle.close()

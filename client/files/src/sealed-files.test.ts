@@ -9,6 +9,7 @@ import { randomBytes } from '@cella/primitives'
 import { generateDek, openBytes, type Sealed } from '@cella/seal'
 import { writeAtomically, writeFileAtomically } from './atomic-file.ts'
 import { openFile, type Progress, sealFile } from './sealed-files.ts'
+import { directLengthMin } from './sequential-writer.ts'
 
 const chunkSizeLog2 = 16
 const chunkSize = 2 ** chunkSizeLog2
@@ -44,6 +45,25 @@ for (const size of [0, 1, chunkSize - 1, chunkSize, chunkSize + 1, 5 * chunkSize
     assert.deepEqual(readdirSync(folder).sort(), ['opened', 'plain', 'sealed'])
   })
 }
+
+test('a file large enough to go past the page cache is the same file', async () => {
+  for (const size of [directLengthMin, directLengthMin + 12_345]) {
+    const plaintext = randomBytes(size)
+    writeFileSync(at('plain'), plaintext)
+    const options = { dek, overwrite: true }
+    const id = await sealFile({ ...options, source: at('plain'), target: at('sealed') })
+    const bytes = readFileSync(at('sealed'))
+    assert.equal(Buffer.compare(openBytes({ dek, expected: id, sealed: bytes }), plaintext), 0)
+    await openFile({ ...options, source: at('sealed'), target: at('opened'), expected: id, outboard: id.outboard })
+    assert.equal(Buffer.compare(readFileSync(at('opened')), plaintext), 0)
+    bytes[bytes.length - 1]! ^= 1
+    writeFileSync(at('sealed'), bytes)
+    await assert.rejects(openFile({ ...options, source: at('sealed'), target: at('opened'), expected: id }), {
+      code: 'ERR_SEAL_CHUNK_NOT_OPENED',
+    })
+    assert.deepEqual(readdirSync(folder).sort(), ['opened', 'plain', 'sealed'])
+  }
+})
 
 test('progress counts every byte of the source, to its end', async () => {
   const { id } = await sealed(3 * chunkSize + 5)

@@ -1,3 +1,4 @@
+import type { FileHandle } from 'node:fs/promises'
 import {
   ChunkOpener,
   ChunkSealer,
@@ -10,8 +11,9 @@ import {
   sealedChunkLength,
   sealedChunkOffset,
 } from '@cella/seal'
-import { writeAll, writeAtomically, writeFileAtomically } from './atomic-file.ts'
+import { writeAtomically, writeFileAtomically } from './atomic-file.ts'
 import { FilesError } from './error.ts'
+import { SequentialWriter } from './sequential-writer.ts'
 import { withSource } from './source-file.ts'
 
 /** How far a long job is; bytes of the source. */
@@ -34,21 +36,19 @@ export interface TransferOptions {
 
 /**
  * Seals file `source` to file `target`, which appears only when whole and on disk. `outboard` names a file for the leaf
- * hashes, written before the target. Constant memory: five chunks.
+ * hashes, written before the target. Constant memory: four chunks and 8 MiB.
  */
 export async function sealFile(
   options: TransferOptions & { chunkSizeLog2?: number; outboard?: string },
 ): Promise<Sealed> {
   const { source, target, outboard, overwrite = false } = options
   return withSource(source, (read, bytesTotal) =>
-    writeAtomically(target, { overwrite }, async (handle) => {
+    writeAtomically(target, { overwrite }, async (handle, temporary) => {
       const sealer = new ChunkSealer(options)
       const layout = layoutOfPlaintext(bytesTotal, Math.log2(sealer.chunkSize))
-      await writeAll(target, handle, sealer.header, 0)
       await pipeline({
-        ...{ options, bytesTotal, count: layout.chunkCount },
-        inputLength: sealer.chunkSize,
-        outputLength: sealer.sealedChunkSize,
+        ...{ options, handle, temporary, bytesTotal, count: layout.chunkCount, outputTotal: layout.size },
+        ...{ inputLength: sealer.chunkSize, outputLength: sealer.sealedChunkSize, prologue: sealer.header },
         read: async (index, buffer) => {
           const position = index * sealer.chunkSize
           const wanted = Math.min(sealer.chunkSize, bytesTotal - position)
@@ -57,7 +57,6 @@ export async function sealFile(
           return chunk
         },
         convert: (index, chunk, out) => sealer.seal(chunk, index === layout.chunkCount - 1, out),
-        write: (index, chunk) => writeAll(target, handle, chunk, sealedChunkOffset(layout, index)),
       })
       if ((await read(new Uint8Array(1), bytesTotal)).length > 0) throw sourceChanged(source)
       const sealed = sealer.finish()
@@ -69,7 +68,7 @@ export async function sealFile(
 
 /**
  * Opens sealed file `source` to file `target`, which appears only after every chunk and the root digest were verified.
- * `outboard` holds the leaf hashes. Throws SealError for what is wrong with the sealed file. Constant memory: four chunks.
+ * `outboard` holds the leaf hashes. Throws SealError for what is wrong with the sealed file. Constant memory: four chunks and 8 MiB.
  */
 export async function openFile(
   options: TransferOptions & { expected: SealedFileId; outboard?: Uint8Array },
@@ -84,10 +83,11 @@ export async function openFile(
     const opener = new ChunkOpener(header, options)
     const { layout } = opener
     try {
-      await writeAtomically(target, { overwrite }, async (handle) => {
+      await writeAtomically(target, { overwrite }, async (handle, temporary) => {
         const inputLength = sealedChunkLength(layout, 0)
         await pipeline({
-          ...{ options, bytesTotal, inputLength, outputLength: inputLength, count: layout.chunkCount },
+          ...{ options, handle, temporary, bytesTotal, count: layout.chunkCount, outputTotal: layout.plaintextSize },
+          ...{ inputLength, outputLength: inputLength, prologue: new Uint8Array(0) },
           read: async (index, buffer) => {
             const wanted = sealedChunkLength(layout, index)
             const chunk = await read(buffer.subarray(0, wanted), sealedChunkOffset(layout, index))
@@ -95,7 +95,6 @@ export async function openFile(
             return chunk
           },
           convert: (_index, chunk, out) => opener.openNext(chunk, out),
-          write: (index, chunk) => writeAll(target, handle, chunk, index * layout.chunkSize),
         })
         opener.finish()
       })
@@ -107,44 +106,49 @@ export async function openFile(
 }
 
 /**
- * Chunk after chunk: while one is being converted here, the next is read and the last is written by the system. Two buffers
- * on each side; a buffer is touched again only after the read or write that used it has ended.
+ * Chunk after chunk: while one is being converted here, the next is read and a block of earlier ones is written by the
+ * system. An input buffer is touched again only after the read that used it has ended.
  */
 async function pipeline(stage: {
   options: TransferOptions
+  handle: FileHandle
+  temporary: string
   bytesTotal: number
   count: number
   inputLength: number
   outputLength: number
+  outputTotal: number
+  /** What comes before the first chunk. */
+  prologue: Uint8Array
   read: (index: number, buffer: Uint8Array) => Promise<Uint8Array>
   convert: (index: number, chunk: Uint8Array, out: Uint8Array) => number
-  write: (index: number, chunk: Uint8Array) => Promise<void>
 }): Promise<void> {
-  const { options, count } = stage
+  const { options, handle, temporary, count, outputTotal: length, outputLength: pieceLengthMax, prologue } = stage
+  const writer = await SequentialWriter.start({ path: options.target, temporary, handle, length, pieceLengthMax })
   const inputs = [new Uint8Array(stage.inputLength), new Uint8Array(stage.inputLength)] as const
-  const outputs = [new Uint8Array(stage.outputLength), new Uint8Array(stage.outputLength)] as const
-  let reading = stage.read(0, inputs[0])
-  let writing: Promise<void> = Promise.resolve()
+  let reading: Promise<Uint8Array> = stage.read(0, inputs[0])
   let bytesDone = 0
   try {
+    writer.reserve(prologue.length).set(prologue)
+    await writer.commit(prologue.length)
     for (let index = 0; index < count; index++) {
       const chunk = await reading
       options.signal?.throwIfAborted()
-      if (index + 1 < count) reading = stage.read(index + 1, inputs[(index + 1) % 2 === 0 ? 0 : 1])
-      const out = outputs[index % 2 === 0 ? 0 : 1]
-      const length = stage.convert(index, chunk, out)
-      await writing
-      writing = stage.write(index, out.subarray(0, length))
+      if (index + 1 < count) {
+        reading = stage.read(index + 1, inputs[(index + 1) % 2 === 0 ? 0 : 1])
+        // A failed read is seen at its await above; until then nobody else may report it.
+        reading.catch(() => undefined)
+      }
+      await writer.commit(stage.convert(index, chunk, writer.reserve(pieceLengthMax)))
       bytesDone += chunk.length
       options.onProgress?.({ bytesDone, bytesTotal: stage.bytesTotal })
-      // A failed read or write is seen at its await above; until then nobody else may report it.
-      for (const pending of [reading, writing]) pending.catch(() => undefined)
     }
-    await writing
+    await writer.end()
   } finally {
     // The files are closed next: nothing may still be under way on them.
-    await Promise.allSettled([reading, writing])
-    for (const buffer of [...inputs, ...outputs]) buffer.fill(0)
+    await reading.catch(() => undefined)
+    await writer.close()
+    for (const buffer of inputs) buffer.fill(0)
   }
 }
 
