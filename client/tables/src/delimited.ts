@@ -38,7 +38,8 @@ export function delimitedTable(file: FileHead, options: ReadOptions, missing: Re
       if (fitted !== undefined) yield { line, cells: fitted.map(cellOf) }
     }
     if (width === 0) throw empty(file.path)
-    if (reader.blankLines > 0) warn({ code: 'blank-lines', message: `blank lines that were skipped: ${reader.blankLines}` })
+    if (reader.blankLines > 0)
+      warn({ code: 'blank-lines', message: `blank lines that were skipped: ${reader.blankLines}` })
     ragged.end(width)
   }
 

@@ -18,8 +18,8 @@ export function detectDialect(sample: string, fileName: string, options: ReadOpt
   for (const delimiter of candidates) {
     for (const written of escapes) {
       const dialect: Dialect = { delimiter, quote, escape: written }
-      // White space separates words of any text: it has to be better than all others, which share.
-      const score = regularity(sampleRecords(sample, dialect)) - (delimiter === 'whitespace' ? 0.1 : 0)
+      const records = sampleRecords(sample, dialect)
+      const score = delimiter === 'whitespace' ? wordRegularity(records) : regularity(records)
       if (score > bestScore + 1e-9) {
         best = dialect
         bestScore = score
@@ -53,6 +53,13 @@ function regularity(records: readonly (readonly TextField[])[] | undefined): num
   for (const { length } of records) counts.set(length, (counts.get(length) ?? 0) + 1)
   const [width, rows] = [...counts].reduce((most, entry) => (entry[1] > most[1] ? entry : most))
   return width === 1 ? 0 : rows / records.length
+}
+
+/** White space separates the words of any text: as a delimiter it has to do better than others, which win a tie. */
+function wordRegularity(records: readonly (readonly TextField[])[] | undefined): number {
+  const score = regularity(records)
+  const [first, second] = records ?? []
+  return score < 0.9 || (second !== undefined && first?.length !== second.length) ? 0 : score - 0.1
 }
 
 /**
