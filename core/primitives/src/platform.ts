@@ -1,7 +1,7 @@
 import type { KEMFactory } from 'hpke'
 
 /** What each platform has to bring. `platform-node.ts` uses OpenSSL by `node:crypto`, `platform-browser.ts` noble and WebCrypto. */
-export type HashName = 'sha256' | 'sha384' | 'sha512'
+type HashName = 'sha256' | 'sha384' | 'sha512'
 
 export type PublicKeyAlgorithm =
   /** Signature 64 bytes. */
