@@ -18,6 +18,10 @@ const forms = {
     /^(?:\+|00)[1-9][\d ()/.-]{6,20}$|^\(?0\d{1,5}\)?[ /-][\d -]{4,14}$|^\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}$/,
   'IP address': /^(?:\d{1,3}\.){3}\d{1,3}$/,
 } as const
+/** Two words or more that begin with capitals. */
+const nameForm = /^\p{Lu}[\p{L}'’.-]+[ ,]+\p{Lu}[\p{L}'’. -]+$/u
+/** After so many values, a form that fewer than one in ten had is given up. */
+const formValuesMin = 4096
 export type ValueForm = keyof typeof forms
 
 /** What is known of a column after all its values went by, in constant memory. */
@@ -34,6 +38,8 @@ export class ColumnProfile {
   readonly #markers: Map<string, number> = new Map()
   #commaCount = 0
   #commaThousands = 0
+  #forms: readonly ValueForm[] = Object.keys(forms) as ValueForm[]
+  #nameLike = true
   #wordy = 0
   #min = Number.POSITIVE_INFINITY
   #max = Number.NEGATIVE_INFINITY
@@ -54,16 +60,12 @@ export class ColumnProfile {
     this.#distinct.add(text)
     this.#observeExample(text)
     this.#observeCategory(text)
-    const fits = (spelling: Spelling): boolean => convert(cell, spelling) !== undefined
-    if (this.#possible.length > 0 && !this.#possible.every(fits)) this.#possible = this.#possible.filter(fits)
+    for (const spelling of this.#possible) {
+      if (convert(cell, spelling) === undefined) this.#possible = this.#possible.filter((other) => other !== spelling)
+    }
     if (this.#possible.includes('number')) this.#observeNumber(Number(text))
     if (this.#possible.includes('number-comma')) this.#observeComma(text.trim())
-    if (text.length <= 256) {
-      for (const form of Object.keys(forms) as ValueForm[]) {
-        if (forms[form].test(text)) this.#formCounts.set(form, (this.#formCounts.get(form) ?? 0) + 1)
-      }
-      if (/^\p{Lu}[\p{L}'’.-]+[ ,]+\p{Lu}[\p{L}'’. -]+$/u.test(text)) this.#wordy++
-    }
+    this.#observeForms(text)
   }
 
   get distinct(): number {
@@ -129,6 +131,20 @@ export class ColumnProfile {
 
   #observeMarker(marker: string): void {
     if (marker !== '') this.#markers.set(marker, (this.#markers.get(marker) ?? 0) + 1)
+  }
+
+  #observeForms(text: string): void {
+    if (text.length > 256) return
+    // Most columns have none of the forms: after enough values they stop paying for the question.
+    if (this.values === formValuesMin) {
+      const common = (count: number | undefined): boolean => (count ?? 0) >= formValuesMin / 10
+      this.#forms = this.#forms.filter((form) => common(this.#formCounts.get(form)))
+      this.#nameLike = common(this.#wordy)
+    }
+    for (const form of this.#forms) {
+      if (forms[form].test(text)) this.#formCounts.set(form, (this.#formCounts.get(form) ?? 0) + 1)
+    }
+    if (this.#nameLike && nameForm.test(text)) this.#wordy++
   }
 
   #observeExample(text: string): void {
