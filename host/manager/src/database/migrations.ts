@@ -92,6 +92,7 @@ export const migrations: readonly Migration[] = [
           receipt text,
           bundle text,
           outputs jsonb,
+          decisions jsonb,
           receipt_index bigint,
           position bigint generated always as identity unique,
           created_at timestamptz not null default now(),
@@ -118,17 +119,14 @@ export const migrations: readonly Migration[] = [
           foreign key (contract, run) references runs
         )`.execute(database)
       await sql`
-        create table outcomes (
+        create table drafts (
           lease bigint primary key references leases,
           contract text not null,
           run integer not null,
-          attempt integer not null,
-          receipt text not null,
-          bundle text not null,
-          outputs jsonb not null,
+          draft text not null,
           created_at timestamptz not null default now()
         )`.execute(database)
-      await sql`create index outcomes_by_run on outcomes (contract, run)`.execute(database)
+      await sql`create index drafts_by_run on drafts (contract, run, lease)`.execute(database)
       await sql`
         create table events (
           contract text not null,

@@ -83,6 +83,8 @@ export interface RunsTable {
   /** The canonical text of the receipt bundle. */
   bundle: string | null
   outputs: JSONColumnType<readonly object[]> | null
+  /** Envelopes of a refusal. */
+  decisions: JSONColumnType<readonly string[]> | null
   /** Place of the receipt in the log, where the bundle says it. */
   receipt_index: number | null
   /** Counts up over all runs: what pages continue from. */
@@ -111,15 +113,12 @@ export interface LeasesTable {
   created_at: Generated<Date>
 }
 
-/** What a worker stored before it logged its receipt. */
-export interface OutcomesTable {
+/** What a worker stored before it logged its receipt: text that means nothing here. */
+export interface DraftsTable {
   lease: number
   contract: string
   run: number
-  attempt: number
-  receipt: string
-  bundle: string
-  outputs: JSONColumnType<readonly object[]>
+  draft: string
   created_at: Generated<Date>
 }
 
@@ -143,6 +142,6 @@ export interface Tables {
   runs: RunsTable
   participants: ParticipantsTable
   leases: LeasesTable
-  outcomes: OutcomesTable
+  drafts: DraftsTable
   events: EventsTable
 }

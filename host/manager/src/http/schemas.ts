@@ -40,4 +40,5 @@ export const runAnswer = z.object({
   updatedAt: z.int(),
   error: z.object({ code: z.string(), reasons: z.array(z.unknown()).optional() }).optional(),
   receipt: z.string().optional(),
+  decisions: z.array(z.string()).optional(),
 })

@@ -62,9 +62,9 @@ describe('runs', () => {
     assert.equal((await show(signed.digest)).phase, 'decide')
     const receipt = await receiptOf(signed.digest, 1, 1)
     const outputs = [{ name: 'gap.csv', blob: 'cc'.repeat(32), outboard: 'dd'.repeat(32), keys: [] }]
-    const outcome = { receipt: receipt.envelope, bundle: bundleOf(receipt, 7), outputs }
-    assert.equal((await lease(offer.lease, 'receipt', outcome)).status, 200)
-    assert.equal((await lease(offer.lease, 'receipt', outcome)).status, 200)
+    const draft = { receipt: receipt.envelope, outputs }
+    assert.equal((await lease(offer.lease, 'receipt', { draft })).status, 200)
+    assert.equal((await lease(offer.lease, 'receipt', { draft })).status, 200)
     const end = { status: 'finished', bundle: bundleOf(receipt, 7), outputs }
     assert.equal((await lease(offer.lease, 'outcome', end)).status, 200)
     assert.equal((await lease(offer.lease, 'outcome', end)).status, 200)
@@ -91,10 +91,17 @@ describe('runs', () => {
     assert.deepEqual(replies.map(({ status }) => status).sort(), [200, 204, 204])
     const offer = replies.find(({ status }) => status === 200)?.json
     assert.equal(
-      (await lease(offer.lease, 'outcome', { status: 'refused', error: { code: 'ERR_POLICY' } })).status,
+      (
+        await lease(offer.lease, 'outcome', {
+          status: 'refused',
+          error: { code: 'ERR_POLICY' },
+          decisions: ['an envelope'],
+        })
+      ).status,
       200,
     )
     assert.deepEqual((await show(signed.digest)).error, { code: 'ERR_POLICY' })
+    assert.deepEqual((await show(signed.digest)).decisions, ['an envelope'])
   })
 
   test('go to workers of their boundary and at least their isolation', async () => {
@@ -105,7 +112,7 @@ describe('runs', () => {
     }
     const { json: offer } = await poll({ ...worker, isolation: 3 })
     assert.equal(offer.contract, signed.digest)
-    await lease(offer.lease, 'outcome', { status: 'failed' })
+    await lease(offer.lease, 'outcome', { status: 'refused', error: { code: 'ERR_TEST' } })
   })
 
   test('of a lost worker are the next attempt under a greater fence, and fail when attempts are used up', async () => {
@@ -136,24 +143,44 @@ describe('runs', () => {
     await start(signed.digest)
     const { json: first } = await poll()
     const early = await receiptOf(signed.digest, 1, 1)
-    const stored = { receipt: early.envelope, bundle: bundleOf(early, 7), outputs: [] }
-    assert.equal((await lease(first.lease, 'receipt', stored)).status, 200)
-    const other = await receiptOf(signed.digest, 1, 1)
-    assert.equal((await lease(first.lease, 'receipt', { ...stored, receipt: other.envelope })).status, 409)
+    const draft = { receipt: early.envelope, outputs: [] }
+    assert.equal((await lease(first.lease, 'receipt', { draft })).status, 200)
+    assert.equal((await lease(first.lease, 'receipt', { draft: { ...draft, more: 1 } })).status, 409)
     // It may be in the log by now, so nobody takes the run away any more.
     const cancel = await harness.send(party.account, 'POST', `/v1/runs/${signed.digest}/1/cancel`, {})
     assert.equal(cancel.json.error.code, 'ERR_RUN_STATE')
     await sleep(1100)
     const { json: second } = await pollUntil(() => poll())
-    const earlier = await harness.send('worker', 'GET', `/v1/worker/leases/${second.lease}/earlier`)
-    assert.deepEqual(earlier.json.outcomes, [{ attempt: 1, ...stored }])
     const late = await receiptOf(signed.digest, 1, 2)
-    assert.equal((await lease(second.lease, 'outcome', { status: 'finished', bundle: bundleOf(late, 9) })).status, 200)
-    assert.equal((await lease(first.lease, 'outcome', { status: 'finished', bundle: bundleOf(early, 7) })).status, 200)
-    const again = await lease(second.lease, 'outcome', { status: 'finished', bundle: bundleOf(late, 9) })
+    const lateDraft = { receipt: late.envelope, outputs: [] }
+    assert.equal((await lease(second.lease, 'receipt', { draft: lateDraft })).status, 200)
+    const all = await harness.send('worker', 'GET', `/v1/worker/leases/${second.lease}/receipts`)
+    assert.deepEqual(all.json, { drafts: [draft, lateDraft] })
+    const end = (receipt: typeof late, index: number) => ({
+      status: 'finished',
+      bundle: bundleOf(receipt, index),
+      outputs: [],
+    })
+    assert.equal((await lease(second.lease, 'outcome', end(late, 9))).status, 200)
+    assert.equal((await lease(first.lease, 'outcome', end(early, 7))).status, 200)
+    const again = await lease(second.lease, 'outcome', end(late, 9))
     assert.equal(again.json.error.code, 'ERR_LEASE_LOST')
     assert.equal((await show(signed.digest)).receipt, early.digest)
     assert.equal((await phases(signed.digest)).filter((phase) => phase === 'finished').length, 1)
+  })
+
+  test('that failed are tried again while attempts are left', async () => {
+    const signed = await harness.contract(party)
+    await start(signed.digest)
+    const failed = { status: 'failed', error: { code: 'ERR_RUNNER_LOST', reasons: [] } }
+    const { json: first } = await poll()
+    assert.equal((await lease(first.lease, 'outcome', failed)).status, 200)
+    const { json: second } = await poll()
+    assert.equal(second.attempt, 2)
+    assert.equal((await lease(first.lease, 'outcome', failed)).json.error.code, 'ERR_LEASE_LOST')
+    for (let again = 0; again < 2; again++) assert.equal((await lease(second.lease, 'outcome', failed)).status, 200)
+    assert.deepEqual((await show(signed.digest)).error, failed.error)
+    assert.deepEqual(await phases(signed.digest), ['queued', 'offered', 'failed', 'queued', 'offered', 'finished'])
   })
 
   test('can be cancelled while they wait or run; the worker hears of it', async () => {
@@ -245,7 +272,7 @@ describe('runs', () => {
     assert.match(Buffer.from((await next).value!).toString(), /^id: 2\ndata: .*"phase":"offered"/)
     gone.abort()
     const following = readEvents(signed.digest, 1, '2')
-    await lease(offer.lease, 'outcome', { status: 'failed', error: { code: 'ERR_TEST' } })
+    await lease(offer.lease, 'outcome', { status: 'refused', error: { code: 'ERR_TEST' } })
     assert.deepEqual(
       (await following).map(({ id, phase }) => [id, phase]),
       [[3, 'finished']],
@@ -259,7 +286,7 @@ describe('runs', () => {
     const before = harness.url
     const second = await harness.startManager({ limits: { leaseSeconds: 1, pollSeconds: 1 } })
     assert.equal((await lease(offer.lease, 'renew', { phase: 'run' })).status, 200)
-    assert.equal((await lease(offer.lease, 'outcome', { status: 'failed' })).status, 200)
+    assert.equal((await lease(offer.lease, 'outcome', { status: 'refused', error: { code: 'ERR_TEST' } })).status, 200)
     await second.stop()
     harness.url = before
   })
@@ -272,7 +299,9 @@ describe('runs', () => {
       ['outcome', { status: 'finished' }],
       ['outcome', { status: 'finished', bundle: { format: 'cella-receipt/1' } }],
       ['outcome', { status: 'failed', error: { code: 'words' } }],
-      ['receipt', { receipt: 'x', bundle: { format: 'other' }, outputs: [] }],
+      ['outcome', { status: 'failed' }],
+      ['receipt', { draft: 'text' }],
+      ['receipt', {}],
     ] as const) {
       const reply = await lease(1, call, body)
       assert.equal(reply.status, 400, JSON.stringify(body))

@@ -20,11 +20,21 @@ export interface Offer {
   readonly lease: number
 }
 
-export interface Outcome {
+export interface Finished {
+  readonly status: 'finished'
+  /** Digest of the receipt, and where it is in the log by its proof. */
   readonly receipt: string
+  readonly receiptIndex: number
   /** Canonical JSON. */
   readonly bundle: string
   readonly outputs: readonly object[]
+}
+
+export interface NotFinished {
+  readonly status: 'refused' | 'failed'
+  readonly error: RunError
+  /** Envelopes of a refusal. */
+  readonly decisions?: readonly string[] | undefined
 }
 
 interface Job {
@@ -270,47 +280,37 @@ export class RunQueue {
    * Keeps what a worker is about to log. Also for a lease that was lost: its receipt may be the first in the log, and
    * then it is the run's. The same again is fine; something else under one lease is ERR_RUN_STATE.
    */
-  async store(lease: number, outcome: Outcome): Promise<void> {
+  async store(lease: number, draft: string): Promise<void> {
     await this.#tables.transaction().execute(async (transaction) => {
-      const { contract, run, attempt } = await leaseOf(transaction, lease)
-      const before = await transaction.selectFrom('outcomes').selectAll().where('lease', '=', lease).executeTakeFirst()
-      if (before !== undefined) {
-        if (before.receipt === outcome.receipt) return
-        throw new ManagerError('ERR_RUN_STATE', `lease ${lease} stored another receipt before`)
-      }
-      await transaction
-        .insertInto('outcomes')
-        .values({ lease, contract, run, attempt, ...outcome, outputs: JSON.stringify(outcome.outputs) })
-        .execute()
+      const { contract, run } = await leaseOf(transaction, lease)
+      // Before or after a cancellation, never beside it.
+      await lockRun(transaction, contract, run)
+      const before = await transaction
+        .selectFrom('drafts')
+        .select('draft')
+        .where('lease', '=', lease)
+        .executeTakeFirst()
+      if (before?.draft === draft) return
+      if (before !== undefined) throw new ManagerError('ERR_RUN_STATE', `lease ${lease} stored another draft before`)
+      await transaction.insertInto('drafts').values({ lease, contract, run, draft }).execute()
     })
   }
 
-  /** What earlier attempts of the lease's run stored, oldest first: one of them may have been logged. */
-  async earlier(lease: number): Promise<readonly (Outcome & { readonly attempt: number })[]> {
+  /** What all attempts at the lease's run stored, oldest first: one of them may be in the log. */
+  async drafts(lease: number): Promise<readonly string[]> {
     const { contract, run } = await leaseOf(this.#tables, lease)
     const rows = await this.#tables
-      .selectFrom('outcomes')
-      .select(['attempt', 'receipt', 'bundle', 'outputs'])
+      .selectFrom('drafts')
+      .select('draft')
       .where('contract', '=', contract)
       .where('run', '=', run)
-      .where('lease', '<', lease)
       .orderBy('lease')
       .execute()
-    return rows
+    return rows.map(({ draft }) => draft)
   }
 
-  /** Ends a run as its worker says. The same again is fine. */
-  async finish(
-    lease: number,
-    end:
-      | {
-          readonly status: 'finished'
-          readonly receipt: string
-          readonly receiptIndex: number
-          readonly outcome: Omit<Outcome, 'receipt'>
-        }
-      | { readonly status: 'refused' | 'failed'; readonly error: RunError },
-  ): Promise<void> {
+  /** Ends a run, or a failed attempt at it, as its worker says. The same again is fine. */
+  async finish(lease: number, end: Finished | NotFinished): Promise<void> {
     await this.#tables.transaction().execute(async (transaction) => {
       const { contract, run, attempt } = await leaseOf(transaction, lease)
       const row = await lockRun(transaction, contract, run)
@@ -318,7 +318,16 @@ export class RunQueue {
       if (end.status !== 'finished') {
         if (row.lease === lease && row.status === end.status) return
         await this.#holding(transaction, lease)
-        await settle(transaction, row, { status: end.status, error: JSON.stringify(end.error) })
+        if (end.status === 'failed' && row.attempt < row.attempts_max) {
+          await this.#queueNext(transaction, row, 'failed', { code: end.error.code })
+          return
+        }
+        const decisions = end.decisions && JSON.stringify(end.decisions)
+        await settle(transaction, row, {
+          status: end.status,
+          error: JSON.stringify(end.error),
+          ...(decisions && { decisions }),
+        })
         return
       }
       // A lost lease may still bring the receipt that the log has first; the later one gives way to it.
@@ -332,8 +341,8 @@ export class RunQueue {
         error: null,
         receipt: end.receipt,
         receipt_index: end.receiptIndex,
-        bundle: end.outcome.bundle,
-        outputs: JSON.stringify(end.outcome.outputs),
+        bundle: end.bundle,
+        outputs: JSON.stringify(end.outputs),
       })
     })
   }
@@ -348,7 +357,7 @@ export class RunQueue {
         throw new ManagerError('ERR_RUN_STATE', `the run is ${row.status} already`)
       }
       const stored = await transaction
-        .selectFrom('outcomes')
+        .selectFrom('drafts')
         .select('lease')
         .where('contract', '=', contract)
         .where('run', '=', run)
@@ -381,26 +390,31 @@ export class RunQueue {
           await settle(transaction, row, { status: 'failed', error: JSON.stringify({ code: 'ERR_ATTEMPTS_USED' }) })
           continue
         }
-        await addEvent(transaction, row, 'lost')
-        const next = { ...row, attempt: row.attempt + 1 }
-        await transaction
-          .updateTable('runs')
-          .set({
-            status: 'queued',
-            phase: 'queued',
-            attempt: next.attempt,
-            lease: null,
-            lease_until: null,
-            updated_at: new Date(),
-          })
-          .where('contract', '=', row.contract)
-          .where('run', '=', row.run)
-          .execute()
-        await addEvent(transaction, next, 'queued')
-        await this.#send(transaction, next)
+        await this.#queueNext(transaction, row, 'lost')
       }
       return lost.length
     })
+  }
+
+  /** Gives a run to its next attempt; `phase` says what became of this one. */
+  async #queueNext(transaction: Transaction<Tables>, row: Run, phase: string, detail?: object): Promise<void> {
+    await addEvent(transaction, row, phase, detail)
+    const next = { ...row, attempt: row.attempt + 1 }
+    await transaction
+      .updateTable('runs')
+      .set({
+        status: 'queued',
+        phase: 'queued',
+        attempt: next.attempt,
+        lease: null,
+        lease_until: null,
+        updated_at: new Date(),
+      })
+      .where('contract', '=', row.contract)
+      .where('run', '=', row.run)
+      .execute()
+    await addEvent(transaction, next, 'queued')
+    await this.#send(transaction, next)
   }
 
   #leaseEnd(): ReturnType<typeof sql<Date>> {
@@ -451,6 +465,7 @@ async function settle(
     receipt_index?: number
     bundle?: string
     outputs?: string
+    decisions?: string
   },
 ): Promise<void> {
   const isCorrection = row.status === 'finished'

@@ -189,6 +189,7 @@ export function show(run: Run): z.output<typeof runAnswer> {
       ? {}
       : { error: { code: run.error.code, ...(run.error.reasons && { reasons: [...run.error.reasons] }) } }),
     ...(run.receipt === null ? {} : { receipt: run.receipt }),
+    ...(run.decisions === null ? {} : { decisions: [...run.decisions] }),
   }
 }
 

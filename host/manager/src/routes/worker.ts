@@ -1,5 +1,5 @@
 import { canonicalJson } from '@cella/bytes'
-import { boundaryField, digestField, parseDocumentOf } from '@cella/documents'
+import { boundaryField, digestField, documentBytesMax, parseDocumentOf } from '@cella/documents'
 import { LogError, parseProofFile } from '@cella/log'
 import { z } from 'zod'
 import { bearingOn } from '../documents/bearing.ts'
@@ -9,6 +9,7 @@ import { passedOn, refusals } from '../http/schemas.ts'
 
 // The queue's side for workers. Nothing here is believed: what a worker hands in is kept for those who verify it.
 
+const draftBytesMax = 4 * 2 ** 20
 const outcomeBytesMax = 16 * 2 ** 20
 const leaseParams = z.object({ lease: z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER) })
 const phaseField = z.string().regex(/^[a-z][a-z0-9-]{0,39}$/)
@@ -18,7 +19,7 @@ const wrapped = z.string().regex(/^[A-Za-z0-9_-]{1,4096}$/)
 const outputs = z
   .array(
     z.strictObject({
-      name: z.string().max(100),
+      name: z.string().min(1).max(100),
       blob: digestField,
       outboard: digestField,
       keys: z.array(z.strictObject({ membership: digestField, wrapped })).max(64),
@@ -27,6 +28,8 @@ const outputs = z
   .max(64)
 /** Read as far as the manager needs it; the rest is for who verifies it. */
 const bundleField = z.looseObject({ format: z.literal('cella-receipt/1') })
+const error = z.strictObject({ code: codeField, reasons: z.array(z.unknown()).max(256).optional() })
+const decisions = z.array(z.string().max(documentBytesMax)).max(128).optional()
 const ok = z.object({ status: z.literal('ok') })
 
 export function workerRoutes(app: App, manager: Manager): void {
@@ -97,39 +100,37 @@ export function workerRoutes(app: App, manager: Manager): void {
   app.post(
     '/v1/worker/leases/:lease/receipt',
     {
-      bodyLimit: outcomeBytesMax,
+      bodyLimit: draftBytesMax,
       config: { access: 'worker' },
       schema: {
-        summary: 'Keeps an outcome before its receipt is logged',
+        summary: 'Keeps a draft before its receipt is logged',
         params: leaseParams,
-        body: z.strictObject({ receipt: z.string().max(300_000), bundle: bundleField, outputs }),
+        body: z.strictObject({ draft: z.record(z.string(), z.unknown()) }),
         response: { 200: ok, ...refusals },
       },
     },
     async (request) => {
-      const { receipt, bundle, outputs } = request.body
-      parseDocumentOf('cella/receipt', receipt)
-      await queue.store(request.params.lease, { receipt, bundle: canonicalJson(bundle), outputs })
+      await queue.store(request.params.lease, canonicalJson(request.body.draft))
       return { status: 'ok' as const }
     },
   )
 
   app.get(
-    '/v1/worker/leases/:lease/earlier',
+    '/v1/worker/leases/:lease/receipts',
     {
       config: { access: 'worker' },
       schema: {
-        summary: 'Outcomes that earlier attempts of the same run stored: one of them may be the one in the log',
+        summary: 'Drafts of all attempts at the same run, oldest first: one of them may be in the log',
         params: leaseParams,
         response: { 200: passedOn, ...refusals },
       },
     },
     async (request, reply) => {
-      const outcomes = (await queue.earlier(request.params.lease)).map((outcome) => ({
-        ...outcome,
-        bundle: JSON.parse(outcome.bundle) as object,
-      }))
-      return reply.type('application/json').serializer(JSON.stringify).send({ outcomes })
+      const drafts = await queue.drafts(request.params.lease)
+      return reply
+        .type('application/json')
+        .serializer(String)
+        .send(`{"drafts":[${drafts.join(',')}]}`)
     },
   )
 
@@ -139,31 +140,31 @@ export function workerRoutes(app: App, manager: Manager): void {
       bodyLimit: outcomeBytesMax,
       config: { access: 'worker' },
       schema: {
-        summary: 'Ends the run',
+        summary: 'Ends the run; a failed one is tried again while the contract’s attempts allow it',
         params: leaseParams,
-        body: z.strictObject({
-          status: z.enum(['finished', 'refused', 'failed']),
-          error: z.strictObject({ code: codeField, reasons: z.array(z.unknown()).max(256).optional() }).optional(),
-          bundle: bundleField.optional(),
-          outputs: outputs.optional(),
-        }),
+        body: z.discriminatedUnion('status', [
+          z.strictObject({ status: z.literal('finished'), bundle: bundleField, outputs }),
+          z.strictObject({ status: z.literal('refused'), error, decisions }),
+          z.strictObject({ status: z.literal('failed'), error, decisions }),
+        ]),
         response: { 200: ok, ...refusals },
       },
     },
     async (request) => {
-      const { status, error, bundle, outputs } = request.body
-      const { lease } = request.params
-      if (status !== 'finished') {
-        const { code, reasons } = error ?? { code: 'ERR_RUN_FAILED', reasons: undefined }
-        await queue.finish(lease, { status, error: { code, ...(reasons && { reasons }) } })
-        return { status: 'ok' as const }
+      const { body } = request
+      if (body.status === 'finished') {
+        const { bundle, outputs } = body
+        await queue.finish(request.params.lease, {
+          status: 'finished',
+          ...placeOf(bundle),
+          bundle: canonicalJson(bundle),
+          outputs,
+        })
+      } else {
+        const { status, error, decisions } = body
+        const { code, reasons } = error
+        await queue.finish(request.params.lease, { status, error: { code, ...(reasons && { reasons }) }, decisions })
       }
-      if (bundle === undefined) throw new ManagerError('ERR_REQUEST_MALFORMED', 'a finished run has a bundle')
-      await queue.finish(lease, {
-        status,
-        ...placeOf(bundle),
-        outcome: { bundle: canonicalJson(bundle), outputs: outputs ?? [] },
-      })
       return { status: 'ok' as const }
     },
   )
