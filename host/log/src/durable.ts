@@ -43,17 +43,14 @@ export async function writeWhole(file: string, bytes: Uint8Array, mode: number):
   await rename(temporary, file)
 }
 
-/** Writes a file that never changes: one that is there must have the same bytes. Returns whether it was written. */
-export async function writeImmutable(file: string, bytes: Uint8Array): Promise<boolean> {
+/** Writes a file that never changes: one that is there must have the same bytes. The folder's sync is left out. */
+export async function writeImmutable(file: string, bytes: Uint8Array): Promise<void> {
   const present = await readIfPresent(file)
   if (present === undefined) {
     await writeWhole(file, bytes, 0o444)
-    return true
-  }
-  if (!equalBytes(present, bytes)) {
+  } else if (!equalBytes(present, bytes)) {
     throw new LogServerError('ERR_LOG_DAMAGED', `${file} holds other bytes than the log's; restore it and run fsck`)
   }
-  return false
 }
 
 /** Writes all of `bytes` at `position`. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { encodeHex } from '@cella/bytes'
 import {
@@ -119,6 +119,7 @@ test('what it closes with passes fsck at three levels of tiles', async (context)
   const report = await fsck(place.folder, place.policy)
   assert.deepEqual(report.problems, [])
   assert.equal(report.size, 66_100)
+  assert.equal(existsSync(`${place.folder}/tile/0/255.p`), false)
 })
 
 test('fsck finds every file that is changed or missing', async (context) => {

@@ -1,5 +1,5 @@
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { encodeHex, equalBytes } from '@cella/bytes'
 import { encodeCheckpointText, encodeNote, type NoteSigner, parseLeaf, signNote } from '@cella/log'
 import { Cosigner, type SizedCheckpoint } from './cosigner.ts'
@@ -76,6 +76,7 @@ export async function openLog(options: LogOptions): Promise<Log> {
     throw new RangeError(`a quorum of ${quorum} out of ${options.witnesses.length} witnesses`)
   }
   await mkdir(options.folder, { recursive: true, mode: 0o755 })
+  await syncFolder(dirname(options.folder))
   const lock = await lockFolder(options.folder)
   const opened: { close(): Promise<void> }[] = [{ close: () => lock.release() }]
   try {
@@ -322,6 +323,7 @@ class EmbeddedLog implements Log {
     await writeWhole(join(this.#options.folder, 'checkpoint'), checkpoint.bytes, 0o644)
     await syncFolder(this.#options.folder)
     await state.forgetWritten()
+    await state.removePartials(checkpoint.size)
     await wal.forget(checkpoint.size)
     this.#published = checkpoint
   }

@@ -17,9 +17,10 @@ interface Running {
   readonly vkey: string
 }
 
-async function start(config: string): Promise<Running> {
+async function start(config: string, wrapper: readonly string[] = []): Promise<Running> {
   const main = fileURLToPath(new URL('./main.ts', import.meta.url))
-  const child = spawn(process.execPath, [main, '--config', config], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const [command, ...words] = [...wrapper, process.execPath, main, '--config', config]
+  const child = spawn(command!, words, { stdio: ['ignore', 'pipe', 'pipe'] })
   let errors = ''
   child.stderr.on('data', (part) => {
     errors += part
@@ -103,7 +104,7 @@ test('SIGKILL at random moments loses nothing that was acknowledged', async (con
   const { config, settings, policyOf } = settle(context, witness)
   const acknowledged = new Map<number, number>()
   let next = 0
-  const endAtMs = performance.now() + 8_000
+  const endAtMs = performance.now() + 5_000
   let rounds = 0
   let vkey = ''
   while (rounds < 12 && performance.now() < endAtMs) {
@@ -142,6 +143,31 @@ test('SIGKILL at random moments loses nothing that was acknowledged', async (con
   assert.deepEqual(report.problems, [])
   // Leaves that were durable but not acknowledged may follow.
   assert.ok(report.size >= view.size)
+})
+
+test('a disk that takes no more ends the process, and nothing acknowledged is lost', async (context) => {
+  const witness = await startTestWitness(context, 'witness.example/a')
+  const { config, settings, policyOf } = settle(context, witness)
+  // No file may grow beyond 12 KiB: the write-ahead log fails first.
+  const running = await start(config, ['bash', '-c', 'ulimit -f 12; exec "$@"', 'bash'])
+  const ended = once(running.child, 'exit')
+  let acknowledged = 0
+  await assert.rejects(async () => {
+    for (; acknowledged < 1_000; acknowledged += 10) {
+      await post(
+        running.url,
+        Array.from({ length: 10 }, (_, at) => leafOf(acknowledged + at)),
+      )
+    }
+  })
+  const [code] = await ended
+  assert.equal(code, 1)
+  assert.ok(acknowledged > 0)
+  const again = await start(config)
+  const all = Array.from({ length: acknowledged }, (_, at) => leafOf(at))
+  assert.deepEqual((await post(again.url, all)).indices, [...all.keys()])
+  await kill(again, 'SIGTERM')
+  assert.deepEqual((await fsck(settings.folder, policyOf(again.vkey))).problems, [])
 })
 
 test('refuses settings that are unknown, missing or of another form', (context) => {

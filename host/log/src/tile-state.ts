@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { concatBytes, equalBytes } from '@cella/bytes'
 import {
@@ -36,6 +36,8 @@ export class TileState {
   readonly #levels: Uint8Array[][] = []
   /** Full tiles that are not in files yet, in the order in which they got full. */
   readonly #unwritten = new Map<string, Uint8Array>()
+  /** Full tiles in files beside which partial ones may lie. */
+  readonly #complete = new Set<string>()
 
   constructor(folder: string) {
     this.#folder = folder
@@ -104,19 +106,17 @@ export class TileState {
     return bytes === undefined ? undefined : prefix(bytes, place)
   }
 
-  /** Writes the full tiles that are in memory only, and forgets those that were there when it began. */
+  /** Writes the full tiles that are in memory only. They stay in memory until `forgetWritten`. */
   async writeFull(): Promise<void> {
-    const folders = new Set<string>()
     // One after the other: more at once would take all of the thread pool from the write-ahead log.
     for (const [path, bytes] of [...this.#unwritten]) {
       const file = join(this.#folder, path)
       await makeFolder(dirname(file))
-      if (await writeImmutable(file, bytes)) folders.add(dirname(file))
+      await writeImmutable(file, bytes)
     }
-    for (const folder of folders) await syncFolder(folder)
   }
 
-  /** Writes the partial tiles of a log of `size` leaves and then forgets the full ones that are in files. */
+  /** Writes the partial tiles of a log of `size` leaves. */
   async writePartial(size: number): Promise<void> {
     for (const place of partialTiles(size)) {
       const path = tilePath(place)
@@ -130,15 +130,34 @@ export class TileState {
     }
   }
 
-  /** Forgets full tiles that are in files with the same bytes. Throws ERR_LOG_DAMAGED for other bytes. */
+  /** Forgets full tiles that are in files, durably, with the same bytes. Throws ERR_LOG_DAMAGED for other bytes. */
   async forgetWritten(): Promise<void> {
+    const written: string[] = []
+    const folders = new Set<string>()
     for (const [path, bytes] of [...this.#unwritten]) {
       const present = await readIfPresent(join(this.#folder, path))
       if (present === undefined) continue
       if (!equalBytes(present, bytes)) {
         throw new LogServerError('ERR_LOG_DAMAGED', `${path} holds other bytes than the log's; restore it and run fsck`)
       }
+      written.push(path)
+      folders.add(dirname(join(this.#folder, path)))
+    }
+    // A file found here may be of a process that ended before its name was durable, so the folder is synced anyway.
+    for (const folder of folders) await syncFolder(folder)
+    for (const path of written) {
       this.#unwritten.delete(path)
+      this.#complete.add(path)
+    }
+  }
+
+  /** Removes the partial tiles that a log of `size` leaves, now public, has whole. */
+  async removePartials(size: number): Promise<void> {
+    for (const path of [...this.#complete]) {
+      const { level, index } = parseTilePath(path)
+      if ((index + 1) * tileWidth ** (level === 'entries' ? 1 : level + 1) > size) continue
+      await rm(join(this.#folder, `${path}.p`), { recursive: true, force: true })
+      this.#complete.delete(path)
     }
   }
 

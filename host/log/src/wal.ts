@@ -1,5 +1,5 @@
 import { constants, type FileHandle, mkdir, open, readdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { ByteReader, concatBytes, encodeUtf8, equalBytes, uint32Bytes, uint64Bytes } from '@cella/bytes'
 import { leafLength } from '@cella/log'
 import { sha256 } from '@cella/primitives'
@@ -81,6 +81,7 @@ export class Wal {
   }): Promise<Wal> {
     const { folder, replay, mayEnd } = options
     await mkdir(folder, { recursive: true, mode: 0o700 })
+    await syncFolder(dirname(folder))
     const segments = await listSegments(folder)
     let handle: FileHandle | undefined
     let position = 0
