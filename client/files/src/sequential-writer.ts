@@ -1,7 +1,6 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { writeAll } from './atomic-file.ts'
-import { systemCode } from './error.ts'
 
 const blockLength = 4 * 2 ** 20
 // Larger than the sector of any disk in use, and what O_DIRECT asks of address, offset and length.
@@ -87,12 +86,13 @@ export class SequentialWriter {
       try {
         const { bytesWritten } = await this.#direct.write(bytes, 0, bytes.length, position)
         if (bytesWritten === bytes.length) return
-      } catch (error) {
-        // A stricter alignment than ours: from here on, and for this block again, through the cache.
-        if (systemCode(error) !== 'EINVAL') throw error
-        await this.#direct.close()
-        this.#direct = undefined
+      } catch {
+        // A stricter alignment than ours, or a real failure: what follows, and this block again, goes through the cache,
+        // where a real failure gets its name.
       }
+      const direct = this.#direct
+      this.#direct = undefined
+      await direct.close().catch(() => undefined)
     }
     await writeAll(this.#path, this.#handle, bytes, position)
   }
