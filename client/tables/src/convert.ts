@@ -79,8 +79,10 @@ export function convert(cell: Exclude<RawCell, null>, spelling: Spelling): strin
 /** Whether a cell is missing: nothing, an empty unquoted field, or one of the markers. */
 export function isMissing(cell: RawCell, markers: ReadonlySet<string>): boolean {
   if (cell === null) return true
-  if (typeof cell !== 'string') return cell.type === 'text' && cell.text.length <= 64 && markers.has(cell.text.trim())
-  return cell === '' || (cell.length <= 64 && (cell.trim() === '' || markers.has(cell.trim())))
+  const text = typeof cell === 'string' ? cell : cell.text
+  if (text.length > 64 || (typeof cell !== 'string' && cell.type !== 'text')) return false
+  const trimmed = text.trim()
+  return trimmed === '' ? typeof cell === 'string' : markers.has(trimmed)
 }
 
 /** The cell for the canonical table, `undefined` when it is not of the spelling. */
@@ -110,8 +112,9 @@ function number(text: string, exact: boolean): string | undefined {
 function date(pattern: RegExp, text: string): string | undefined {
   const { year, month, day } = pattern.exec(text)?.groups ?? {}
   if (year === undefined || month === undefined || day === undefined) return undefined
-  const iso = `${year}-${month.padStart(2, '0')}-${day.padStart(2, '0')}`
-  const time = Date.parse(`${iso}T00:00:00Z`)
-  // Date.parse takes 30 February for 1 March.
-  return Number.isFinite(time) && new Date(time).toISOString().slice(0, 10) === iso ? iso : undefined
+  const [monthNumber, dayNumber] = [Number(month), Number(day)]
+  // Day 0 of the next month is the last of this; four digits of a year before 100 would mean 19xx, so 400 years are added.
+  const last = new Date(Date.UTC(Number(year) + 400, monthNumber, 0)).getUTCDate()
+  if (monthNumber < 1 || monthNumber > 12 || dayNumber < 1 || dayNumber > last) return undefined
+  return `${year}-${month.padStart(2, '0')}-${day.padStart(2, '0')}`
 }
