@@ -100,7 +100,7 @@ export function checkShapes(columns: readonly ColumnShape[]): void {
 }
 
 /** Why `name` can't name a column, or `undefined` when it can. */
-export function columnNameProblem(name: string): string | undefined {
+function columnNameProblem(name: string): string | undefined {
   if (name.length === 0) return 'is empty'
   if (!name.isWellFormed()) return 'has a lone surrogate'
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
