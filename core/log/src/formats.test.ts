@@ -176,7 +176,6 @@ test('note: other spellings are refused', () => {
     'a name with a plus': good.replace('log.example', 'log+example'),
     '101 signatures': `${text}\n${line.repeat(101)}`,
   })) {
-    if (name === 'only an empty line') continue
     assert.throws(() => parseNote(encodeUtf8(bad)), malformed, name)
   }
   assert.throws(() => parseNote(new Uint8Array(1_000_001)), malformed)
