@@ -43,16 +43,22 @@ export async function gather(
       if (!(error instanceof SdkError && error.refusal?.status === 404)) throw error
     }
   }
-  for (const organisation of wanted.organisations ?? []) {
-    await single(organisation)
-    for (const listed of await session.manager.documents({ organisation })) keep(listed.document, listed.locations)
-  }
+  const organisations = new Set(wanted.organisations)
   for (const digest of wanted.digests ?? []) {
     await single(digest)
     for (const listed of await session.manager.documents({ about: digest })) keep(listed.document, listed.locations)
   }
   for (const type of wanted.types ?? []) {
     for (const listed of await session.manager.documents({ type })) keep(listed.document, listed.locations)
+  }
+  // No signature can be judged without the organisation for which it was made.
+  for (const envelope of envelopes.values()) {
+    const { payload, digest } = parseDocument(envelope)
+    organisations.add(payload.organisation ?? digest)
+  }
+  for (const organisation of organisations) {
+    await single(organisation)
+    for (const listed of await session.manager.documents({ organisation })) keep(listed.document, listed.locations)
   }
   await log.advance()
   return { documents: await readDocumentSet([...envelopes.values()], log.view), envelopes, locations }

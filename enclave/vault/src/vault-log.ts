@@ -60,9 +60,11 @@ export class VaultLog {
     return this.#checkpoint
   }
 
-  /** Makes sure that the checkpoint's time is of now, by an entry of this vault's own if need be. */
+  /**
+   * Reads up to the newest checkpoint, and makes sure that its time is of now, by an entry of this vault's own if need be.
+   */
   async ensureFresh(): Promise<void> {
-    const times = this.checkpoint.times
+    const { times } = await this.refresh()
     const age = Math.floor(Date.now() / 1000) - (times?.earliest ?? 0)
     if (times === undefined || age > freshSeconds || age < -freshSeconds) await this.appendState()
   }

@@ -68,9 +68,11 @@ export function authenticate(
         throw refused('the worker’s token is another')
       request.caller = { kind: 'worker' }
     } else if (header?.startsWith('Cella ')) {
-      const { caller, payload } = await verifyToken(header.slice('Cella '.length), request, options)
-      request.caller = caller
-      pending.set(request, payload)
+      const verified = await verifyToken(header.slice('Cella '.length), request, { ...options, access })
+      if (verified !== undefined) {
+        request.caller = verified.caller
+        pending.set(request, verified.payload)
+      }
     }
     const { kind } = request.caller
     const isAllowed = access === 'anyone' || access === kind || (access === 'account-or-worker' && kind !== 'nobody')
@@ -105,8 +107,8 @@ export async function forgetNonces(tables: Kysely<Tables>): Promise<void> {
 async function verifyToken(
   token: string,
   request: FastifyRequest,
-  options: { readonly tables: Kysely<Tables>; readonly now: () => number },
-): Promise<{ caller: Caller; payload: TokenPayload }> {
+  options: { readonly tables: Kysely<Tables>; readonly now: () => number; readonly access: Access },
+): Promise<{ caller: Caller; payload: TokenPayload } | undefined> {
   const { kid, payload, input, signature } = parseToken(token)
   if (payload.method !== request.method) throw refused('the token is for another method')
   if (payload.path !== request.raw.url) throw refused('the token is for another path')
@@ -135,6 +137,8 @@ async function verifyToken(
     .execute()
   const [first] = memberships
   if (first === undefined) {
+    // Where anyone may come, an account that is not known yet is anyone: it may be introducing itself.
+    if (options.access === 'anyone') return undefined
     throw refused('no membership in force names this account', 'submit the organisation and the membership first')
   }
   // The account's id is the digest of its key, so all of them hold the same one.
