@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { isKeyName } from '@cella/log'
-import type { ListenAddress } from './server.ts'
+import type { ListenAddress } from './listen.ts'
 import { WitnessError } from './witness-error.ts'
 
 export interface WitnessConfig {

@@ -1,5 +1,6 @@
 export { readWitnessConfig, type WitnessConfig } from './config.ts'
 export { loadWitnessKey } from './key-file.ts'
-export { type ListenAddress, startWitnessServer, type WitnessServer } from './server.ts'
+export type { ListenAddress } from './listen.ts'
+export { startWitnessServer, type WitnessServer } from './server.ts'
 export { createWitness, type Witness, type WitnessAnswer } from './witness.ts'
 export { WitnessError, type WitnessErrorCode } from './witness-error.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -126,9 +126,38 @@ test('the process serves, keeps what it cosigned over SIGKILL, and ends on SIGTE
   assert.equal(code, 0)
 })
 
+test('replaces the socket of a process that was killed, and leaves one that answers', async (context) => {
+  const at = folder(context)
+  const config = join(at, 'config.json')
+  const settings = {
+    name: 'witness.example/w',
+    file: join(at, 'state.db'),
+    keyFile: join(at, 'key'),
+    logs: [],
+    listen: { path: join(at, 'socket') },
+  }
+  writeFileSync(config, JSON.stringify(settings))
+  const first = await start(config)
+  first.child.kill('SIGKILL')
+  await once(first.child, 'exit')
+  assert.ok(existsSync(settings.listen.path))
+  const second = await start(config)
+  assert.equal(second.url, `unix:${settings.listen.path}`)
+  await assert.rejects(start(config), /EADDRINUSE/)
+  second.child.kill('SIGTERM')
+  assert.equal((await once(second.child, 'exit'))[0], 0)
+})
+
 async function start(config: string) {
   const main = fileURLToPath(new URL('./main.ts', import.meta.url))
-  const child = spawn(process.execPath, [main, '--config', config], { stdio: ['ignore', 'pipe', 'ignore'] })
-  const [line] = await once(child.stdout, 'data')
+  const child = spawn(process.execPath, [main, '--config', config], { stdio: ['ignore', 'pipe', 'pipe'] })
+  let errors = ''
+  child.stderr.on('data', (part) => {
+    errors += part
+  })
+  const line = await Promise.race([
+    once(child.stdout, 'data').then(([data]) => data),
+    once(child, 'close').then(() => Promise.reject(new Error(errors))),
+  ])
   return { child, ...(JSON.parse(String(line)) as { url: string; vkey: string }) }
 }

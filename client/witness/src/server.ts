@@ -1,8 +1,7 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { addCheckpointBytesMax } from '@cella/log'
+import { type ListenAddress, listen } from './listen.ts'
 import type { Witness } from './witness.ts'
-
-export type ListenAddress = { readonly host: string; readonly port: number } | { readonly path: string }
 
 export interface WitnessServer {
   /** `http://HOST:PORT` or `unix:PATH`. */
@@ -28,9 +27,7 @@ export async function startWitnessServer(options: {
       else send(response, 500, 'the witness could not keep its state\n')
     })
   })
-  await listen(server, options.listen)
-  const address = server.address()
-  const url = address !== null && typeof address === 'object' ? httpUrl(address) : `unix:${address}`
+  const url = await listen(server, options.listen)
   return {
     url,
     close: () =>
@@ -109,15 +106,4 @@ class Bucket {
     this.#tokens -= 1
     return true
   }
-}
-
-async function listen(server: Server, address: ListenAddress): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(address, () => resolve())
-  })
-}
-
-function httpUrl(address: { address: string; family: string; port: number }): string {
-  return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { isKeyName, parseVkey } from '@cella/log'
+import type { ListenAddress } from './listen.ts'
 import { LogServerError } from './log-server-error.ts'
-import type { ListenAddress } from './server.ts'
 import type { WitnessSetting } from './witness-client.ts'
 
 export interface LogConfig {

@@ -10,13 +10,29 @@ export interface HttpAnswer {
 const httpAgent = new HttpAgent({ keepAlive: true, maxSockets: 4 })
 const httpsAgent = new HttpsAgent({ keepAlive: true, maxSockets: 4 })
 
-/** Posts `body`; rejects after `timeoutMs`, for an answer of more than `answerBytesMax`, or when nobody answers. */
-export async function postBytes(options: {
-  url: string
-  body: Uint8Array
-  timeoutMs: number
-  answerBytesMax: number
-}): Promise<HttpAnswer> {
+/**
+ * Posts `body`, once more when a kept connection turns out to be closed by the other side. Rejects after `timeoutMs`, for an answer of more than `answerBytesMax`, or when nobody
+ * answers.
+ */
+export async function postBytes(options: PostOptions): Promise<HttpAnswer> {
+  try {
+    return await post(options)
+  } catch (error) {
+    if (!(error instanceof ClosedConnection)) throw error
+    return post(options)
+  }
+}
+
+interface PostOptions {
+  readonly url: string
+  readonly body: Uint8Array
+  readonly timeoutMs: number
+  readonly answerBytesMax: number
+}
+
+class ClosedConnection extends Error {}
+
+async function post(options: PostOptions): Promise<HttpAnswer> {
   const { url, body, timeoutMs, answerBytesMax } = options
   const secure = new URL(url).protocol === 'https:'
   return new Promise((resolve, reject) => {
@@ -44,7 +60,10 @@ export async function postBytes(options: {
         })
       },
     )
-    request.once('error', reject)
+    request.once('error', (cause: NodeJS.ErrnoException) => {
+      const closed = request.reusedSocket && cause.code === 'ECONNRESET'
+      reject(closed ? new ClosedConnection(`${url} closed the connection`, { cause }) : cause)
+    })
     request.end(body)
   })
 }

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { realpathSync, rmSync } from 'node:fs'
-import { connect, createServer, type Server } from 'node:net'
+import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
+import { answers } from './listen.ts'
 import { LogServerError } from './log-server-error.ts'
 
 /**
@@ -37,15 +38,4 @@ async function bindFile(folder: string): Promise<Server> {
     rmSync(path)
     return bind(path, folder)
   }
-}
-
-async function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path)
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
-  })
 }

@@ -199,3 +199,15 @@ test('refuses settings that are unknown, missing or of another form', (context) 
     assert.throws(() => read(bad), { code: 'ERR_LOG_CONFIG' }, JSON.stringify(bad))
   }
 })
+
+test('listens on a socket file, and replaces that of a process that was killed', async (context) => {
+  const witness = await startTestWitness(context, 'witness.example/a')
+  const { config, settings } = settle(context, witness)
+  const path = join(settings.folder, '..', 'socket')
+  writeFileSync(config, JSON.stringify({ ...settings, listen: { path } }))
+  const first = await start(config)
+  assert.equal(first.url, `unix:${path}`)
+  await kill(first, 'SIGKILL')
+  const second = await start(config)
+  assert.equal(await kill(second, 'SIGTERM'), 0)
+})

@@ -1,10 +1,9 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { decodeUtf8 } from '@cella/bytes'
 import { LogError, leafLength } from '@cella/log'
+import { type ListenAddress, listen } from './listen.ts'
 import type { Log } from './log.ts'
 import { LogServerError } from './log-server-error.ts'
-
-export type ListenAddress = { readonly host: string; readonly port: number } | { readonly path: string }
 
 export interface LogServer {
   /** `http://HOST:PORT` or `unix:PATH`, once it listens. */
@@ -24,14 +23,7 @@ export function createLogServer(log: Log): LogServer {
     handle(request, response, log).catch((error: unknown) => sendError(response, error))
   })
   return {
-    listen: (address) =>
-      new Promise((resolve, reject) => {
-        server.once('error', reject)
-        server.listen(address, () => {
-          const bound = server.address()
-          resolve(bound !== null && typeof bound === 'object' ? httpUrl(bound) : `unix:${bound}`)
-        })
-      }),
+    listen: (address) => listen(server, address),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
@@ -125,8 +117,4 @@ async function readBody(request: IncomingMessage): Promise<Uint8Array | undefine
     parts.push(part)
   }
   return new Uint8Array(Buffer.concat(parts))
-}
-
-function httpUrl(address: { address: string; family: string; port: number }): string {
-  return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`
 }
