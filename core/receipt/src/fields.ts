@@ -3,6 +3,9 @@ import type { Contract, SignedDocument } from '@cella/documents'
 import { type Case, utc } from './case.ts'
 import { ownersOf, type Worker } from './enclaves.ts'
 
+/** The output that carries a program's own words. */
+const diagnosticsName = 'cella-diagnostics'
+
 /** That the receipt says what the contract, the manifests and the evidence say. */
 export function checkReceiptFields(situation: Case, worker: Worker | undefined): void {
   const { contract, documents, receipt, findings, entry } = situation
@@ -45,20 +48,24 @@ function checkOutputs(
   differs: (field: string, got: string, expected: string) => void,
 ): void {
   const { outputs, status } = receipt.payload
-  if (status !== 'ok') {
-    differs('outputs', list(outputs.map(({ name }) => name)), list([]))
-    return
-  }
-  differs('outputs', list(outputs.map(({ name }) => name)), list(contract.payload.outputs.map(({ name }) => name)))
+  const declared = expectedOutputs(contract.payload, status)
+  differs('outputs', list(outputs.map(({ name }) => name)), list(declared.map(({ name }) => name)))
   for (const output of outputs) {
-    const declared = contract.payload.outputs.find(({ name }) => name === output.name)
-    if (declared === undefined) continue
-    differs(
-      `outputs.${output.name}.receivers`,
-      list(output.receivers),
-      list(declared.receivers.map(({ membership }) => membership)),
-    )
+    const receivers = declared.find(({ name }) => name === output.name)?.receivers
+    if (receivers === undefined) continue
+    const memberships = receivers.map(({ membership }) => membership)
+    differs(`outputs.${output.name}.receivers`, list(output.receivers), list(memberships))
   }
+}
+
+/** What leaves an enclave: the contract's outputs where the run ended well, and diagnostics for whom the contract names. */
+function expectedOutputs(
+  contract: Contract,
+  status: string,
+): readonly { name: string; receivers: Contract['diagnostics'] }[] {
+  const diagnostics =
+    contract.diagnostics.length > 0 ? [{ name: diagnosticsName, receivers: contract.diagnostics }] : []
+  return [...(status === 'ok' ? contract.outputs : []), ...diagnostics]
 }
 
 function list(values: readonly string[]): string {
@@ -97,7 +104,10 @@ export function describeRun(situation: Case, worker: Worker, independent: readon
     findings.proved('OUTPUT', {
       name: output.name,
       rootDigest: output.sealed.rootDigest,
-      receivers: receiverNames(situation, contract.payload.outputs.find(({ name }) => name === output.name)!),
+      receivers: receiverNames(
+        situation,
+        expectedOutputs(contract.payload, payload.status).find(({ name }) => name === output.name)!.receivers,
+      ),
       suppressed:
         output.suppressed === 0
           ? ''
@@ -150,8 +160,8 @@ function describeEnclave(situation: Case, worker: Worker): void {
   if (tee.simulated) findings.notProved('SIMULATED_TEE', {})
 }
 
-function receiverNames({ documents, nameOf }: Case, output: Contract['outputs'][number]): string {
-  const names = output.receivers.map(({ organisation, role, membership }) => {
+function receiverNames({ documents, nameOf }: Case, receivers: Contract['diagnostics']): string {
+  const names = receivers.map(({ organisation, role, membership }) => {
     const member: SignedDocument<'cella/membership'> | undefined = documents.find('cella/membership', membership)
     return `${member?.payload.name ?? membership} (${role}, ${nameOf(organisation as Digest)})`
   })

@@ -6,6 +6,7 @@ import {
   type LogPolicy,
   type ProvenEntry,
   publishedTag,
+  revokedTag,
   verifyOfflineProof,
 } from '@cella/log'
 import type { LogIndex } from '@cella/release'
@@ -55,6 +56,11 @@ export class ProvenPlaces implements LogIndex {
 
   add(digest: Digest, index: number): void {
     this.#indices.set(encodeHex(publishedTag(digest)), index)
+  }
+
+  /** A new revision of an organisation or of terms withdraws the one before, from its own entry on. */
+  addSuccessor(previous: Digest, index: number): void {
+    this.#indices.set(encodeHex(revokedTag(previous)), index)
   }
 
   firstIndexOf(tag: Uint8Array): number | undefined {

@@ -1,5 +1,5 @@
 import { type Digest, encodeUtf8, FormatError } from '@cella/bytes'
-import { DocumentError, parseDocument, parseDocumentOf, type SignedDocument } from '@cella/documents'
+import { type Document, DocumentError, parseDocument, parseDocumentOf, type SignedDocument } from '@cella/documents'
 import { ChainCache } from '@cella/evidence'
 import { LogError, type LogPolicy, parseCheckpointText, parseNote, parseProofFile } from '@cella/log'
 import { assetsOf, organisationName, readDocumentSet } from '@cella/release'
@@ -93,19 +93,25 @@ function findLog(bundle: ReceiptBundle, anchors: Anchors, findings: Findings): A
 function placeDocuments(bundle: ReceiptBundle, policy: LogPolicy, findings: Findings): ProvenPlaces {
   const places = new ProvenPlaces()
   for (const published of bundle.documents) {
-    const digest = digestIn(published.document)
-    if (digest === undefined) continue
+    const document = parsed(published.document)
+    if (document === undefined) continue
+    const { digest, payload } = document
     const placed = placeOfDocument(digest, published, policy)
-    if ('problem' in placed) findings.wrong('DOCUMENT_PROOF', { digest, problem: placed.problem })
-    else places.add(digest, placed.entry.index)
+    if ('problem' in placed) {
+      findings.wrong('DOCUMENT_PROOF', { digest, problem: placed.problem })
+      continue
+    }
+    places.add(digest, placed.entry.index)
+    const isRevision = payload.type === 'cella/organisation' || payload.type === 'cella/terms'
+    if (isRevision && payload.previous !== null) places.addSuccessor(payload.previous, placed.entry.index)
   }
   return places
 }
 
 /** Undefined for what is no document: `readDocumentSet` says so. */
-function digestIn(envelope: string): Digest | undefined {
+function parsed(envelope: string): Document | undefined {
   try {
-    return parseDocument(envelope).digest
+    return parseDocument(envelope)
   } catch (error) {
     if (error instanceof DocumentError) return undefined
     throw error

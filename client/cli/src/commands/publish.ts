@@ -1,0 +1,364 @@
+import type { Digest } from '@cella/bytes'
+import { type Manifest, manifestSchema } from '@cella/documents'
+import { compilePolicy, explainPolicy, type PolicyFlags } from '@cella/policy'
+import type { KeyId } from '@cella/primitives'
+import {
+  gather,
+  listAssets,
+  type PublishOptions,
+  publishAsset,
+  resolveOrganisation,
+  revisionsOf,
+  type Session,
+  startPolicyEngine,
+} from '@cella/sdk'
+import type { OutputRules } from '@cella/table'
+import { type CanonicalTable, type ColumnChoice, inspectFile, toCanonical } from '@cella/tables'
+import { type Command, Option } from 'commander'
+import { type Cli, does, leaf } from '../command.ts'
+import type { Context } from '../context.ts'
+import { UsageError } from '../error.ts'
+import { readTextFile } from '../files.ts'
+import { assetName, collect, integerOption, pair, parseTreatment, roles, windowOf } from '../options.ts'
+import { renderTable } from '../terminal/table.ts'
+import { printable } from '../terminal/text.ts'
+import { formatTime, shortDigest } from '../terminal/units.ts'
+import { rulesText, treatmentText } from '../words.ts'
+import { addReadOptions, inspectionText, type ReadFlags, readOptionsOf } from './inspect.ts'
+
+interface PublishFlags extends ReadFlags {
+  readonly as?: string
+  readonly title?: string
+  readonly kind: 'table' | 'file' | 'program'
+  readonly program?: string[]
+  readonly publisher?: string[]
+  readonly account?: string[]
+  readonly organisation?: string[]
+  readonly role?: string[]
+  readonly receiver?: string[]
+  readonly receiverOrganisation?: string[]
+  readonly receiverAccount?: string[]
+  readonly purpose?: string[]
+  readonly place?: string[]
+  readonly tee?: string[]
+  readonly boundary?: ('process' | 'container-group' | 'vm' | 'world')[]
+  readonly chip?: string[]
+  readonly allowSimulated?: boolean
+  readonly isolation?: number
+  readonly from?: string
+  readonly until?: string
+  readonly days?: number
+  readonly runs?: number
+  readonly minGroup?: number
+  readonly rowsMax: number
+  readonly bytesMax: number
+  readonly suppress: 'row-values' | 'row'
+  readonly treat?: string[]
+  readonly type?: string[]
+  readonly class?: string[]
+  readonly output?: string[]
+  readonly approval: Manifest['approval']
+  readonly policy?: string
+  readonly vault?: string[]
+  readonly keepPrevious?: boolean
+}
+
+/** `cella publish` */
+export function addPublishCommand(program: Command, cli: Cli): void {
+  const command = leaf(program, 'publish <file>', {
+    summary: 'seal a table, file or program and publish it under a policy',
+    details:
+      'Shows the policy back in plain words and asks before anything is signed. The vault’s evidence is judged under your own terms, and the data key leaves this machine only wrapped for it.',
+    examples: [
+      'cella publish payroll.csv --as payroll --program "University/pay-gap" --receiver receiver --treat name=drop --min-group 5 --runs 10 --days 30',
+      'cella publish pay-gap.wasm --kind program --as pay-gap --output report --program any --receiver any',
+      'cella publish scans.tar --kind file --as scans --policy scans.cedar',
+    ],
+  })
+    .option('--as <name>', 'name of the series (default: the file’s)')
+    .option('--title <text>', 'title for people (default: the name)')
+    .addOption(new Option('--kind <kind>', 'what the file is').choices(['table', 'file', 'program']).default('table'))
+  addPolicyOptions(command)
+  command
+    .option(
+      '--treat <column=treatment>',
+      'drop, pass, mask[:FIRST:LAST], keyed-hash, round:TO, bucket:…, year; may be repeated',
+      collect,
+    )
+    .option('--type <column=type>', 'text, integer, number, boolean or date; may be repeated', collect)
+    .option('--class <column=class>', 'identifying, sensitive, quasi or plain; may be repeated', collect)
+    .option('--min-group <people>', 'smallest group that an output may speak of', integerOption('--min-group', 1))
+    .addOption(
+      new Option('--suppress <how>', 'what becomes of smaller groups')
+        .choices(['row-values', 'row'])
+        .default('row-values'),
+    )
+    .option('--rows-max <count>', 'most rows of an output', integerOption('--rows-max', 1), 10_000)
+    .option('--bytes-max <count>', 'most bytes of an output', integerOption('--bytes-max', 1), 1_048_576)
+    .option(
+      '--output <name[=columns.json]>',
+      'an output that the program writes, with what it declares; may be repeated',
+      collect,
+    )
+    .addOption(
+      new Option('--approval <when>', 'whether each contract needs your approval')
+        .choices(['each-contract', 'policy-suffices'])
+        .default('each-contract'),
+    )
+    .option('--vault <id>', 'grant to this vault; may be repeated (default: the manager’s first)', collect)
+    .option('--keep-previous', 'leave the revision before in force')
+  addReadOptions(command)
+  does<PublishFlags>(command, cli, async (context, [file], flags) => {
+    const session = await context.session()
+    const window = windowOf(flags, session.now(), session.now() + 365 * 86_400)
+    const series = flags.as ?? seriesOf(file!)
+    if (!manifestSchema.safeParse({ series }).error?.issues.every(({ path }) => path[0] !== 'series')) {
+      throw new UsageError(`“${series}” is no name of a series`, 'a to z, digits, “-”, “_”, “.”: --as NAME')
+    }
+    const { content, shown } = await contentOf(context, file!, flags)
+    const policy = await policyOf(context, session, flags, window)
+    await startPolicyEngine()
+    const outputRules = outputRulesOf(flags)
+    const words = [
+      ...(shown === '' ? [] : [shown, '']),
+      `${context.errStyle.bold('The policy, in plain words')}`,
+      ...explainPolicy(policy).map((line) => `  ${printable(line)}`),
+      `  Outputs: ${rulesText(outputRules)}.`,
+      `  ${flags.approval === 'each-contract' ? 'Each contract needs your organisation’s approval.' : 'No approval is needed where the policy allows.'}`,
+      `  In force from ${formatTime(window.notBefore)} until ${formatTime(window.notAfter)}${flags.runs === undefined ? '' : `, for ${flags.runs} runs in all`}.`,
+      ...(content.kind === 'table' ? [] : ['  It has no columns: only the policy and the output rules protect it.']),
+    ]
+    for (const line of words) context.say(line)
+    await context.demand(`Sign and publish ${series}?`)
+    const bar = context.progress('sealing')
+    const options: PublishOptions = {
+      series,
+      title: flags.title ?? series,
+      content,
+      policy,
+      outputRules,
+      approval: flags.approval,
+      purposes: flags.purpose ?? [],
+      ...window,
+      runs: flags.runs ?? null,
+      vaults: flags.vault as KeyId[] | undefined,
+      keepPrevious: flags.keepPrevious,
+      onProgress: (phase, done, total) => {
+        if (phase !== 'vault') bar.update(done, total)
+      },
+    }
+    const published = await publishAsset(session, options).finally(() => bar.end())
+    const { digest, payload } = published.manifest
+    return {
+      data: {
+        manifest: digest,
+        organisation: payload.organisation,
+        series: payload.series,
+        revision: payload.revision,
+        index: published.index,
+        program: payload.program?.digest ?? null,
+        grants: published.grants.map((grant) => grant.digest),
+        vaults: published.vaults.map(({ id, appraisal }) => ({
+          id,
+          simulated: appraisal.tee.simulated,
+          build: appraisal.build?.digest ?? null,
+        })),
+      },
+      text: [
+        `published ${printable(payload.series)} revision ${payload.revision}, log entry ${published.index}`,
+        `manifest ${digest}`,
+        ...(payload.program ? [`program  ${payload.program.digest}`] : []),
+        ...published.vaults.map(
+          ({ id, appraisal }) => `key granted to vault ${id}${appraisal.tee.simulated ? ' (SIMULATED TEE)' : ''}`,
+        ),
+      ].join('\n'),
+    }
+  })
+}
+
+function addPolicyOptions(command: Command): void {
+  command
+    .option('--program <which>', 'ORGANISATION/SERIES, a program’s digest, or any; may be repeated', collect)
+    .option('--publisher <organisation>', 'programs of this organisation; may be repeated', collect)
+    .option('--account <id>', 'who may start a contract; may be repeated', collect)
+    .option('--organisation <name>', 'whose members may start a contract; may be repeated', collect)
+    .option('--role <role>', 'role that who starts a contract needs; may be repeated', collect)
+    .option('--receiver <role>', 'role that each receiver needs, or any; may be repeated', collect)
+    .option('--receiver-organisation <name>', 'organisation of each receiver; may be repeated', collect)
+    .option('--receiver-account <id>', 'account of each receiver; may be repeated', collect)
+    .option('--purpose <text>', 'purpose that the contract must state; may be repeated', collect)
+    .option('--place <region>', 'where it may run; may be repeated', collect)
+    .option('--tee <kind>', 'in which TEE; may be repeated', collect)
+    .addOption(
+      new Option('--boundary <class>', 'process, container-group, vm or world; may be repeated').argParser(collect),
+    )
+    .option('--chip <id>', 'on which chip; may be repeated', collect)
+    .option('--allow-simulated', 'a simulated TEE will do: it protects nothing from the operator')
+    .option('--isolation <level>', 'least isolation of the program', integerOption('--isolation', 1))
+    .option('--from <time>', 'from when (default: now)')
+    .option('--until <time>', 'until when (default: in a year)')
+    .option('--days <count>', 'for how many days, in place of --until', integerOption('--days', 1))
+    .option('--runs <count>', 'for how many runs in all', integerOption('--runs', 1))
+    .option('--policy <file>', 'your own Cedar policy, in place of the flags above')
+}
+
+async function contentOf(
+  context: Context,
+  file: string,
+  flags: PublishFlags,
+): Promise<{ content: PublishOptions['content']; shown: string }> {
+  if (flags.kind === 'file') return { content: { kind: 'file', path: file }, shown: '' }
+  if (flags.kind === 'program') {
+    const outputs = await Promise.all((flags.output ?? []).map(declaredOutput))
+    if (outputs.length === 0) throw new UsageError('a program writes at least one output', 'name it: --output report')
+    return { content: { kind: 'program', path: file, outputs }, shown: '' }
+  }
+  const inspection = await inspectFile(file, readOptionsOf(flags))
+  const types = new Map(inspection.report.columns.map(({ name, type }) => [name, type]))
+  const table: CanonicalTable = toCanonical(inspection, choicesOf(flags, types))
+  const shown = [
+    inspectionText({ ...inspection.report, columns: [] }, { width: context.width, style: context.errStyle }).split(
+      '\n\n',
+    )[0],
+    '',
+    renderTable(
+      {
+        columns: ['column', 'type', 'class', 'before a program sees it'].map((name) => ({
+          name,
+          align: 'left' as const,
+        })),
+        rows: table.columns.map(({ name, type, class: kind, treatment }) => [
+          name,
+          type,
+          kind,
+          treatmentText(treatment),
+        ]),
+      },
+      { width: context.width, style: context.errStyle },
+    ),
+  ].join('\n')
+  return { content: { kind: 'table', table, rows: inspection.report.rows }, shown }
+}
+
+function choicesOf(flags: PublishFlags, types: ReadonlyMap<string, ColumnChoice['type']>): ColumnChoice[] {
+  const choices = new Map<
+    string,
+    { -readonly [Member in keyof ColumnChoice]: ColumnChoice[Member] } & { name: string }
+  >()
+  const of = (name: string) => {
+    const known = choices.get(name) ?? { name }
+    choices.set(name, known)
+    return known
+  }
+  for (const text of flags.type ?? []) {
+    const { name, value } = pair(text, '--type')
+    if (!['text', 'integer', 'number', 'boolean', 'date'].includes(value))
+      throw new UsageError(`--type ${text}: is no type`)
+    of(name).type = value as NonNullable<ColumnChoice['type']>
+  }
+  for (const text of flags.class ?? []) {
+    const { name, value } = pair(text, '--class')
+    if (!['identifying', 'sensitive', 'quasi', 'plain'].includes(value))
+      throw new UsageError(`--class ${text}: is no class`)
+    of(name).class = value as NonNullable<ColumnChoice['class']>
+  }
+  for (const text of flags.treat ?? []) {
+    const { name, value } = pair(text, '--treat')
+    of(name).treatment = parseTreatment(value, name, choices.get(name)?.type ?? types.get(name))
+  }
+  return [...choices.values()] as ColumnChoice[]
+}
+
+async function declaredOutput(text: string): Promise<NonNullable<Manifest['program']>['outputs'][number]> {
+  if (!text.includes('=')) return { name: text, declared: null }
+  const { name, value } = pair(text, '--output')
+  return {
+    name,
+    declared: JSON.parse(await readTextFile(value)) as NonNullable<Manifest['program']>['outputs'][number]['declared'],
+  }
+}
+
+function outputRulesOf(flags: PublishFlags): OutputRules {
+  if (flags.kind !== 'table') return { format: 'file', bytesMax: flags.bytesMax }
+  return {
+    format: 'table',
+    bytesMax: flags.bytesMax,
+    rowsMax: flags.rowsMax,
+    columns: 'any-declared',
+    suppress: flags.suppress,
+    ...(flags.minGroup !== undefined && { minimumGroupSize: flags.minGroup }),
+  }
+}
+
+async function policyOf(
+  context: Context,
+  session: Session,
+  flags: PublishFlags,
+  window: { notBefore: number; notAfter: number },
+): Promise<string> {
+  if (flags.policy !== undefined) {
+    const given = (
+      ['program', 'publisher', 'receiver', 'account', 'organisation', 'role', 'place', 'tee', 'boundary'] as const
+    ).filter((name) => flags[name] !== undefined)
+    if (given.length > 0)
+      throw new UsageError(`--policy and --${given[0]} both say what is allowed`, 'give one of them')
+    return readTextFile(flags.policy)
+  }
+  if (flags.program === undefined && flags.publisher === undefined) {
+    throw new UsageError(
+      'which programs may compute on it was not said',
+      '--program ORGANISATION/SERIES, --publisher ORGANISATION, or --program any',
+    )
+  }
+  if (flags.receiver === undefined && flags.receiverOrganisation === undefined && flags.receiverAccount === undefined) {
+    context.say('note: no receiver was named, so nobody may read an output of it.')
+  }
+  const organisations = (names: readonly string[] | undefined): Promise<Digest[]> | undefined =>
+    names && Promise.all(names.map((name) => resolveOrganisation(session, name)))
+  const policyFlags: PolicyFlags = {
+    programs: await programsOf(session, flags.program),
+    publishers: await organisations(flags.publisher),
+    accounts: flags.account,
+    organisations: await organisations(flags.organisation),
+    roles: flags.role && roles(flags.role, '--role'),
+    receiverRoles: flags.receiver?.includes('any') ? 'any' : flags.receiver && roles(flags.receiver, '--receiver'),
+    receiverOrganisations: await organisations(flags.receiverOrganisation),
+    receiverAccounts: flags.receiverAccount,
+    purposes: flags.purpose,
+    places: flags.place,
+    tees: flags.tee,
+    boundaries: flags.boundary,
+    chips: flags.chip,
+    simulated: flags.allowSimulated,
+    isolation: flags.isolation,
+    notBefore: window.notBefore,
+    notAfter: window.notAfter,
+    uses: flags.runs,
+  }
+  return compilePolicy(policyFlags)
+}
+
+async function programsOf(session: Session, names: readonly string[] | undefined): Promise<PolicyFlags['programs']> {
+  if (names === undefined) return undefined
+  if (names.includes('any')) return 'any'
+  return Promise.all(
+    names.map(async (name) => {
+      if (/^[0-9a-f]{64}$/.test(name)) return name
+      const { organisation, series } = assetName(name, '--program')
+      const id = await resolveOrganisation(session, organisation)
+      const { documents } = await gather(session, { organisations: [id] })
+      const digest = revisionsOf(documents, id, series)[0]?.payload.program?.digest
+      if (digest !== undefined) return digest
+      const known = (await listAssets(session, [id])).filter(({ manifest }) => manifest.payload.kind === 'program')
+      throw new UsageError(
+        `--program ${name}: there is no such program in force`,
+        `programs of that organisation: ${known.map(({ manifest }) => `${manifest.payload.series} (${shortDigest(manifest.digest)})`).join(', ') || 'none'}`,
+      )
+    }),
+  )
+}
+
+function seriesOf(file: string): string {
+  const name = file.split(/[\\/]/).at(-1)!.toLowerCase()
+  return name.replace(/\.[a-z0-9]+$/, '').replaceAll(/[^a-z0-9._-]+/g, '-')
+}

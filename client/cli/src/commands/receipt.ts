@@ -1,0 +1,67 @@
+import { writeFile } from 'node:fs/promises'
+import { receiptBytesMax } from '@cella/receipt'
+import { fetchReceipt, receiptOf, verifyReceiptFile } from '@cella/sdk'
+import type { Command } from 'commander'
+import { type Cli, does, group, leaf, type Result } from '../command.ts'
+import type { Context } from '../context.ts'
+import { CliError } from '../error.ts'
+import { readBytesFile } from '../files.ts'
+import { digestArgument } from '../options.ts'
+import { verdictText } from '../words.ts'
+import { runNumber } from './run.ts'
+
+/** `cella receipt show` and `cella verify` */
+export function addReceiptCommands(program: Command, cli: Cli): void {
+  const receipt = group(program, 'receipt', 'receipts: what happened, provable to others')
+  const show = leaf(receipt, 'show <contract> <run>', {
+    summary: 'fetch a run’s receipt, judge it, and keep it as one file',
+    examples: ['cella receipt show 91c2… 1', 'cella receipt show 91c2… 1 --output receipt.json'],
+  }).option('--output <file>', 'write the file that `cella verify` takes')
+  does<{ output?: string }>(show, cli, async (context, [contract, run], { output }) => {
+    const session = await context.session()
+    const fetched = await fetchReceipt(session, { contract: digestArgument(contract, 'contract'), run: runNumber(run) })
+    if (output !== undefined) {
+      try {
+        await writeFile(output, fetched.bytes, { flag: 'wx' })
+      } catch (cause) {
+        throw new CliError('ERR_FILE', `${output} can't be written, or is there already`, 'choose another name', {
+          cause,
+        })
+      }
+    }
+    return resultOf(context, fetched.verdict, receiptOf(fetched.bundle), output)
+  })
+  const verify = leaf(program, 'verify <file>', {
+    summary: 'judge a receipt without a network: what is proved, by whom, as of when, and what is not',
+    details:
+      'The anchors are your own (cella org trust): organisations, logs with their witnesses, TEE roots. What the file says about these is not believed. Exit code 0: proved; 1: disproved, or you lack what it takes to tell.',
+    examples: ['cella verify receipt.json', 'cella verify receipt.json --json'],
+  })
+  does(verify, cli, async (context, [file]) => {
+    const bytes = await readBytesFile(file!, receiptBytesMax)
+    const home = await context.home()
+    const now = Math.floor(Date.now() / 1000)
+    const { bundle, verdict } = await verifyReceiptFile(bytes, { anchors: await home.anchors(), now })
+    return resultOf(context, verdict, receiptOf(bundle), undefined)
+  })
+}
+
+function resultOf(
+  context: Context,
+  verdict: Parameters<typeof verdictText>[0],
+  receipt: ReturnType<typeof receiptOf>,
+  file: string | undefined,
+): Result {
+  const text = verdictText(verdict, context)
+  return {
+    data: {
+      ...verdict,
+      contract: receipt.contract,
+      run: receipt.run,
+      status: receipt.status,
+      ...(file !== undefined && { file }),
+    },
+    text: file === undefined ? text : `${text}\n\nkept in ${file}; anyone can check it with: cella verify ${file}`,
+    exitCode: verdict.outcome === 'proved' ? 0 : 1,
+  }
+}

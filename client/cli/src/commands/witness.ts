@@ -1,0 +1,90 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { encodeVkey, parseVkey } from '@cella/log'
+import { createWitness, loadWitnessKey, readWitnessConfig, startWitnessServer } from '@cella/witness'
+import type { Command } from 'commander'
+import { type Cli, does, group, leaf } from '../command.ts'
+import { UsageError } from '../error.ts'
+import { collect } from '../options.ts'
+
+/** `cella witness serve` */
+export function addWitnessCommands(program: Command, cli: Cli): void {
+  const witness = group(program, 'witness', 'watch a log for others: cosign what continues what was seen before')
+  const serve = leaf(witness, 'serve', {
+    summary: 'serve the C2SP witness protocol, with durable state',
+    details:
+      'Give the printed key to those who are to rely on you; they name it in their log policy and terms. A witness that the operator runs watches nobody.',
+    examples: [
+      'cella witness serve --name notary.example.org --log "log.example.org+1f0c…+AX…" --listen 0.0.0.0:7422 --data /var/lib/witness',
+      'cella witness serve --config witness.json --show-key',
+    ],
+  })
+    .option('--config <file>', 'settings as JSON, in place of the flags below')
+    .option('--name <name>', 'the witness’s name, as it stands in its key')
+    .option('--log <vkey>', 'key of a log to watch; may be repeated', collect)
+    .option('--listen <address>', 'HOST:PORT', '127.0.0.1:7422')
+    .option('--data <folder>', 'where key and state are kept')
+    .option('--show-key', 'print the witness’s key and end')
+  does<{ config?: string; name?: string; log?: string[]; listen: string; data?: string; showKey?: boolean }>(
+    serve,
+    cli,
+    async (context, _, options) => {
+      const config = readWitnessConfig(options.config ?? (await writeConfig(options)))
+      const signer = loadWitnessKey({ file: config.keyFile, name: config.name })
+      const vkey = encodeVkey(signer.key)
+      if (options.showKey === true) return { data: { vkey }, text: vkey }
+      const running = createWitness({
+        file: config.file,
+        keys: [signer],
+        logs: config.logs,
+        now: () => Date.now() / 1000,
+      })
+      const { listen, requestsPerSecond } = config
+      const server = await startWitnessServer({ witness: running, listen, requestsPerSecond })
+      // At once and not at the end: others wait for this line.
+      context.io.stdout.write(
+        context.options.json === true
+          ? `${JSON.stringify({ url: server.url, vkey })}\n`
+          : `witness ${config.name} at ${server.url}\nkey ${vkey}\n`,
+      )
+      await new Promise<void>((end) => {
+        process.once('SIGTERM', () => end())
+        process.once('SIGINT', () => end())
+      })
+      await server.close()
+      running.close()
+      return { data: { stopped: true }, text: 'stopped' }
+    },
+  )
+}
+
+async function writeConfig(options: { name?: string; log?: string[]; listen: string; data?: string }): Promise<string> {
+  if (options.name === undefined || options.log === undefined || options.data === undefined) {
+    throw new UsageError('--name, --log and --data are needed, or --config FILE')
+  }
+  const [, host, port] = /^(.+):(\d{1,5})$/.exec(options.listen) ?? []
+  if (host === undefined || Number(port) > 65_535) throw new UsageError(`--listen ${options.listen}: write HOST:PORT`)
+  for (const key of options.log) {
+    try {
+      parseVkey(key)
+    } catch (cause) {
+      throw new UsageError(
+        `--log ${key}: is no verifier key`,
+        'NAME+HEX+BASE64, as `cella status` and the log’s policy show it',
+        { cause },
+      )
+    }
+  }
+  const folder = resolve(options.data)
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const file = join(folder, 'config.json')
+  const settings = {
+    name: options.name,
+    file: join(folder, 'state.db'),
+    keyFile: join(folder, 'key'),
+    logs: options.log,
+    listen: { host, port: Number(port) },
+  }
+  await writeFile(file, `${JSON.stringify(settings, undefined, 2)}\n`, { mode: 0o600 })
+  return file
+}

@@ -1,0 +1,7 @@
+export { release, runCella } from './cella.ts'
+export type { Io } from './context.ts'
+export { buildProgram } from './program.ts'
+export { type Bar, renderBars } from './terminal/chart.ts'
+export { plainStyle, type Style, styleFor } from './terminal/style.ts'
+export { renderPairs, renderTable, type TableColumn, type TableContent } from './terminal/table.ts'
+export { displayWidth, printable } from './terminal/text.ts'

@@ -1,0 +1,52 @@
+import { CommanderError } from 'commander'
+import type { GlobalOptions, Io } from './context.ts'
+import { hints } from './hints.ts'
+import { styleFor } from './terminal/style.ts'
+import { printableLines } from './terminal/text.ts'
+
+/** What another machine or process has to do with; a file that is not there is refused. */
+const unavailable: ReadonlySet<string> = new Set([
+  'ERR_MANAGER_UNAVAILABLE',
+  'ERR_LOG_UNAVAILABLE',
+  'ERR_SERVER_UNAVAILABLE',
+  'ERR_SERVER_NOT_INSTALLED',
+])
+
+/** 0 done, 1 refused, 2 usage, 3 unavailable. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return 2
+  const code = codeOf(error)
+  if (code === 'ERR_USAGE' || code === 'ERR_PASSPHRASE_UNAVAILABLE') return 2
+  return unavailable.has(code) ? 3 : 1
+}
+
+/** `error: …`, then `hint: …`; in JSON mode the same as one value. Never a stack: it would show paths and no help. */
+export function reportError(error: unknown, io: Io, options: Pick<GlobalOptions, 'json'>): void {
+  const code = error instanceof CommanderError ? 'ERR_USAGE' : codeOf(error)
+  const message = error instanceof CommanderError ? error.message.replace(/^error: /, '') : messageOf(error)
+  const hint = hintOf(error) ?? hints[code]
+  if (options.json === true) {
+    io.stderr.write(`${JSON.stringify({ error: { code, message, ...(hint !== undefined && { hint }) } })}\n`)
+    return
+  }
+  const style = styleFor({ isTTY: io.stderr.isTTY === true, env: io.env })
+  io.stderr.write(`${style.red(style.bold('error:'))} ${printableLines(message)}\n`)
+  if (hint !== undefined) io.stderr.write(`${style.cyan('hint:')} ${printableLines(hint)}\n`)
+}
+
+function codeOf(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  return typeof code === 'string' && code.startsWith('ERR_') ? code : 'ERR_INTERNAL'
+}
+
+function messageOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error)
+  const code = codeOf(error)
+  return code === 'ERR_INTERNAL' || code === 'ERR_USAGE' ? message : `${message} (${code})`
+}
+
+function hintOf(error: unknown): string | undefined {
+  if (error instanceof CommanderError) return 'cella --help lists the commands; each has --help with an example'
+  const hint = error instanceof Error && 'hint' in error ? error.hint : undefined
+  return typeof hint === 'string' ? hint : undefined
+}

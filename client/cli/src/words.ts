@@ -1,0 +1,55 @@
+import type { Manifest } from '@cella/documents'
+import type { Verdict } from '@cella/receipt'
+import type { Treatment } from '@cella/table'
+import type { Style } from './terminal/style.ts'
+import { printable, wrap } from './terminal/text.ts'
+
+/** A treatment in a few words. */
+export function treatmentText(treatment: Treatment): string {
+  switch (treatment.kind) {
+    case 'mask':
+      return `mask, keep ${treatment.keepFirst ?? 0} + ${treatment.keepLast ?? 0}`
+    case 'round':
+      return `round to ${treatment.to}`
+    case 'bucket':
+      return 'edges' in treatment
+        ? `bucket at ${treatment.edges.join(', ')}`
+        : `bucket to ${[...new Set([...Object.values(treatment.map), treatment.default])].join(', ')}`
+    default:
+      return treatment.kind
+  }
+}
+
+/** Output rules in a sentence. */
+export function rulesText(rules: Manifest['outputRules']): string {
+  if (rules.format === 'file') return `a file of at most ${rules.bytesMax} bytes`
+  const group =
+    rules.minimumGroupSize === undefined
+      ? 'without a minimum group size'
+      : `groups of at least ${rules.minimumGroupSize}, smaller ones ${rules.suppress === 'row' ? 'left out' : 'emptied'}`
+  return `a table of at most ${rules.rowsMax} rows and ${rules.bytesMax} bytes, ${group}`
+}
+
+/** A verdict: what is proved, what is not, or what is wrong or missing. */
+export function verdictText(verdict: Verdict, { style, width }: { style: Style; width: number }): string {
+  const heads: Record<Verdict['outcome'], string> = {
+    proved: style.green(style.bold('PROVED')),
+    disproved: style.red(style.bold('DISPROVED')),
+    'cannot-tell': style.yellow(style.bold('CANNOT TELL')),
+  }
+  const section = (title: string, mark: string, statements: Verdict['statements']): string[] =>
+    statements.length === 0
+      ? []
+      : [
+          '',
+          style.bold(title),
+          ...statements.map(({ text }) => wrap(`  ${mark} ${printable(text)}`, { width, indent: '    ' })),
+        ]
+  return [
+    heads[verdict.outcome],
+    ...section('What is proved', style.green('✓'), verdict.statements),
+    ...section('What is not proved', style.yellow('·'), verdict.notProved),
+    ...section('What is wrong', style.red('✗'), verdict.wrong),
+    ...section('What is missing', style.yellow('?'), verdict.missing),
+  ].join('\n')
+}
