@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createWriteStream, type WriteStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { SupervisorError } from './error.ts'
+import { startOf } from './lock.ts'
 
 export interface ChildOptions {
   readonly name: string
@@ -14,7 +15,9 @@ export interface ChildOptions {
   readonly logFile: string
   /** Each line of standard output that is a JSON object. */
   readonly onReport: (report: Record<string, unknown>) => void
+  /** It began or ended. */
   readonly onChange: () => void
+  readonly onEnd: () => void
 }
 
 const stableMs = 10_000
@@ -29,6 +32,7 @@ export class Child {
   #stopping = false
   #waitMs = 100
   #timer: NodeJS.Timeout | undefined
+  #startedAt: string | undefined
   starts = 0
   lastExit: string | undefined
 
@@ -42,17 +46,25 @@ export class Child {
     return this.#process?.pid
   }
 
+  /** When the process began, as `startOf` says. */
+  get startedAt(): string | undefined {
+    return this.#startedAt
+  }
+
   start(): void {
     if (this.#stopping) return
     const { command, environment = {}, input } = this.#options
     const startedAt = performance.now()
     const child = spawn(command, this.#options.arguments, {
       stdio: ['pipe', 'pipe', 'pipe'],
+      // Its own group: Ctrl-C at a terminal is for the supervisor, which ends the processes in order.
+      detached: true,
       // Enclaves start with an empty environment; the host's own processes get what is given here and no more.
       env: environment,
     })
     this.#process = child
     this.starts += 1
+    this.#startedAt = child.pid === undefined ? undefined : startOf(child.pid)
     child.stdin.on('error', () => undefined)
     child.stdin.end(input?.() ?? '')
     child.stderr.pipe(this.#log, { end: false })
@@ -63,6 +75,7 @@ export class Child {
     child.once('close', (code, signal) => {
       this.#process = undefined
       this.lastExit = signal === null ? `exit code ${code}` : `signal ${signal}`
+      this.#options.onEnd()
       this.#options.onChange()
       if (this.#stopping) return
       this.#waitMs = performance.now() - startedAt > stableMs ? 100 : Math.min(this.#waitMs * 2, waitMsMax)

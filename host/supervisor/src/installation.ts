@@ -4,9 +4,10 @@ import { join, resolve } from 'node:path'
 import { canonicalJson } from '@cella/bytes'
 import { parseDocumentOf } from '@cella/documents'
 import { z } from 'zod'
-import { Child, runOnce } from './child.ts'
+import { Child, type ChildOptions, runOnce } from './child.ts'
 import { SupervisorError } from './error.ts'
 import { readJson, writeJson } from './files.ts'
+import { endLeftovers } from './leftovers.ts'
 import { freePorts } from './ports.ts'
 
 export interface InstallationOptions {
@@ -22,6 +23,10 @@ export interface InstallationOptions {
   readonly localWitnesses: number
   /** Others' witnesses, added to those known. */
   readonly witnesses: readonly { readonly vkey: string; readonly url: string }[]
+  /** What enclaves are told instead of the manager's own address, such as a proxy before it. Binds nothing. */
+  readonly managerUrl?: string | undefined
+  /** Seconds by which the clocks of manager and log are wrong: to rehearse a host that lies about the time. */
+  readonly hostClockOffset?: number | undefined
   /** A PostgreSQL of the operator's; without it one of the installation's own. */
   readonly databaseUrl?: string | undefined
 }
@@ -38,6 +43,9 @@ const stateSchema = z.strictObject({
   witnesses: z.array(z.strictObject({ vkey: z.string(), url: z.string() })),
 })
 type State = z.infer<typeof stateSchema>
+const leftStatusSchema = z.object({
+  processes: z.array(z.object({ pid: z.int().min(1).nullable(), startedAt: z.string().nullable() })),
+})
 
 interface Witness {
   readonly name: string
@@ -64,6 +72,7 @@ export class Installation {
   async start(): Promise<void> {
     const { dataFolder, enclaves } = this.#options
     mkdirSync(join(dataFolder, 'logs'), { recursive: true, mode: 0o700 })
+    await this.#endLeftovers()
     const builds = this.#builds()
     const state = this.#state()
     const tee = join(dataFolder, 'tee')
@@ -93,10 +102,10 @@ export class Installation {
       this.#run(name, [this.#entry('client/witness/src/main.ts'), '--config', config])
     }
     await this.#until(() => witnesses.every(({ name, config }) => config === undefined || this.#ready.has(name)))
-    this.#run('log', [log, '--config', logConfig])
+    this.#run('log', [...this.#clock(), log, '--config', logConfig])
 
     const logPolicy = policyText(String(vkey), witnesses)
-    const manager = this.#url
+    const manager = this.#options.managerUrl ?? this.#url
     this.#runEnclave('vault', join(enclaves, 'vault.mjs'), builds.options, {
       manager,
       token: state.workerToken,
@@ -116,7 +125,7 @@ export class Installation {
       vaults: [{ id: vault.id, url: `http://127.0.0.1:${vaultPort}` }],
       workerToken: state.workerToken,
     })
-    this.#run('manager', [this.#entry('host/manager/src/main.ts'), '--config', managerConfig])
+    this.#run('manager', [...this.#clock(), this.#entry('host/manager/src/main.ts'), '--config', managerConfig])
     await this.#until(() => this.#ready.has('manager') && this.#ready.has('vault:ready'))
     await this.#publishBuilds(builds)
     for (let at = 1; at <= this.#options.workers; at++) {
@@ -137,7 +146,7 @@ export class Installation {
     )
     writeJson(join(dataFolder, 'installation.json'), {
       format: 'cella-installation/1',
-      manager,
+      manager: this.#url,
       log: { origin: state.origin, vkey },
       logPolicy,
       witnesses: witnesses.map(({ name, vkey: key, url, config }) => ({
@@ -177,6 +186,29 @@ export class Installation {
   /** Address of the manager. */
   get url(): string {
     return this.#url
+  }
+
+  /** What an earlier supervisor that was killed left running, by the last status it wrote. */
+  async #endLeftovers(): Promise<void> {
+    const status = leftStatusSchema.safeParse(readJson(join(this.#options.dataFolder, 'status.json')))
+    if (!status.success) return
+    await endLeftovers(
+      status.data.processes.flatMap(({ pid, startedAt }) =>
+        pid === null || startedAt === null ? [] : [{ pid, startedAt }],
+      ),
+    )
+  }
+
+  /** Node options that make a host process believe another time. */
+  #clock(): string[] {
+    const offset = this.#options.hostClockOffset ?? 0
+    if (offset === 0) return []
+    const shift = `const real = Date, offset = ${offset * 1000}
+      globalThis.Date = class Date extends real {
+        constructor(...parts) { super(...(parts.length === 0 ? [real.now() + offset] : parts)) }
+        static now() { return real.now() + offset }
+      }`
+    return ['--import', `data:text/javascript,${encodeURIComponent(shift)}`]
   }
 
   #entry(path: string): string {
@@ -272,11 +304,15 @@ export class Installation {
     )
   }
 
-  #childOptions(name: string): { name: string; logFile: string; onChange: () => void } {
+  #childOptions(name: string): Pick<ChildOptions, 'name' | 'logFile' | 'onChange' | 'onEnd'> {
     return {
       name,
       logFile: join(this.#options.dataFolder, 'logs', `${name}.log`),
       onChange: () => this.#writeStatus(),
+      onEnd: () => {
+        // What it said no longer holds: the next one says it anew.
+        for (const event of [name, `${name}:listening`, `${name}:ready`]) this.#ready.delete(event)
+      },
     }
   }
 
@@ -347,9 +383,11 @@ export class Installation {
           ? 'up'
           : 'starting',
       manager: this.#url,
-      processes: this.#children.map(({ name, pid, starts, lastExit }) => ({
+      processes: this.#children.map(({ name, pid, startedAt, starts, lastExit }) => ({
         name,
         pid: pid ?? null,
+        // Ticks since boot: tells the process apart from a later one of its number.
+        startedAt: startedAt ?? null,
         restarts: Math.max(0, starts - 1),
         ready: pid !== undefined && this.#isReady(name),
         lastExit: lastExit ?? null,

@@ -32,7 +32,8 @@ export function lockData(folder: string): () => void {
   throw new SupervisorError('ERR_ALREADY_RUNNING', `the lock ${path} can't be taken`)
 }
 
-interface Holder {
+/** A process, told apart from a later one with its number. */
+export interface Holder {
   readonly pid: number
   readonly startedAt: string | undefined
 }
@@ -46,7 +47,8 @@ function holderOf(path: string): Holder | undefined {
   }
 }
 
-function isAlive({ pid, startedAt }: Holder): boolean {
+/** Whether it runs still; where the system does not say when a process began, any of that number counts. */
+export function isAlive({ pid, startedAt }: Holder): boolean {
   try {
     process.kill(pid, 0)
   } catch (error) {
@@ -57,7 +59,7 @@ function isAlive({ pid, startedAt }: Holder): boolean {
 }
 
 /** When a process began, in ticks since boot; `undefined` where the system does not say. */
-function startOf(pid: number): string | undefined {
+export function startOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     // The name in parentheses may hold spaces; the start time is the 20th field behind it.

@@ -7,6 +7,8 @@ import { Installation } from './installation.ts'
 import { lockData } from './lock.ts'
 
 // node main.ts --data FOLDER [--port N] [--workers N] [--local-witnesses N] [--witness VKEY=URL]… [--enclaves FOLDER]
+//   [--manager-url URL]            what the enclaves are told instead of the manager's own address
+//   [--rehearse-clock SECONDS]     manager and log believe a time that many seconds away
 //
 // Runs one installation in the foreground. One line of JSON on standard output once it is ready; SIGTERM ends it.
 
@@ -20,6 +22,8 @@ try {
       workers: { type: 'string', default: '1' },
       'local-witnesses': { type: 'string', default: '1' },
       witness: { type: 'string', multiple: true, default: [] },
+      'manager-url': { type: 'string' },
+      'rehearse-clock': { type: 'string', default: '0' },
       enclaves: { type: 'string', default: join(root, 'dist/enclave') },
     },
   })
@@ -35,6 +39,8 @@ try {
     workers: count(values.workers, '--workers', 64),
     localWitnesses: count(values['local-witnesses'], '--local-witnesses', 16),
     witnesses: values.witness.map(witnessOf),
+    managerUrl: values['manager-url'],
+    hostClockOffset: seconds(values['rehearse-clock']),
     databaseUrl: process.env.DATABASE_URL,
   })
   let stopping = false
@@ -66,6 +72,11 @@ function count(text: string, option: string, max: number): number {
     throw new SupervisorError('ERR_USAGE', `${option} ${text}: a number from 0 to ${max}`)
   }
   return value
+}
+
+function seconds(text: string): number {
+  if (!/^-?[0-9]{1,10}$/.test(text)) throw new SupervisorError('ERR_USAGE', `--rehearse-clock ${text}: whole seconds`)
+  return Number(text)
 }
 
 function witnessOf(text: string): { vkey: string; url: string } {
