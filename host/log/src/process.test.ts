@@ -1,65 +1,13 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
+import { test } from 'node:test'
 import { encodeUtf8 } from '@cella/bytes'
-import { encodeVkey, LogView, parseLogPolicy, verifyCheckpoint } from '@cella/log'
-import { leafOf, startTestWitness, type TestWitness, temporaryFolder } from '../test/support.ts'
+import { LogView, verifyCheckpoint } from '@cella/log'
+import { kill, post, settle, start } from '../test/process.ts'
+import { leafOf, startTestWitness, temporaryFolder } from '../test/support.ts'
 import { readLogConfig } from './config.ts'
 import { fsck } from './fsck.ts'
-
-interface Running {
-  readonly child: ChildProcess
-  readonly url: string
-  readonly vkey: string
-}
-
-async function start(config: string, wrapper: readonly string[] = []): Promise<Running> {
-  const main = fileURLToPath(new URL('./main.ts', import.meta.url))
-  const [command, ...words] = [...wrapper, process.execPath, main, '--config', config]
-  const child = spawn(command!, words, { stdio: ['ignore', 'pipe', 'pipe'] })
-  let errors = ''
-  child.stderr.on('data', (part) => {
-    errors += part
-  })
-  const line = await Promise.race([
-    once(child.stdout, 'data').then(([data]) => String(data)),
-    once(child, 'exit').then(() => Promise.reject(new Error(`the log ended: ${errors}`))),
-  ])
-  return { child, ...(JSON.parse(line) as { url: string; vkey: string }) }
-}
-
-async function kill(running: Running, signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null> {
-  const exit = once(running.child, 'exit')
-  running.child.kill(signal)
-  return (await exit)[0]
-}
-
-function settle(context: TestContext, witness: TestWitness) {
-  const folder = temporaryFolder(context)
-  const settings = {
-    origin: 'log.example/process',
-    folder: join(folder, 'log'),
-    lastSigned: join(folder, 'last-signed'),
-    keyFile: join(folder, 'key'),
-    witnesses: [{ vkey: encodeVkey(witness.setting.key), url: witness.setting.url }],
-    listen: { host: '127.0.0.1', port: 0 },
-  }
-  const config = join(folder, 'config.json')
-  writeFileSync(config, JSON.stringify(settings))
-  const policyOf = (vkey: string) =>
-    parseLogPolicy(encodeUtf8(`log ${vkey}\nwitness w ${settings.witnesses[0]!.vkey}\nquorum w\n`))
-  return { config, settings, policyOf }
-}
-
-async function post(url: string, leaves: readonly Uint8Array[]): Promise<{ indices: number[]; checkpoint: string }> {
-  const response = await fetch(`${url}/entries`, { method: 'POST', body: Buffer.concat(leaves) })
-  assert.equal(response.status, 200)
-  return (await response.json()) as { indices: number[]; checkpoint: string }
-}
 
 async function bytesAt(url: string): Promise<Uint8Array> {
   const response = await fetch(url)
@@ -143,31 +91,6 @@ test('SIGKILL at random moments loses nothing that was acknowledged', async (con
   assert.deepEqual(report.problems, [])
   // Leaves that were durable but not acknowledged may follow.
   assert.ok(report.size >= view.size)
-})
-
-test('a disk that takes no more ends the process, and nothing acknowledged is lost', async (context) => {
-  const witness = await startTestWitness(context, 'witness.example/a')
-  const { config, settings, policyOf } = settle(context, witness)
-  // No file may grow beyond 12 KiB: the write-ahead log fails first.
-  const running = await start(config, ['bash', '-c', 'ulimit -f 12; exec "$@"', 'bash'])
-  const ended = once(running.child, 'exit')
-  let acknowledged = 0
-  await assert.rejects(async () => {
-    for (; acknowledged < 1_000; acknowledged += 10) {
-      await post(
-        running.url,
-        Array.from({ length: 10 }, (_, at) => leafOf(acknowledged + at)),
-      )
-    }
-  })
-  const [code] = await ended
-  assert.equal(code, 1)
-  assert.ok(acknowledged > 0)
-  const again = await start(config)
-  const all = Array.from({ length: acknowledged }, (_, at) => leafOf(at))
-  assert.deepEqual((await post(again.url, all)).indices, [...all.keys()])
-  await kill(again, 'SIGTERM')
-  assert.deepEqual((await fsck(settings.folder, policyOf(again.vkey))).problems, [])
 })
 
 test('refuses settings that are unknown, missing or of another form', (context) => {
