@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
+import { digestOf } from '@cella/primitives'
 import { bundledSandbox, command, exampleProgram, inputOf, type Trial, text, trial } from './fixtures.test-support.ts'
 import { createSandbox, SandboxError, type SandboxStatus } from './index.ts'
 
@@ -282,4 +283,11 @@ test('a runner that can’t start is an error, not a status', async () => {
     trial(other, { module: command('') }),
     (error) => error instanceof SandboxError && error.code === 'ERR_RUNNER_UNAVAILABLE',
   )
+})
+
+test('the committed programs are those of the digests in examples/programs/README.md', () => {
+  const readme = readFileSync(new URL('../../../examples/programs/README.md', import.meta.url), 'utf8')
+  for (const name of ['pay-gap', 'empty', 'spy']) {
+    assert.ok(readme.includes(`| ${name} |`) && readme.includes(digestOf(exampleProgram(name))), name)
+  }
 })
