@@ -47,7 +47,7 @@ try {
   const stop = (code: number): void => {
     if (stopping) return
     stopping = true
-    installation.stop().finally(() => {
+    void installation.stop().finally(() => {
       unlock()
       process.exit(code)
     })

@@ -1,2 +1,2 @@
-export { type Holder, isAlive, type Lock, takeLock } from './lock.ts'
+export { birthOf, type Holder, isAlive, type Lock, takeLock } from './lock.ts'
 export { type PostgresServer, startPostgres } from './server.ts'

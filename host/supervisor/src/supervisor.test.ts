@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+
+// Real processes, from the supervisor down to the enclaves' bundles, which are built here first.
+
+const root = fileURLToPath(new URL('../../..', import.meta.url))
+const main = fileURLToPath(new URL('main.ts', import.meta.url))
+
+interface Process {
+  readonly name: string
+  readonly pid: number | null
+  readonly restarts: number
+  readonly ready: boolean
+}
+
+describe('an installation', () => {
+  let folder: string
+  let data: string
+  let supervisor: ChildProcess
+
+  const start = (...more: string[]): ChildProcess =>
+    spawn(process.execPath, [main, '--data', data, '--port', '0', '--enclaves', join(folder, 'enclave'), ...more], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+  const status = async (): Promise<{ pid: number; state: string; manager: string; processes: Process[] }> =>
+    JSON.parse(await readFile(join(data, 'status.json'), 'utf8'))
+  const said = async (child: ChildProcess): Promise<string> => {
+    let text = ''
+    child.stdout?.on('data', (chunk) => {
+      text += chunk
+    })
+    child.stderr?.on('data', (chunk) => {
+      text += chunk
+    })
+    await once(child, 'close')
+    return text
+  }
+  const ready = async (child: ChildProcess): Promise<void> => {
+    const errors: string[] = []
+    child.stderr?.on('data', (chunk) => errors.push(String(chunk)))
+    const [line] = await Promise.race([
+      once(child.stdout!, 'data'),
+      once(child, 'close').then(() => Promise.reject(new Error(errors.join('')))),
+    ])
+    assert.equal(JSON.parse(String(line)).event, 'ready')
+  }
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'cella-up-'))
+    data = join(folder, 'data')
+    const script = `const { buildEnclaves, signBuilds } = await import(${JSON.stringify(join(root, 'scripts/build-enclave.ts'))})
+      await signBuilds(process.argv[1], await buildEnclaves(process.argv[1]))`
+    const build = spawn(process.execPath, ['--input-type=module', '-e', script, join(folder, 'enclave')], {
+      stdio: 'inherit',
+    })
+    const [code] = await once(build, 'exit')
+    assert.equal(code, 0)
+    supervisor = start()
+    await ready(supervisor)
+  })
+  after(async () => {
+    if (supervisor.exitCode === null) {
+      supervisor.kill('SIGTERM')
+      await once(supervisor, 'exit')
+    }
+    await rm(folder, { recursive: true })
+  })
+
+  test('is up with every process, and serves', async () => {
+    const { state, manager, processes } = await status()
+    assert.equal(state, 'up')
+    assert.deepEqual(processes.map(({ name }) => name).sort(), ['log', 'manager', 'vault', 'witness-1', 'worker-1'])
+    assert.ok(processes.every((one) => one.ready && one.restarts === 0))
+    assert.equal((await fetch(`${manager}/readyz`)).status, 200)
+  })
+
+  test('refuses a second supervisor on the same folder and says who runs', async () => {
+    const second = start()
+    const text = await said(second)
+    assert.match(text, /ERR_ALREADY_RUNNING/)
+    assert.match(text, new RegExp(`process ${supervisor.pid}\\b`))
+    assert.notEqual(second.exitCode, 0)
+    assert.equal((await status()).pid, supervisor.pid)
+  })
+
+  test('starts again whatever is killed, at the same address', async () => {
+    const before = await status()
+    for (const { pid } of before.processes) process.kill(pid ?? 0, 'SIGKILL')
+    const isBack = async (): Promise<boolean> => {
+      const { processes } = await status()
+      return processes.every(({ ready, restarts }) => ready && restarts > 0)
+    }
+    for (let turn = 0; turn < 300 && !(await isBack()); turn++) await sleep(100)
+    assert.ok(await isBack(), JSON.stringify(await status()))
+    const { manager } = await status()
+    assert.equal(manager, before.manager)
+    assert.equal((await fetch(`${manager}/readyz`)).status, 200)
+  })
+
+  test('ends what a killed supervisor left, and keeps address, log and vault', async () => {
+    const before = await status()
+    const info = await (await fetch(`${before.manager}/v1/info`)).json()
+    supervisor.kill('SIGKILL')
+    await once(supervisor, 'exit')
+    supervisor = start()
+    await ready(supervisor)
+    const { manager, processes } = await status()
+    assert.equal(manager, before.manager)
+    assert.deepEqual(await (await fetch(`${manager}/v1/info`)).json(), info)
+    const pids = new Set(processes.map(({ pid }) => pid))
+    for (const { pid } of before.processes) {
+      assert.ok(!pids.has(pid))
+      assert.throws(() => process.kill(pid ?? 0, 0), { code: 'ESRCH' })
+    }
+  })
+
+  test('stops in order on SIGTERM and leaves no process', async () => {
+    const { processes } = await status()
+    supervisor.kill('SIGTERM')
+    const [code] = await once(supervisor, 'exit')
+    assert.equal(code, 0)
+    for (const { pid } of processes) assert.throws(() => process.kill(pid ?? 0, 0), { code: 'ESRCH' })
+    const log = await readFile(join(data, 'logs', 'manager.log'), 'utf8')
+    assert.match(log.trim().split('\n').at(-1) ?? '', /"msg":"stopped"/)
+  })
+})
