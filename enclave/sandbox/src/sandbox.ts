@@ -145,9 +145,12 @@ export function createSandbox(options: SandboxOptions): Sandbox {
       try {
         return await runOn(runner, job, header)
       } finally {
-        running.delete(runner)
-        await runner.end()
-        refill()
+        // The process is killed now; its end and its successor need not hold up the result.
+        runner.end().then(
+          () => running.delete(runner),
+          () => {},
+        )
+        setImmediate(refill)
       }
     },
     close: async () => {
