@@ -45,7 +45,7 @@ const configSchema = z.strictObject({
     .strictObject({
       leaseSeconds: z.int().min(1).max(3600).default(30),
       /** Longest wait of a poll. */
-      pollSeconds: z.int().min(1).max(25).default(25),
+      pollSeconds: z.number().min(0.1).max(25).default(25),
       /** Runs of one contract's organisation that wait at a time. */
       queuedRunsMax: z.int().min(1).max(1_000_000).default(1000),
       blobBytesMax: z
@@ -61,6 +61,8 @@ const configSchema = z.strictObject({
         .default(2 ** 40),
       /** Documents a minute from one address that shows no token. */
       documentsPerMinute: z.int().min(1).max(1_000_000).default(1200),
+      /** Calls to vaults a minute from one address that shows no token. */
+      vaultCallsPerMinute: z.int().min(1).max(1_000_000).default(1200),
       eventStreamsMax: z.int().min(1).max(100_000).default(256),
     })
     .prefault({}),

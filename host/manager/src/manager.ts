@@ -33,7 +33,10 @@ export async function startManager(
   const log = new LogClient(config.log)
   const closers: (() => Promise<unknown>)[] = []
   const closeAll = async (): Promise<void> => {
-    for (const close of closers.reverse()) await close()
+    for (const close of closers.reverse()) {
+      // What can't be closed must not keep the next from being.
+      await close().catch((error: unknown) => logger.error(traceOf(error), 'closing failed'))
+    }
   }
   try {
     const blobs = await openBlobs(config)

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { after, before, describe, test } from 'node:test'
 import { decodeBase64url, decodeHex, encodeBase64url, equalBytes } from '@cella/bytes'
 import { commitmentOf, parseLeaf, parseLogPolicy, publishedTag, revokedTag, verifyOfflineProof } from '@cella/log'
@@ -302,6 +305,39 @@ describe('the manager’s API', () => {
       const leaf = decodeBase64url((await harness.submit(party.organisation)).json.leaf, 'leaf')
       const { json } = await harness.send('worker', 'POST', '/v1/log/entries', leaf)
       assert.equal(json.indices.length, 1)
+    })
+
+    test('passes calls to a vault through, refusals and all, and limits those of nobody', async () => {
+      const seen: { url: string; body: string }[] = []
+      const vault = createServer(async (request, response) => {
+        let body = ''
+        for await (const chunk of request) body += chunk
+        seen.push({ url: request.url ?? '', body })
+        const refuses = request.url === '/release'
+        response.writeHead(refuses ? 403 : 200, { 'content-type': 'application/json' })
+        response.end(refuses ? '{"error":{"code":"ERR_RELEASE_REFUSED","message":"no"}}' : '{"nonce":"AAAA"}')
+      })
+      vault.listen(0, '127.0.0.1')
+      await once(vault, 'listening')
+      const { id } = newAccount()
+      const { port } = vault.address() as AddressInfo
+      const before = harness.url
+      const vaults = [{ id, url: `http://127.0.0.1:${port}` }]
+      const manager = await harness.startManager({ vaults, limits: { vaultCallsPerMinute: 4 } })
+      const call = (name: string, as: 'nobody' | 'worker' = 'nobody', body: object = { b: 1, a: '2' }) =>
+        harness.send(as, 'POST', `/v1/vaults/${id}/${name}`, body)
+      assert.deepEqual((await call('nonce')).json, { nonce: 'AAAA' })
+      assert.deepEqual(seen, [{ url: '/nonce', body: '{"b":1,"a":"2"}' }])
+      refused(await call('release'), 403, 'ERR_RELEASE_REFUSED')
+      refused(await call('shutdown'), 400, 'ERR_REQUEST_MALFORMED')
+      vault.closeAllConnections()
+      vault.close()
+      refused(await call('decide'), 503, 'ERR_VAULT_UNAVAILABLE')
+      refused(await call('decide'), 429, 'ERR_REQUEST_RATE')
+      refused(await call('decide', 'worker'), 503, 'ERR_VAULT_UNAVAILABLE')
+      refused(await harness.send('worker', 'POST', '/v1/vaults/none/nonce', {}), 404, 'ERR_NOT_FOUND')
+      await manager.stop()
+      harness.url = before
     })
 
     test('limits documents by address, not those with a token', async () => {

@@ -63,10 +63,11 @@ export function authenticate(
     request.rawBody = new Uint8Array()
     const access = request.is404 ? 'anyone' : (request.routeOptions.config.access ?? 'account')
     const header = request.headers.authorization
-    if (header?.startsWith('Bearer ') && (access === 'worker' || access === 'account-or-worker')) {
-      if (!isSameText(header.slice('Bearer '.length), options.workerToken))
-        throw refused('the worker’s token is another')
-      request.caller = { kind: 'worker' }
+    if (header?.startsWith('Bearer ') && access !== 'account') {
+      const isWorker = isSameText(header.slice('Bearer '.length), options.workerToken)
+      // Where anyone may call, a wrong token is none.
+      if (!isWorker && access !== 'anyone') throw refused('the worker’s token is another')
+      if (isWorker) request.caller = { kind: 'worker' }
     } else if (header?.startsWith('Cella ')) {
       const verified = await verifyToken(header.slice('Cella '.length), request, { ...options, access })
       if (verified !== undefined) {

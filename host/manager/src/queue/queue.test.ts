@@ -22,7 +22,7 @@ describe('runs', () => {
   let harness: Harness
   let party: Party
   before(async () => {
-    harness = await Harness.start({ limits: { leaseSeconds: 1, pollSeconds: 1, queuedRunsMax: 8 } })
+    harness = await Harness.start({ limits: { leaseSeconds: 1, pollSeconds: 0.3, queuedRunsMax: 8 } })
     party = await harness.party('Author')
   })
   after(() => harness.stop())
@@ -284,7 +284,7 @@ describe('runs', () => {
     await start(signed.digest)
     const { json: offer } = await poll()
     const before = harness.url
-    const second = await harness.startManager({ limits: { leaseSeconds: 1, pollSeconds: 1 } })
+    const second = await harness.startManager({ limits: { leaseSeconds: 1, pollSeconds: 0.3 } })
     assert.equal((await lease(offer.lease, 'renew', { phase: 'run' })).status, 200)
     assert.equal((await lease(offer.lease, 'outcome', { status: 'refused', error: { code: 'ERR_TEST' } })).status, 200)
     await second.stop()

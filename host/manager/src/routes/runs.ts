@@ -60,7 +60,11 @@ export function runRoutes(app: App, manager: Manager): void {
       config: { access: 'account' },
       schema: {
         summary: 'Runs of contracts that name an organisation of the account',
-        querystring: z.strictObject({ contract: digestParam.optional(), after: afterQuery, limit: limitQuery }),
+        querystring: z.strictObject({
+          contract: digestParam.optional(),
+          after: afterQuery,
+          limit: limitQuery.default(200),
+        }),
         response: { 200: z.object({ runs: z.array(runAnswer), next: z.int().optional() }), ...refusals },
       },
     },

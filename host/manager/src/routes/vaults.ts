@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
+import { RateLimit } from '../http/rate-limit.ts'
 import { passedOn, refusals } from '../http/schemas.ts'
 
 const bodyBytesMax = 4 * 2 ** 20
@@ -12,11 +13,16 @@ const timeoutMs = 120_000
 export function vaultRoutes(app: App, manager: Manager): void {
   const vaults = new Map<string, string>(manager.config.vaults.map(({ id, url }) => [id, url.replace(/\/+$/, '')]))
 
+  const limit = new RateLimit(manager.config.limits.vaultCallsPerMinute)
+
   app.post(
     '/v1/vaults/:id/:call',
     {
       bodyLimit: bodyBytesMax,
       config: { access: 'anyone' },
+      onRequest: async (request) => {
+        if (request.caller.kind === 'nobody') limit.take(request.ip)
+      },
       schema: {
         summary: 'Calls a vault',
         params: z.object({ id: z.string().max(60), call: z.enum(['evidence', 'kek', 'nonce', 'decide', 'release']) }),
