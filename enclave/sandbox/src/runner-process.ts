@@ -62,7 +62,7 @@ export class RunnerProcess {
             assembler.push(piece)
           } catch (error) {
             child.kill('SIGKILL')
-            reject(error)
+            reject(error instanceof SandboxError ? error : unavailable('said what it should not', error as Error))
           }
         })
       })

@@ -140,16 +140,19 @@ export function createSandbox(options: SandboxOptions): Sandbox {
     run: async (job) => {
       const header = headerOf(job)
       const inputBytes = job.inputs.reduce((sum, input) => sum + input.length, 0)
-      const runner = await acquire(job.tier ?? (inputBytes >= batchInputBytesMin ? 'batch' : 'fast'))
-      running.add(runner)
       try {
-        return await runOn(runner, job, header)
+        const runner = await acquire(job.tier ?? (inputBytes >= batchInputBytesMin ? 'batch' : 'fast'))
+        running.add(runner)
+        try {
+          return await runOn(runner, job, header)
+        } finally {
+          // The process is killed now; its end need not hold up the result.
+          runner.end().then(
+            () => running.delete(runner),
+            () => {},
+          )
+        }
       } finally {
-        // The process is killed now; its end and its successor need not hold up the result.
-        runner.end().then(
-          () => running.delete(runner),
-          () => {},
-        )
         setImmediate(refill)
       }
     },
@@ -164,42 +167,65 @@ export function createSandbox(options: SandboxOptions): Sandbox {
 
 async function runOn(runner: RunnerProcess, job: SandboxJob, header: JobHeader): Promise<SandboxResult> {
   const answer = collect(runner, job)
-  let late = false
-  const deadline = setTimeout(() => {
-    late = true
-    runner.kill()
-  }, job.budgets.wallMs)
+  const deadline = new Deadline(job.budgets.wallMs, () => runner.kill())
   try {
     await runner.send(frameType.job, new TextEncoder().encode(canonicalJson(header)))
     await runner.send(frameType.module, job.module)
-    for (const input of job.inputs) {
-      if (late) break
-      await feed(runner, input, () => late)
-    }
+    for (const input of job.inputs) await feed(runner, input, deadline)
     const isolation: Isolation = { level: 2, layers: runner.layers }
     const result = await answer
     if (result !== undefined) return { ...result, injectorVersion, isolation }
-    const status = late ? 'deadline' : 'runner-lost'
+    const status = deadline.passed ? 'deadline' : 'runner-lost'
     return { status, outputs: new Map(), diagnostics: emptyDiagnostics, injectorVersion, isolation }
   } finally {
-    clearTimeout(deadline)
+    deadline.clear()
   }
 }
 
-/** Goes on to the end although the program may be done: what is fetched must not tell what it read. */
-async function feed(runner: RunnerProcess, input: SandboxInput, late: () => boolean): Promise<void> {
-  let sent = 0
-  for await (const bytes of input.bytes) {
-    sent += bytes.length
-    if (sent > input.length) break
-    await runner.sendPieces(frameType.input, bytes)
-    if (late()) return
+class Deadline {
+  readonly reached: Promise<undefined>
+  passed = false
+  readonly #timer: NodeJS.Timeout
+
+  constructor(ms: number, onPassed: () => void) {
+    const { promise, resolve } = Promise.withResolvers<undefined>()
+    this.reached = promise
+    this.#timer = setTimeout(() => {
+      this.passed = true
+      onPassed()
+      resolve(undefined)
+    }, ms)
   }
-  if (sent !== input.length) {
-    throw new SandboxError(
-      'ERR_INPUT_LENGTH',
-      `input ${JSON.stringify(input.name)} is ${sent > input.length ? 'longer' : 'shorter'} than its ${input.length} bytes`,
-    )
+
+  clear(): void {
+    clearTimeout(this.#timer)
+  }
+}
+
+/**
+ * Goes on to the input's end although the program may be done: what is fetched must not tell what it read. The deadline
+ * ends that too, even when the input has stalled.
+ */
+async function feed(runner: RunnerProcess, input: SandboxInput, deadline: Deadline): Promise<void> {
+  const iterator = input.bytes[Symbol.asyncIterator]()
+  const abandon = (): void => {
+    iterator.return?.().catch(() => {})
+  }
+  let sent = 0
+  while (!deadline.passed) {
+    const next = await Promise.race([iterator.next(), deadline.reached])
+    if (next === undefined) return abandon()
+    if (next.done === true) break
+    sent += next.value.length
+    if (sent > input.length) {
+      abandon()
+      break
+    }
+    await runner.sendPieces(frameType.input, next.value)
+  }
+  if (sent !== input.length && !deadline.passed) {
+    const than = `${sent > input.length ? 'longer' : 'shorter'} than its ${input.length} bytes`
+    throw new SandboxError('ERR_INPUT_LENGTH', `input ${JSON.stringify(input.name)} is ${than}`)
   }
 }
 
