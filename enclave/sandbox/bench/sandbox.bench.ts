@@ -52,7 +52,7 @@ async function metering(folder: string, report: (figure: Figure) => void): Promi
 async function inBatchProcess(folder: string): Promise<{ metered: number; plain: number }[]> {
   const script = join(folder, 'metering.mjs')
   await build({
-    entryPoints: [fileURLToPath(new URL('metering.ts', import.meta.url))],
+    entryPoints: [fileURLToPath(new URL('./metering.ts', import.meta.url))],
     outfile: script,
     bundle: true,
     format: 'esm',

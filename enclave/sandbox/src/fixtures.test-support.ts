@@ -47,7 +47,7 @@ export async function bundledSandbox(poolSize = 1): Promise<Sandbox> {
   return sandbox
 }
 
-export const budgets: Budgets = {
+const budgets: Budgets = {
   fuel: 200_000_000,
   memoryPages: 64,
   callDepth: 1000,

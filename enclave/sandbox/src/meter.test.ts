@@ -177,3 +177,67 @@ test('metering changes no result and counts every instruction exactly once', () 
     { numRuns: 1500 },
   )
 })
+
+/** One turn of a loop, so that the function keeps its fuel in a local: 2 instructions. */
+const turn = '(loop i32.const 0 br_if 0) '
+const operandCases: { name: string; body: string; extra?: string; fuel: number }[] = [
+  { name: 'nothing', body: '', fuel: 0 },
+  { name: 'nop and drop', body: 'nop i32.const 1 drop', fuel: 3 },
+  { name: 'memory.fill', body: 'i32.const 0 i32.const 7 i32.const 803 memory.fill', fuel: 4 + 100 },
+  { name: 'memory.copy', body: 'i32.const 0 i32.const 9 i32.const 64 memory.copy', fuel: 4 + 8 },
+  {
+    name: 'memory.init',
+    body: 'i32.const 0 i32.const 0 i32.const 16 memory.init 0 data.drop 0',
+    extra: '(data "0123456789abcdef")',
+    fuel: 5 + 2,
+  },
+  { name: 'memory.grow that succeeds', body: 'i32.const 2 memory.grow drop', fuel: 3 + 2 * 8192 },
+  { name: 'memory.grow that fails', body: 'i32.const 99 memory.grow drop', fuel: 3 },
+  {
+    name: 'table.grow',
+    body: 'ref.null func i32.const 30 table.grow 0 drop',
+    extra: '(table 1 funcref)',
+    fuel: 4 + 30,
+  },
+  {
+    name: 'table.fill',
+    body: 'i32.const 0 ref.null func i32.const 5 table.fill 0',
+    extra: '(table 9 funcref)',
+    fuel: 4 + 5,
+  },
+  { name: 'SIMD', body: 'v128.const i64x2 1 2 i8x16.popcnt i8x16.extract_lane_s 3 drop', fuel: 4 },
+  {
+    name: 'several results through an early return',
+    body: 'call $pair drop drop',
+    extra: '(func $pair (result i32 i64) (local i32) (loop i32.const 0 br_if 0) i32.const 1 i64.const 2 return)',
+    fuel: 3 + 5,
+  },
+  {
+    name: 'a call through a table',
+    body: 'i32.const 4 i32.const 0 call_indirect (type $t) drop',
+    extra:
+      '(type $t (func (param i32) (result i32))) (table 1 funcref) (elem (i32.const 0) $f) (func $f (type $t) local.get 0)',
+    fuel: 4 + 1,
+  },
+]
+for (const { name, body, extra, fuel } of operandCases) {
+  for (const [where, before, more] of [
+    ['straight', '', 0],
+    ['after a loop', turn, 2],
+  ] as const) {
+    test(`the fuel of ${name}, ${where}`, () => {
+      const original = assemble(
+        `(module ${extra ?? ''} (memory (export "memory") 1) (func (export "_start") ${before}${body}))`,
+      )
+      const { module } = admitModule(original, { moduleBytesMax: 10_000, memoryPages: 8 })
+      const { exports } = new WebAssembly.Instance(new WebAssembly.Module(module as Uint8Array<ArrayBuffer>))
+      const counter = exports[reserved.fuel] as WebAssembly.Global<'i64'>
+      const refused = exports[reserved.memoryRefused] as WebAssembly.Global<'i32'>
+      ;(exports[reserved.depth] as WebAssembly.Global<'i64'>).value = 10n
+      counter.value = 1_000_000n
+      ;(exports._start as () => void)()
+      assert.equal(1_000_000n - counter.value, BigInt(fuel + more))
+      assert.equal(refused.value, name.includes('fails') ? 1 : 0)
+    })
+  }
+}

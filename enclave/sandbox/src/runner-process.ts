@@ -137,7 +137,7 @@ function spawnRunner(options: RunnerOptions, tier: Tier): ChildProcess {
   const limits = [
     '--core=0',
     `--data=${options.processBytesMax}`,
-    `--stack=${nativeStackKiB * 1024}`,
+    `--stack=${nativeStackKiB * 1024}:`,
     '--fsize=0',
     '--nofile=64',
   ]
