@@ -1,0 +1,97 @@
+import { type Digest, Secret } from '@cella/bytes'
+import type { Role } from '@cella/documents'
+import { ed25519PublicKey, generateHpkeKeyPair, keyIdOf, randomBytes } from '@cella/primitives'
+import {
+  createOrganisation,
+  type Keys,
+  openHome,
+  openSession,
+  publishTerms,
+  type Session,
+  type SigningKey,
+  type TermsDraft,
+  trustOrganisation,
+} from '@cella/sdk'
+import type { InstallationFile } from './installation.ts'
+
+/** An organisation with one person. Its keys are in memory alone: deriving them from a passphrase takes a second each. */
+export interface Party {
+  readonly name: string
+  readonly folder: string
+  readonly keys: Keys
+  readonly session: Session
+  readonly id: Digest
+  readonly membership: Digest
+}
+
+/** Founds an organisation with terms that accept this installation. */
+export async function founded(
+  { name, roles }: { name: string; roles: readonly Role[] },
+  { folder, installation }: { folder: string; installation: InstallationFile },
+): Promise<Party> {
+  const keys = await freshKeys()
+  const home = await openHome({ folder, env: {} })
+  await home.saveProfile({ manager: installation.manager })
+  await home.saveAnchors({
+    format: 'cella-anchors/1',
+    organisations: [],
+    logs: [{ policy: installation.logPolicy, independentWitnesses: [] }],
+    roots: rootsOf(installation),
+  })
+  const session = await openSession({ home, unlock: async () => keys })
+  const { id, membership } = await createOrganisation(session, { name, memberName: `${name} officer`, roles })
+  await publishTerms(session, termsFor(installation))
+  return { name, folder, keys, session, id, membership }
+}
+
+/** Terms that accept this installation and nothing else. */
+export function termsFor(installation: InstallationFile): TermsDraft {
+  return {
+    vault: { builds: installation.builds.vault as Digest[], signers: [] },
+    worker: { builds: installation.builds.worker as Digest[], signers: [] },
+    roots: rootsOf(installation),
+    simulated: true,
+    minimumTcb: 'any',
+    boundaries: ['vm'],
+    isolation: 2,
+    chips: 'any',
+    log: installation.logPolicy,
+    level: 'witnessed',
+    collateralDaysMax: 'any',
+  }
+}
+
+/** Everyone puts everyone's id among its anchors. */
+export async function introduce(parties: readonly Party[]): Promise<void> {
+  await Promise.all(
+    parties.map(async ({ session, id }) => {
+      for (const other of parties) {
+        if (other.id !== id) await trustOrganisation(session, { id: other.id, name: other.name })
+      }
+    }),
+  )
+}
+
+/** The same person at another manager address, with what it saw of the log before. */
+export async function sessionAt({ folder, keys }: Party, manager: string): Promise<Session> {
+  return openSession({ home: await openHome({ folder, env: {} }), manager, unlock: async () => keys })
+}
+
+export async function freshKeys(): Promise<Keys> {
+  const pair = await generateHpkeKeyPair()
+  return {
+    account: signingKey(),
+    hpke: { publicKey: pair.publicKey, privateKey: new Secret(pair.privateKey) },
+    roots: [signingKey()],
+  }
+}
+
+function signingKey(): SigningKey {
+  const seed = randomBytes(32)
+  const publicKey = ed25519PublicKey(seed)
+  return { keyId: keyIdOf(publicKey), publicKey, seed: new Secret(seed) }
+}
+
+function rootsOf({ roots }: InstallationFile): TermsDraft['roots'] {
+  return roots.map((root) => ({ ...root, spki: root.spki as Digest }))
+}
