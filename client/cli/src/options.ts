@@ -46,6 +46,9 @@ export interface WindowOptions {
   readonly days?: number
 }
 
+/** Clocks differ: what is to be in force at once begins this much before now. */
+const clockSkewSeconds = 300
+
 /** The window that `--from`, `--until` and `--days` say; `--days` counts from the start. */
 export function windowOf(
   options: WindowOptions,
@@ -55,12 +58,12 @@ export function windowOf(
   if (options.until !== undefined && options.days !== undefined) {
     throw new UsageError('--until and --days say the same thing', 'give one of them')
   }
-  const notBefore = options.from === undefined ? now : parseTime(options.from, 'start')
+  const notBefore = options.from === undefined ? now - clockSkewSeconds : parseTime(options.from, 'start')
   const notAfter =
     options.until !== undefined
       ? parseTime(options.until, 'end')
       : options.days !== undefined
-        ? notBefore + options.days * 86_400
+        ? (options.from === undefined ? now : notBefore) + options.days * 86_400
         : defaultEnd
   if (notAfter < notBefore) throw new UsageError('the window ends before it begins')
   return { notBefore, notAfter }

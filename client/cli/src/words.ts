@@ -53,3 +53,16 @@ export function verdictText(verdict: Verdict, { style, width }: { style: Style; 
     ...section('What is missing', style.yellow('?'), verdict.missing),
   ].join('\n')
 }
+
+/**
+ * Lines that name organisations and programs by the start of their digests, with your own names for those you know. The
+ * digest stays beside the name: the name is for reading, the digest decides.
+ */
+export function withNames(lines: readonly string[], names: ReadonlyMap<string, string>): string[] {
+  return lines.map((line) =>
+    line.replaceAll(/\b([0-9a-f]{8,63})…/g, (whole, start: string) => {
+      const known = [...names].filter(([digest]) => digest.startsWith(start))
+      return known.length === 1 ? `${known[0]![1]} (${whole})` : whole
+    }),
+  )
+}

@@ -239,19 +239,22 @@ export async function forecast(
     useOf: () => 1,
     appraise: async (terms) => assumedWorker(contract.payload, terms.simulated),
   })
-  return judgements.map((judgement) => forecastOf(judgement, contract, documents))
+  const now = session.now()
+  return judgements.map((judgement) => forecastOf(judgement, { contract, documents, now }))
 }
 
 function forecastOf(
   judgement: Judgement,
-  contract: SignedDocument<'cella/contract'>,
-  documents: DocumentSet,
+  { contract, documents, now }: { contract: SignedDocument<'cella/contract'>; documents: DocumentSet; now: number },
 ): AssetForecast {
   const logged = documents.indexOf(contract.digest) !== undefined
-  // A draft is not in the log yet; that is no reason of an owner's.
-  const reasons = judgement.reasons.filter(
-    ({ clause, code }) => logged || !(clause === 'contract' && code === 'ERR_DOCUMENT_MISSING'),
-  )
+  const starts = Math.max(contract.payload.notBefore, judgement.manifest?.payload.notBefore ?? 0)
+  const reasons = judgement.reasons.filter(({ clause, code }) => {
+    // A draft is not in the log yet; that is no reason of an owner's.
+    if (clause === 'contract' && code === 'ERR_DOCUMENT_MISSING') return logged
+    // The newest checkpoint of a quiet log is old; a run begins with a fresh one.
+    return !(code === 'ERR_NOT_YET_VALID' && starts <= now)
+  })
   const own = reasons.filter(({ code }) => code !== 'ERR_APPROVAL_MISSING')
   return {
     asset: judgement.asset,

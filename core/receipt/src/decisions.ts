@@ -5,11 +5,10 @@ import type { KeyId } from '@cella/primitives'
 import { assetsOf, type Judgement, judgeContract } from '@cella/release'
 import type { Case } from './case.ts'
 import {
-  appraise,
   appraiseFor,
+  appraiseForPolicy,
   type Enclave,
   isSignedBy,
-  narrowed,
   print,
   readEnclave,
   type Worker,
@@ -53,7 +52,7 @@ export async function checkDecisions(situation: Case, worker: Worker): Promise<v
       vault: signer,
       title,
       index: decision.index,
-      use: use === null ? '' : ` as use ${use} of ${asset.payload.runs ?? 'any number'}`,
+      use: use === null ? '' : ` as use ${use}${asset.payload.runs === null ? '' : ` of ${asset.payload.runs}`}`,
     })
     findings.proved('POLICY', { organisation, title })
   }
@@ -168,6 +167,6 @@ function judgeAgain(
     checkpoint: parseProofFile(encodeUtf8(decision.proof)).checkpoint,
     useOf: (grant) =>
       decisions.find(({ document }) => document.payload.manifest === grant.payload.manifest)?.document.payload.use ?? 1,
-    appraise: (terms) => appraise(situation, worker, narrowed(terms, situation)),
+    appraise: (terms) => appraiseForPolicy(situation, worker, terms),
   })
 }

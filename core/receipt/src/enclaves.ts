@@ -142,8 +142,17 @@ export async function appraiseFor(owner: Digest, enclave: Enclave, situation: Ca
   return undefined
 }
 
-/** As `appraiseFor`, without a word about it: for the evaluation of a policy. */
-export function appraise(situation: Case, enclave: Enclave, terms: Terms): Promise<Appraisal> {
+/**
+ * For the evaluation of a policy: by roots that the verifier trusts; where it lacks them, which `appraiseFor` has said,
+ * by those of the terms, so that one thing that is missing does not look like many that are wrong.
+ */
+export async function appraiseForPolicy(situation: Case, enclave: Enclave, terms: Terms): Promise<Appraisal> {
+  const own = await appraise(situation, enclave, narrowed(terms, situation))
+  const isRootUnknown = own.reasons.some(({ code }) => code === 'ERR_EVIDENCE_ROOT_UNKNOWN')
+  return isRootUnknown ? appraise(situation, enclave, terms) : own
+}
+
+function appraise(situation: Case, enclave: Enclave, terms: Terms): Promise<Appraisal> {
   const { documents, entry, anchors, cache } = situation
   const now = entry.times?.latest ?? anchors.now
   const { role, evidence, binding, isolation } = enclave
@@ -151,7 +160,7 @@ export function appraise(situation: Case, enclave: Enclave, terms: Terms): Promi
 }
 
 /** `terms` with those of its roots that the verifier trusts, as the verifier knows them. */
-export function narrowed(terms: Terms, { anchors }: Case): Terms {
+function narrowed(terms: Terms, { anchors }: Case): Terms {
   const named = new Set(terms.roots.map(({ spki }) => spki))
   return { ...terms, roots: anchors.roots.filter(({ spki }) => named.has(spki)) }
 }

@@ -138,12 +138,15 @@ function describeLog({ entry, findings }: Case, independent: readonly string[]):
   findings.proved('RECEIPT_LOGGED', {
     ...place,
     witnesses: witnesses.join(', '),
-    earliest: utc(entry.times.earliest),
-    latest: utc(entry.times.latest),
+    when: between(entry.times),
   })
   if (!witnesses.some((name) => independent.includes(name))) {
     findings.notProved('NOBODY_INDEPENDENT_WATCHED', { witnesses: witnesses.join(', ') })
   }
+}
+
+function between({ earliest, latest }: { earliest: number; latest: number }): string {
+  return earliest === latest ? `at ${utc(latest)}` : `between ${utc(earliest)} and ${utc(latest)}`
 }
 
 function describeEnclave(situation: Case, worker: Worker): void {

@@ -55,10 +55,16 @@ export class Findings {
     return {
       outcome,
       // What was established on the way proves nothing once the whole does not hold.
-      statements: outcome === 'proved' ? this.#proved : [],
-      notProved: outcome === 'proved' ? this.#notProved : [],
+      statements: outcome === 'proved' ? inOrder(this.#proved, provedWords) : [],
+      notProved: outcome === 'proved' ? inOrder(this.#notProved, notProvedWords) : [],
       wrong: this.#wrong,
       missing: this.#missing,
     }
   }
+}
+
+/** As the catalogue has them: what happened first, then who allowed it, then what came of it. */
+function inOrder(statements: readonly Statement[], words: Readonly<Record<string, string>>): Statement[] {
+  const order = Object.keys(words)
+  return [...statements].sort((a, b) => order.indexOf(a.code) - order.indexOf(b.code))
 }

@@ -3,7 +3,7 @@
 /** What is proved. */
 export const provedWords = {
   RECEIPT_LOGGED:
-    'The receipt is entry {index} of the log {log}, in a checkpoint of {size} entries that {witnesses} cosigned between {earliest} and {latest}.',
+    'The receipt is entry {index} of the log {log}, in a checkpoint of {size} entries that {witnesses} cosigned {when}.',
   RECEIPT_LOGGED_UNWITNESSED:
     'The receipt is entry {index} of the log {log}, in a checkpoint of {size} entries that the log alone signed.',
   CONTRACT:

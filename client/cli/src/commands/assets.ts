@@ -18,7 +18,7 @@ import { assetName } from '../options.ts'
 import { renderPairs, renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { formatBytes, formatTime, shortDigest } from '../terminal/units.ts'
-import { rulesText, treatmentText } from '../words.ts'
+import { rulesText, treatmentText, withNames } from '../words.ts'
 
 /** `cella assets …` */
 export function addAssetsCommands(program: Command, cli: Cli): void {
@@ -164,7 +164,9 @@ async function assetText(context: Context, manifest: SignedDocument<'cella/manif
   )
   const policy = [
     context.style.bold('policy'),
-    ...explainPolicy(payload.policy).map((line) => `  ${printable(line)}`),
+    ...withNames(explainPolicy(payload.policy), await knownNames(await context.session())).map(
+      (line) => `  ${printable(line)}`,
+    ),
   ].join('\n')
   const table =
     payload.table &&
@@ -184,4 +186,15 @@ async function assetText(context: Context, manifest: SignedDocument<'cella/manif
       context,
     )
   return [head, policy, ...(table ? [table] : [])].join('\n\n')
+}
+
+/** Your names of trusted organisations, and of the programs that they have in force, by digest. */
+export async function knownNames(session: Session): Promise<Map<string, string>> {
+  const { organisations } = await session.anchors()
+  const names = new Map<string, string>(organisations.map(({ id, name }) => [id, name]))
+  for (const { manifest, state } of await assetsOf(session, undefined)) {
+    const { program, organisation, title } = manifest.payload
+    if (program !== null && state === 'in force') names.set(program.digest, `${title} of ${names.get(organisation)}`)
+  }
+  return names
 }

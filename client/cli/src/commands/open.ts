@@ -77,8 +77,9 @@ interface Rows {
 function tableOf({ declared, bytes }: OpenedOutput): Rows {
   if (declared.format !== 'table') throw new TypeError('tableOf: not a table')
   const { columns } = declared
-  const batch = parseTable(bytes, columns)
-  const cells = Array.from({ length: batch.rows }, (_, index) => batch.row(index))
+  const cells = [...parseTable(bytes, columns)].flatMap((batch) =>
+    Array.from({ length: batch.rows }, (_, index) => batch.row(index)),
+  )
   return {
     cells,
     objects: cells.map((row) => Object.fromEntries(columns.map(({ name }, index) => [name, row[index] ?? null]))),

@@ -23,8 +23,9 @@ import { assetName, collect, integerOption, pair, parseTreatment, roles, windowO
 import { renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { formatTime, shortDigest } from '../terminal/units.ts'
-import { rulesText, treatmentText } from '../words.ts'
-import { addReadOptions, inspectionText, type ReadFlags, readOptionsOf } from './inspect.ts'
+import { rulesText, treatmentText, withNames } from '../words.ts'
+import { knownNames } from './assets.ts'
+import { addReadOptions, type ReadFlags, readOptionsOf } from './inspect.ts'
 
 interface PublishFlags extends ReadFlags {
   readonly as?: string
@@ -122,7 +123,7 @@ export function addPublishCommand(program: Command, cli: Cli): void {
     const words = [
       ...(shown === '' ? [] : [shown, '']),
       `${context.errStyle.bold('The policy, in plain words')}`,
-      ...explainPolicy(policy).map((line) => `  ${printable(line)}`),
+      ...withNames(explainPolicy(policy), await knownNames(session)).map((line) => `  ${printable(line)}`),
       `  Outputs: ${rulesText(outputRules)}.`,
       `  ${flags.approval === 'each-contract' ? 'Each contract needs your organisation’s approval.' : 'No approval is needed where the policy allows.'}`,
       `  In force from ${formatTime(window.notBefore)} until ${formatTime(window.notAfter)}${flags.runs === undefined ? '' : `, for ${flags.runs} runs in all`}.`,
@@ -217,9 +218,7 @@ async function contentOf(
   const types = new Map(inspection.report.columns.map(({ name, type }) => [name, type]))
   const table: CanonicalTable = toCanonical(inspection, choicesOf(flags, types))
   const shown = [
-    inspectionText({ ...inspection.report, columns: [] }, { width: context.width, style: context.errStyle }).split(
-      '\n\n',
-    )[0],
+    `${inspection.report.rows} rows, ${table.columns.length} columns of ${file}`,
     '',
     renderTable(
       {

@@ -1,0 +1,314 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+
+// Three organisations go from nothing to a verified result by commands alone, as separate processes on a real server.
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const enclaves = join(root, 'dist/enclave/builds.json')
+const program = join(root, 'examples/programs/pay-gap/pay-gap.wasm')
+const skip = existsSync(enclaves) ? false : 'the enclaves are not built: npm run build:enclave'
+
+interface Ended {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+let folder: string
+let home: string
+const path = (name: string): string => join(folder, name)
+const installation = (): string => path('server/installation.json')
+
+/** Runs one command as its own process, the passphrase on descriptor 3. */
+async function cella(profile: string, args: readonly string[]): Promise<Ended> {
+  const child: ChildProcess = spawn(
+    process.execPath,
+    [
+      join(root, 'client/cli/bin/cella.js'),
+      '--home',
+      home,
+      '--profile',
+      profile,
+      '--passphrase-fd',
+      '3',
+      '--yes',
+      ...args,
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe', 'pipe'] },
+  )
+  const passphrase = child.stdio[3] as NodeJS.WritableStream
+  // Commands that need no passphrase end without reading it.
+  passphrase.on('error', () => undefined)
+  passphrase.end('correct horse battery staple\n')
+  const read = async (stream: NodeJS.ReadableStream): Promise<string> => {
+    const parts: Buffer[] = []
+    for await (const part of stream) parts.push(part as Buffer)
+    return Buffer.concat(parts).toString('utf8')
+  }
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
+  const [stdout, stderr, code] = await Promise.all([read(child.stdout!), read(child.stderr!), ended])
+  return { code, stdout, stderr }
+}
+
+/** The JSON of a command that must succeed. */
+async function done<Value>(profile: string, args: readonly string[]): Promise<Value> {
+  const { code, stdout, stderr } = await cella(profile, ['--json', ...args])
+  assert.equal(code, 0, `cella ${args.join(' ')}: ${stderr}${stdout}`)
+  return JSON.parse(stdout) as Value
+}
+
+before(async () => {
+  if (skip !== false) return
+  folder = await mkdtemp(join(tmpdir(), 'cella-cli-'))
+  home = join(folder, 'home')
+  const rows = Array.from(
+    { length: 40 },
+    (_, index) => `Person ${index},${index % 3 === 0 ? 'female' : 'male'},${10 + (index % 7)}.5`,
+  )
+  await writeFile(path('large.csv'), `name,sex,wage\n${rows.join('\n')}\n`)
+  // Two women: their group is too small to speak of.
+  const few = Array.from({ length: 12 }, (_, index) => `Worker ${index},${index < 2 ? 'female' : 'male'},${8 + index}`)
+  await writeFile(path('small.csv'), `name,sex,wage\n${few.join('\n')}\n`)
+  await writeFile(
+    path('result.json'),
+    JSON.stringify({
+      format: 'table',
+      columns: [
+        { name: 'source', type: 'text', role: 'group' },
+        { name: 'sex', type: 'text', role: 'group' },
+        { name: 'n', type: 'integer', role: 'count' },
+        { name: 'mean', type: 'number', role: 'value' },
+        { name: 'median', type: 'number', role: 'value' },
+      ],
+    }),
+  )
+  await writeFile(
+    path('pay-gap.yaml'),
+    `name: pay-gap
+purpose: equal pay report
+program: University/pay-gap
+arguments: [--input, large, --input, small, --value, wage, --group, sex]
+inputs:
+  - { name: large, asset: Large/payroll }
+  - { name: small, asset: Small/payroll }
+outputs:
+  - { name: result, receivers: ["Office:receiver"] }
+simulated: true
+runs: 5
+days: 30
+`,
+  )
+  const up = await cella('large', ['up', '--data', path('server'), '--port', '7461'])
+  assert.equal(up.code, 0, up.stderr)
+})
+
+after(async () => {
+  if (skip !== false) return
+  await cella('large', ['down', '--data', path('server')])
+  await rm(folder, { recursive: true, force: true })
+})
+
+const names = { large: 'Large', small: 'Small', university: 'University', office: 'Office' }
+
+test('from nothing to a verified result by commands alone', { skip }, async (context) => {
+  const ids: Record<string, string> = {}
+  await context.test('each organisation is founded under keys of its own and publishes terms', async () => {
+    for (const [profile, name] of Object.entries(names)) {
+      const made = await done<{ organisation: string }>(profile, [
+        'org',
+        'create',
+        name,
+        '--member',
+        `${name} member`,
+        '--installation',
+        installation(),
+      ])
+      ids[profile] = made.organisation
+      await done(profile, ['org', 'terms', '--installation', installation(), '--allow-simulated'])
+    }
+    const trust = { large: ['university'], small: ['university'], office: ['large', 'small', 'university'] }
+    for (const [profile, others] of Object.entries(trust)) {
+      for (const other of others) {
+        await done(profile, ['org', 'trust', ids[other]!, '--name', names[other as keyof typeof names]])
+      }
+    }
+  })
+
+  await context.test('terms that were not told to accept a simulated TEE are refused', async () => {
+    const refused = await cella('office', ['org', 'terms', '--installation', installation()])
+    assert.equal(refused.code, 1)
+    assert.match(refused.stderr, /^error: .*simulates its TEE.*ERR_REFUSED\)\nhint: /)
+  })
+
+  await context.test('program and tables are published under policies shown in plain words', async () => {
+    await done('university', [
+      'publish',
+      program,
+      '--kind',
+      'program',
+      '--as',
+      'pay-gap',
+      '--title',
+      'Pay gap',
+      '--output',
+      `result=${path('result.json')}`,
+      '--program',
+      'any',
+      '--receiver',
+      'any',
+      '--allow-simulated',
+      '--approval',
+      'policy-suffices',
+    ])
+    for (const profile of ['large', 'small']) {
+      const published = await cella(profile, [
+        'publish',
+        path(`${profile}.csv`),
+        '--as',
+        'payroll',
+        '--title',
+        `Payroll of ${profile}`,
+        '--program',
+        'University/pay-gap',
+        '--receiver',
+        'receiver',
+        '--allow-simulated',
+        '--treat',
+        'name=drop',
+        '--treat',
+        'sex=pass',
+        '--treat',
+        'wage=pass',
+        '--min-group',
+        '5',
+        '--runs',
+        '2',
+        '--days',
+        '30',
+      ])
+      assert.equal(published.code, 0, published.stderr)
+      assert.match(published.stderr, /Only the program Pay gap of University \([0-9a-f]+…\) may compute on it\./)
+    }
+    const assets = await done<{ series: string }[]>('office', ['assets', 'list'])
+    assert.deepEqual(assets.map(({ series }) => series).sort(), ['pay-gap', 'payroll', 'payroll'])
+  })
+
+  await context.test('the dry run says that approvals are missing and nothing else', async () => {
+    const { assets } = await done<{ assets: { reasons: { code: string }[] }[] }>('office', [
+      'workflow',
+      'check',
+      '--file',
+      path('pay-gap.yaml'),
+    ])
+    assert.deepEqual(
+      assets.map(({ reasons }) => reasons.map(({ code }) => code)),
+      [['ERR_APPROVAL_MISSING'], ['ERR_APPROVAL_MISSING'], []],
+    )
+  })
+
+  const { contract } = await done<{ contract: string }>('office', [
+    'contract',
+    'create',
+    '--file',
+    path('pay-gap.yaml'),
+  ])
+
+  await context.test('a run without approvals is refused, and its owner reads why', async () => {
+    const refused = await cella('office', ['run', contract])
+    assert.equal(refused.code, 1)
+    assert.match(refused.stdout, /run 1 refused.*[\s\S]*ERR_APPROVAL_MISSING/)
+    const owner = await cella('large', ['policy', 'explain', contract, '1'])
+    assert.match(
+      owner.stdout,
+      /ERR_APPROVAL_MISSING at asset payroll\.approval: expected an approval in force .* the approver can change that/,
+    )
+  })
+
+  await context.test('after approvals it runs, and its receipt verifies', async () => {
+    for (const profile of ['large', 'small']) await done(profile, ['contract', 'approve', contract])
+    const run = await done<{ status: string; receipt: string }>('office', ['run', contract])
+    assert.deepEqual([run.status, run.receipt], ['finished', 'proved'])
+  })
+
+  await context.test('the receiver opens a table in which the small group is suppressed', async () => {
+    const opened = await done<{ suppressed: number; rows: Record<string, string | null>[] }>('office', [
+      'open',
+      contract,
+      '2',
+    ])
+    assert.equal(opened.suppressed, 1)
+    const small = opened.rows.find(({ source, sex }) => source === 'small' && sex === 'female')
+    assert.deepEqual([small?.n, small?.mean, small?.median], [null, null, null])
+    assert.notEqual(opened.rows.find(({ source, sex }) => source === 'small' && sex === 'male')?.mean, null)
+    const shown = await cella('office', ['open', contract, '2'])
+    assert.match(shown.stdout, /█/)
+    assert.match(shown.stdout, /SIMULATED/)
+  })
+
+  await context.test('nobody but the receiver opens it', async () => {
+    const refused = await cella('large', ['open', contract, '2'])
+    assert.equal(refused.code, 1)
+    assert.match(refused.stderr, /ERR_OUTPUT_REFUSED/)
+  })
+
+  await context.test(
+    'the receipt verifies offline under one’s own anchors, and tells nothing without them',
+    async () => {
+      const file = path('receipt.json')
+      await done('office', ['receipt', 'show', contract, '2', '--output', file])
+      const verified = await done<{ outcome: string; notProved: { code: string }[] }>('office', ['verify', file])
+      assert.equal(verified.outcome, 'proved')
+      const open = verified.notProved.map(({ code }) => code)
+      assert.ok(open.includes('SIMULATED_TEE') && open.includes('NOBODY_INDEPENDENT_WATCHED'))
+      const stranger = await cella('stranger', ['--json', 'verify', file])
+      assert.equal(stranger.code, 1)
+      assert.equal(JSON.parse(stranger.stdout).outcome, 'cannot-tell')
+      // For the vectors of core/receipt: CELLA_KEEP_RECEIPT=FOLDER keeps a real receipt and the anchors that judge it.
+      const keep = process.env.CELLA_KEEP_RECEIPT
+      if (keep !== undefined) {
+        await mkdir(keep, { recursive: true })
+        await copyFile(file, join(keep, 'run.cella-receipt'))
+        await copyFile(join(home, 'profiles/office/anchors.json'), join(keep, 'anchors.json'))
+      }
+    },
+  )
+
+  await context.test('a third use of an asset that allows two is refused', async () => {
+    const second = await cella('office', ['run', contract])
+    assert.equal(second.code, 0, second.stderr)
+    const third = await cella('office', ['run', contract])
+    assert.equal(third.code, 1)
+    assert.match(third.stdout, /ERR_LIMIT_RUNS/)
+  })
+
+  await context.test('a withdrawn asset is released no more', async () => {
+    await done('small', ['assets', 'revoke', 'own/payroll', '--reason', 'test'])
+    const refused = await cella('office', ['run', contract])
+    assert.equal(refused.code, 1)
+    assert.match(refused.stdout + refused.stderr, /ERR_DOCUMENT_REVOKED|withdrawn/)
+  })
+
+  await context.test('a document is proven by a file that other tools read', async () => {
+    const proof = path('contract.tlog-proof')
+    await done('office', ['log', 'prove', contract, '--output', proof])
+    assert.match(await readFile(proof, 'utf8'), /^c2sp\.org\/tlog-proof@v1\nindex \d+\n/)
+  })
+
+  await context.test('a second server on the same data is refused, and status tells of the first', async () => {
+    const again = await cella('large', ['up', '--data', path('server')])
+    assert.equal(again.code, 1)
+    assert.match(again.stderr, /runs on .* already/)
+    const status = await done<{ ready: boolean; processes: { ready: boolean }[] }>('large', [
+      'status',
+      '--data',
+      path('server'),
+    ])
+    assert.ok(status.ready && status.processes.every(({ ready }) => ready))
+  })
+})
