@@ -16,8 +16,12 @@ interface Worker {
 export const sectors = ['manufacturing', 'construction', 'other'] as const
 export type Sector = (typeof sectors)[number]
 
-const firstNames = 'Ada Ben Cleo Dan Eva Finn Gia Hugo Ines Jon Kira Leo Mara Nils Olga Paul Rosa Sam Tess Udo Vera Will'.split(' ')
-const lastNames = 'Abel Brandt Cole Diaz Ewing Foster Gray Holt Irwin Jones Kern Lowe Moss Nash Otto Price Quinn Reyes Stone Todd'.split(' ')
+const firstNames =
+  'Ada Ben Cleo Dan Eva Finn Gia Hugo Ines Jon Kira Leo Mara Nils Olga Paul Rosa Sam Tess Udo Vera Will'.split(' ')
+const lastNames =
+  'Abel Brandt Cole Diaz Ewing Foster Gray Holt Irwin Jones Kern Lowe Moss Nash Otto Price Quinn Reyes Stone Todd'.split(
+    ' ',
+  )
 
 /**
  * The payroll of each sector as CSV. The 534 workers and their wages are real; names and staff numbers are made up from
@@ -38,7 +42,9 @@ export function payrolls(): Record<Sector, { csv: string; workers: number; women
     const staff = `S-${10_000 + index * 7}`
     const name = `${pick(firstNames)} ${pick(lastNames)}`
     const { gender, age, education, experience, race, occupation, union, wage } = worker
-    lines.push([staff, name, gender, age, education, experience, race, occupation, union === 1 ? 'yes' : 'no', wage].join(','))
+    lines.push(
+      [staff, name, gender, age, education, experience, race, occupation, union === 1 ? 'yes' : 'no', wage].join(','),
+    )
     if (gender === 'female') bySector[worker.sector].women += 1
   })
   return Object.fromEntries(

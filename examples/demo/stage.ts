@@ -11,7 +11,12 @@ export interface InstallationFile {
   readonly manager: string
   readonly logPolicy: string
   readonly log: { readonly origin: string; readonly vkey: string }
-  readonly roots: readonly { tee: 'sev-snp'; product: 'Milan' | 'Genoa' | 'Turin' | 'Venice'; spki: string; simulated: boolean }[]
+  readonly roots: readonly {
+    tee: 'sev-snp'
+    product: 'Milan' | 'Genoa' | 'Turin' | 'Venice'
+    spki: string
+    simulated: boolean
+  }[]
   readonly builds: { readonly vault: readonly string[]; readonly worker: readonly string[] }
 }
 

@@ -1,7 +1,7 @@
-import { type Digest, decodeBase64url, encodeBase64url, type Json } from '@cella/bytes'
+import { type Digest, decodeBase64url, encodeBase64url, encodeUtf8, type Json } from '@cella/bytes'
 import { type Contract, parseDocumentOf, type SignedDocument, verifyDocument } from '@cella/documents'
 import { bindingDigest, evidenceDigest, evidenceJson, parseEvidenceJson } from '@cella/evidence'
-import { proveEntry } from '@cella/log'
+import { parseLogPolicy, proveEntry, verifyCheckpoint } from '@cella/log'
 import { ed25519PublicKey, generateHpkeKeyPair, type KeyId, keyIdOf, randomBytes } from '@cella/primitives'
 import { appraiseEnclave, assetsOf, proveDecision } from '@cella/release'
 import { type Dek, releaseInfo, seedInfo, unwrapDek } from '@cella/seal'
@@ -60,7 +60,7 @@ export async function decide(attempt: Attempt): Promise<Decided> {
     }),
   )
   const checkpoint = await parts.log.refresh()
-  const vaultKey = await appraiseVault(attempt, answer)
+  const vaultKey = vaultKeyOf(attempt, answer)
   const byManifest = new Map<Digest, SignedDocument<'cella/decision'>>()
   const denials: SignedDocument<'cella/decision'>[] = []
   for (const { document, salt, leaf, index } of answer.decisions) {
@@ -87,6 +87,7 @@ export async function decide(attempt: Attempt): Promise<Decided> {
   if (missing !== undefined) {
     throw new WorkerError('ERR_OFFER_MALFORMED', `the vault decided nothing about asset ${missing.manifest}`)
   }
+  await appraiseVault(attempt, answer)
   return { answer, byManifest }
 }
 
@@ -98,43 +99,42 @@ function refused(answer: DecideAnswer, denials: readonly SignedDocument<'cella/d
   })
 }
 
-/**
- * The vault's signing key, after its evidence over this attempt was appraised under the terms of every owner: a worker
- * takes keys of no vault that one of them would not have given any to.
- */
-async function appraiseVault(attempt: Attempt, { binding, evidence }: DecideAnswer): Promise<Uint8Array> {
-  const { contract, documents, vault, attested, parts } = attempt
-  const signingKey =
-    typeof binding.signingKey === 'string' ? decodeBase64url(binding.signingKey, 'signingKey') : undefined
-  const isOurs =
-    binding.role === 'vault' &&
-    binding.nonce === evidenceDigest(attested.evidence) &&
-    signingKey?.length === 32 &&
-    keyIdOf(signingKey) === vault
-  if (!isOurs || signingKey === undefined) {
+/** The signing key of the contract's vault, from evidence that says it is about this attempt. Not appraised yet. */
+function vaultKeyOf({ vault, attested }: Attempt, { binding }: DecideAnswer): Uint8Array {
+  const { role, nonce, signingKey } = binding
+  const key = typeof signingKey === 'string' ? decodeBase64url(signingKey, 'signingKey') : undefined
+  const isOurs = role === 'vault' && nonce === evidenceDigest(attested.evidence)
+  if (!isOurs || key?.length !== 32 || keyIdOf(key) !== vault) {
     throw new WorkerError('ERR_OFFER_MALFORMED', 'the vault’s evidence is not bound to its key and to this attempt')
   }
+  return key
+}
+
+/**
+ * Appraises the vault under the terms of every owner, at the time of that owner's witnesses: a worker takes keys of no
+ * vault that one of them would not have given any to. Throws ERR_RELEASE_REFUSED.
+ */
+async function appraiseVault(attempt: Attempt, { binding, evidence }: DecideAnswer): Promise<void> {
+  const { contract, documents, parts } = attempt
   const owners = new Set(
-    assetsOf(contract.payload).flatMap(({ manifest }) => {
-      const document = documents.find('cella/manifest', manifest)
-      return document === undefined ? [] : [document.payload.organisation]
-    }),
+    assetsOf(contract.payload).map(
+      ({ manifest }) => documents.require('cella/manifest', manifest).payload.organisation,
+    ),
   )
-  const now = parts.log.newest.times?.latest
-  if (now === undefined) throw new WorkerError('ERR_OFFER_MALFORMED', 'the log has no witnesses, so there is no time')
   for (const owner of owners) {
+    const terms = documents.terms(owner).payload
+    const { times } = verifyCheckpoint(parts.log.newest.bytes, parseLogPolicy(encodeUtf8(terms.log)))
+    if (times === undefined) throw new WorkerError('ERR_RELEASE_REFUSED', 'an owner’s terms name no witnesses')
     const appraisal = await appraiseEnclave(
       { role: 'vault', evidence: parseEvidenceJson(evidence), binding, isolation: 3 },
-      { terms: documents.terms(owner).payload, documents, now, cache: parts.chains },
+      { terms, documents, now: times.latest, cache: parts.chains },
     )
     if (appraisal.reasons.length > 0) {
       const reasons = appraisal.reasons.map(({ code }) => code)
-      throw new WorkerError('ERR_RELEASE_REFUSED', `an owner’s terms refuse the vault: ${reasons.join(', ')}`, {
-        reasons,
-      })
+      const message = `an owner’s terms refuse the vault: ${reasons.join(', ')}`
+      throw new WorkerError('ERR_RELEASE_REFUSED', message, { reasons })
     }
   }
-  return signingKey
 }
 
 /** The data keys and the seed of the run, for this attempt's keys alone. */
