@@ -43,7 +43,7 @@ const configSchema = z.strictObject({
   workerToken: z.string().min(32).max(500),
   limits: z
     .strictObject({
-      leaseSeconds: z.int().min(1).max(3600).default(30),
+      leaseSeconds: z.int().min(1).max(3600).default(15),
       /** Longest wait of a poll. */
       pollSeconds: z.number().min(0.1).max(25).default(25),
       /** Runs of one contract's organisation that wait at a time. */

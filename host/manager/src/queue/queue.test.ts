@@ -5,6 +5,7 @@ import { type Digest, encodeBase64url } from '@cella/bytes'
 import { type Payload, type SignedDocument, signDocument } from '@cella/documents'
 import { encodeProofFile } from '@cella/log'
 import { digestOf, randomBytes } from '@cella/primitives'
+import { openDatabase } from '../database/database.ts'
 import {
   type Account,
   contract as makeContract,
@@ -15,6 +16,7 @@ import {
   token,
 } from '../testing/fixtures.ts'
 import { Harness, type Reply } from '../testing/harness.ts'
+import { RunQueue } from './queue.ts'
 
 const worker = { worker: 'worker-1', tee: 'sev-snp', boundary: 'vm', isolation: 1 }
 
@@ -167,6 +169,28 @@ describe('runs', () => {
     assert.equal(again.json.error.code, 'ERR_LEASE_LOST')
     assert.equal((await show(signed.digest)).receipt, early.digest)
     assert.equal((await phases(signed.digest)).filter((phase) => phase === 'finished').length, 1)
+  })
+
+  test('offered to a worker that was gone by then go to the next one, the attempt not used up', async () => {
+    const signed = await harness.contract(party)
+    const database = await openDatabase({ url: harness.postgres.url, dataFolder: harness.folder })
+    const queue = await RunQueue.open(database, { leaseSeconds: 30, onError: (error) => assert.fail(`${error}`) })
+    await start(signed.digest)
+    const here = { name: 'w', boundary: 'vm', isolation: 1 } as const
+    const first = await queue.poll(here, 1000, new AbortController().signal)
+    assert.ok(first !== undefined)
+    await queue.giveBack(first)
+    const { json: second } = await poll()
+    assert.deepEqual([second.attempt, second.contract], [1, signed.digest])
+    assert.ok(second.lease > first.lease)
+    // Only what was not taken up: a run at work stays where it is.
+    await queue.giveBack(first)
+    await lease(second.lease, 'renew', { phase: 'attest' })
+    await queue.giveBack({ ...first, lease: second.lease })
+    assert.equal((await show(signed.digest)).phase, 'attest')
+    await lease(second.lease, 'outcome', { status: 'refused', error: { code: 'ERR_TEST' } })
+    await queue.close()
+    await database.close()
   })
 
   test('that failed are tried again while attempts are left', async () => {

@@ -48,6 +48,8 @@ const isolationLevels = [1, 2, 3] as const
 const schema = 'queue'
 /** A notification may get lost; then a poll finds its run after this time. */
 const lookAgainMs = 5000
+/** An offer that its worker did not renew for so long never reached it; a lease proper begins with the first renewal. */
+const offerSeconds = 5
 /** pg-boss drops jobs that wait longer; runs wait as long as their contract lets them. */
 const waitSecondsMax = 10 * 365 * 86_400
 
@@ -254,12 +256,27 @@ export class RunQueue {
       .executeTakeFirstOrThrow()
     await transaction
       .updateTable('runs')
-      .set({ status: 'running', phase: 'offered', lease, lease_until: this.#leaseEnd(), updated_at: new Date() })
+      .set({
+        status: 'running',
+        phase: 'offered',
+        lease,
+        lease_until: this.#leaseEnd(offerSeconds),
+        updated_at: new Date(),
+      })
       .where('contract', '=', contract)
       .where('run', '=', run)
       .execute()
     await addEvent(transaction, row, 'offered')
     return { contract, run, attempt, lease }
+  }
+
+  /** Takes back an offer that did not reach its worker, which thus did nothing with it: the attempt is not used up. */
+  async giveBack({ contract, run, lease }: Offer): Promise<void> {
+    await this.#tables.transaction().execute(async (transaction) => {
+      const row = await lockRun(transaction, contract, run)
+      if (row?.status !== 'running' || row.lease !== lease || row.phase !== 'offered') return
+      await this.#queue(transaction, row)
+    })
   }
 
   /** Throws ERR_LEASE_LOST when the lease ended, another has the run, or the run was cancelled. */
@@ -399,27 +416,30 @@ export class RunQueue {
   /** Gives a run to its next attempt; `phase` says what became of this one. */
   async #queueNext(transaction: Transaction<Tables>, row: Run, phase: string, detail?: object): Promise<void> {
     await addEvent(transaction, row, phase, detail)
-    const next = { ...row, attempt: row.attempt + 1 }
+    await this.#queue(transaction, { ...row, attempt: row.attempt + 1 })
+  }
+
+  async #queue(transaction: Transaction<Tables>, run: Run): Promise<void> {
     await transaction
       .updateTable('runs')
       .set({
         status: 'queued',
         phase: 'queued',
-        attempt: next.attempt,
+        attempt: run.attempt,
         lease: null,
         lease_until: null,
         updated_at: new Date(),
       })
-      .where('contract', '=', row.contract)
-      .where('run', '=', row.run)
+      .where('contract', '=', run.contract)
+      .where('run', '=', run.run)
       .execute()
-    await addEvent(transaction, next, 'queued')
-    await this.#send(transaction, next)
+    await addEvent(transaction, run, 'queued')
+    await this.#send(transaction, run)
   }
 
-  #leaseEnd(): ReturnType<typeof sql<Date>> {
+  #leaseEnd(secondsMax: number = this.#leaseSeconds): ReturnType<typeof sql<Date>> {
     // By the database's clock: several managers share it.
-    return sql<Date>`now() + make_interval(secs => ${this.#leaseSeconds})`
+    return sql<Date>`now() + make_interval(secs => ${Math.min(secondsMax, this.#leaseSeconds)})`
   }
 
   async #holding(transaction: Transaction<Tables>, lease: number): Promise<Run> {

@@ -5,7 +5,9 @@ import { z } from 'zod'
 import { bearingOn } from '../documents/bearing.ts'
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
+import { traceOf } from '../http/errors.ts'
 import { passedOn, refusals } from '../http/schemas.ts'
+import type { Offer } from '../queue/queue.ts'
 
 // The queue's side for workers. Nothing here is believed: what a worker hands in is kept for those who verify it.
 
@@ -67,21 +69,36 @@ export function workerRoutes(app: App, manager: Manager): void {
     async (request, reply) => {
       const { worker, boundary, isolation } = request.body
       const gone = new AbortController()
-      reply.raw.once('close', () => gone.abort())
-      const offer = await queue.poll(
+      let offer: Offer | undefined
+      const giveBack = (): void => {
+        if (offer === undefined) return
+        queue.giveBack(offer).catch((error: unknown) => request.log.error(traceOf(error), 'an offer was lost'))
+      }
+      reply.raw.once('close', () => {
+        gone.abort()
+        if (!reply.raw.writableFinished) giveBack()
+      })
+      offer = await queue.poll(
         { name: worker, boundary, isolation },
         config.limits.pollSeconds * 1000,
         AbortSignal.any([manager.stopping, gone.signal]),
       )
       if (offer === undefined) return reply.code(204).send(null)
-      const bearing = await bearingOn(tables, offer.contract)
-      return reply.code(200).send({
-        ...offer,
-        leaseSeconds: config.limits.leaseSeconds,
-        documents: [...bearing.envelopes],
-        locations: { ...bearing.locations },
-        vaults: [...bearing.contract.vaults],
-      })
+      try {
+        const bearing = await bearingOn(tables, offer.contract)
+        // Closed before there was an offer: the handler above had nothing to give back.
+        if (gone.signal.aborted) giveBack()
+        return reply.code(200).send({
+          ...offer,
+          leaseSeconds: config.limits.leaseSeconds,
+          documents: [...bearing.envelopes],
+          locations: { ...bearing.locations },
+          vaults: [...bearing.contract.vaults],
+        })
+      } catch (error) {
+        giveBack()
+        throw error
+      }
     },
   )
 
