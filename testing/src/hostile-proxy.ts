@@ -41,6 +41,8 @@ export class HostileProxy {
   readonly history: Exchange[] = []
   /** Changed between runs. It sees every call but streams of events. */
   attack: Attack | undefined
+  /** Answers a worker's poll at once in place of the manager, for an offer that is repeated. */
+  offer: (() => Reply | undefined) | undefined
   /** Where the real manager listens; set before the first call. */
   upstream = ''
   readonly #server: Server
@@ -90,13 +92,29 @@ export class HostileProxy {
     }
     if (/\/events$/.test(call.path)) return this.#stream(call, response, gone.signal)
     const pass = (changed: Partial<Call> = {}): Promise<Reply> => this.#pass({ ...call, ...changed }, gone.signal)
-    const reply = await (this.attack === undefined ? pass() : this.attack(call, pass))
+    const reply = /\/poll$/.test(call.path) ? await this.#poll(call, pass) : await this.#attacked(call, pass)
     if (reply === 'drop') {
       request.socket.destroy()
       return
     }
     response.writeHead(reply.status, { ...reply.headers, 'content-length': String(reply.body.length) })
     response.end(reply.body)
+  }
+
+  #attacked(call: Call, pass: Parameters<Attack>[1]): Promise<Reply | 'drop'> {
+    return this.attack === undefined ? pass() : this.attack(call, pass)
+  }
+
+  /** A poll began long before its answer comes: the attack is the one of then. */
+  async #poll(call: Call, pass: Parameters<Attack>[1]): Promise<Reply | 'drop'> {
+    const own = this.offer?.()
+    if (own !== undefined) return own
+    let first: Reply | undefined = await pass()
+    return this.#attacked(call, async (changed) => {
+      const reply = first ?? (await pass(changed))
+      first = undefined
+      return reply
+    })
   }
 
   async #pass(call: Call, signal: AbortSignal): Promise<Reply> {

@@ -17,6 +17,7 @@ import { digestOf } from '@cella/primitives'
 import { VerifiedEnvelopes } from '@cella/release'
 import { createSandbox } from '@cella/sandbox'
 import { openTee } from '@cella/tee'
+import { z } from 'zod'
 import { attemptRun } from './attempt.ts'
 import { workerConfigurationSchema } from './configuration.ts'
 import { WorkerError } from './error.ts'
@@ -93,7 +94,12 @@ await sandbox.close()
 process.exit(0)
 
 async function serve(answer: unknown): Promise<void> {
-  const offer = offerSchema.parse(answer)
+  const parsed = offerSchema.safeParse(answer)
+  if (!parsed.success) {
+    await refuseOffer(answer)
+    return
+  }
+  const offer = parsed.data
   const lease = `/v1/worker/leases/${offer.lease}`
   let current = 'offered'
   const renewal = setInterval(
@@ -124,12 +130,26 @@ async function serve(answer: unknown): Promise<void> {
   }
 }
 
+/** Gives back what is no offer, if it names a lease at least: a manager that is merely broken learns why nothing ran. */
+async function refuseOffer(answer: unknown): Promise<void> {
+  const code = 'ERR_OFFER_MALFORMED'
+  report({ event: 'waiting', code })
+  const named = offerSchema.pick({ lease: true }).safeParse(answer)
+  if (!named.success) return
+  const path = `/v1/worker/leases/${named.data.lease}/outcome`
+  await host
+    .json('POST', path, { status: 'failed', error: { code, reasons: [] }, decisions: [] })
+    .catch(() => report({ event: 'outcome-lost', code }))
+}
+
 /** What the operator learns of a failure: codes, never a text that may have touched plaintext. */
 function codeOf(error: unknown): { code: string; reasons: readonly string[]; decisions: readonly string[] } {
   if (error instanceof WorkerError) return { code: error.code, reasons: error.reasons, decisions: error.decisions }
   if (error instanceof ChannelError) {
     return { code: error.refusal?.code ?? error.code, reasons: [], decisions: [] }
   }
+  // An answer without its form. The schemas are of the manager's and the vaults' answers alone.
+  if (error instanceof z.ZodError) return { code: 'ERR_OFFER_MALFORMED', reasons: [], decisions: [] }
   const { code } = error as { code?: unknown }
   const known = typeof code === 'string' && /^ERR_[A-Z0-9_]{1,60}$/.test(code) ? code : 'ERR_WORKER_INTERNAL'
   return { code: known, reasons: [], decisions: [] }
