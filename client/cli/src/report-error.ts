@@ -46,7 +46,11 @@ function messageOf(error: unknown): string {
 }
 
 function hintOf(error: unknown): string | undefined {
-  if (error instanceof CommanderError) return 'cella --help lists the commands; each has --help with an example'
+  if (
+    error instanceof CommanderError ||
+    (codeOf(error) === 'ERR_USAGE' && (error as { hint?: string }).hint === undefined)
+  )
+    return 'cella --help lists the commands; each has --help with an example'
   const hint = error instanceof Error && 'hint' in error ? error.hint : undefined
   return typeof hint === 'string' ? hint : undefined
 }

@@ -23,13 +23,16 @@ export function renderBars(
   const labelWidth = Math.max(0, ...labels.map(displayWidth))
   const valueWidth = Math.max(0, ...values.map(displayWidth))
   const room = Math.max(10, options.width - labelWidth - valueWidth - 4)
-  const known = bars.flatMap(({ value }) => (value === null ? [] : [value]))
+  // Shares of the largest, so that no sum or product leaves the range of numbers.
+  const largest = Math.max(...bars.map(({ value }) => Math.abs(value ?? 0)), 0) || 1
+  const shares = bars.map(({ value }) => (value === null ? null : value / largest))
+  const known = shares.filter((share) => share !== null)
   const high = Math.max(0, ...known)
   const low = Math.min(0, ...known)
   const span = high - low || 1
   const left = low < 0 ? Math.max(1, Math.round((room * -low) / span)) : 0
   const right = high > 0 ? room - left : 0
-  const lines = bars.map(({ value }, index) => {
+  const lines = shares.map((value, index) => {
     const label = pad(labels[index]!, labelWidth, 'left')
     if (value === null) return `${label}  ${' '.repeat(left)}${style.dim(options.missing ?? 'suppressed')}`
     const drawn =
