@@ -76,7 +76,8 @@ writeFileSync(marker, JSON.stringify({ format: 'cella-demo/1', pid: process.pid 
 const stageFolder = join(folder, 'operator')
 const operator = new Operator(() => JSON.parse(readFileSync(join(stageFolder, 'status.json'), 'utf8')).manager)
 const operatorUrl = await operator.listen()
-const stageOptions = ['--port', '0', '--local-witnesses', '3', '--manager-url', operatorUrl]
+const enclaves = join(folder, 'enclaves')
+const stageOptions = ['--port', '0', '--local-witnesses', '3', '--manager-url', operatorUrl, '--enclaves', enclaves]
 let stage = new Stage(stageFolder, stageOptions)
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => {
@@ -100,7 +101,6 @@ try {
 
 async function tell(): Promise<void> {
   chapter('An operator’s machine comes up')
-  const enclaves = join(root, 'dist/enclave')
   await signBuilds(enclaves, await buildEnclaves(enclaves))
   const installation = await stage.up()
   done(
@@ -283,6 +283,7 @@ async function payGap(installation: ReturnType<Stage['installation']>): Promise<
     stage,
     operator,
     folder,
+    enclaves,
     author: university,
     receiver: office,
     owners,
@@ -303,7 +304,7 @@ async function payGap(installation: ReturnType<Stage['installation']>): Promise<
   await cheats.droppedRevocation(scene, operatorUrl, owners[2]!, contract)
   await stage.down()
   await cheats.restoredYesterday(scene, backup)
-  stage = new Stage(stageFolder, [...stageOptions, '--rehearse-clock', String(-30 * day)])
+  stage = new Stage(stageFolder, [...stageOptions, `--rehearse-clock=${-30 * day}`])
   await repoint([university], (await stage.up()).manager)
   await cheats.clockSetBack({ ...scene, stage }, shortContract.digest, shortContract.notAfter)
   theEnd(receiptPath)
