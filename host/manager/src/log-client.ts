@@ -95,7 +95,7 @@ export class LogClient {
   }
 }
 
-export const leavesMax = 256
+const leavesMax = 256
 export const entriesBytesMax: number = leavesMax * leafLength
 
 const entriesSchema = z.object({

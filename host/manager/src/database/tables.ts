@@ -23,13 +23,13 @@ export interface DocumentsTable {
   submitted_at: Generated<Date>
 }
 
-export interface MentionsTable {
+interface MentionsTable {
   digest: string
   about: string
 }
 
 /** Accounts by the memberships that name them. */
-export interface MembershipsTable {
+interface MembershipsTable {
   /** The membership's digest. */
   digest: string
   organisation: string
@@ -40,12 +40,12 @@ export interface MembershipsTable {
   not_after: number
 }
 
-export interface NoncesTable {
+interface NoncesTable {
   nonce: string
   expires_at: Date
 }
 
-export interface UploadsTable {
+interface UploadsTable {
   id: string
   account: string
   organisation: string | null
@@ -55,7 +55,7 @@ export interface UploadsTable {
   created_at: Generated<Date>
 }
 
-export interface BlobsTable {
+interface BlobsTable {
   sha256: string
   size: number
   /** Of who stored it first; null for a worker's. */
@@ -99,12 +99,12 @@ export interface RunError {
 }
 
 /** Organisations that a contract names: whose accounts may see its runs. */
-export interface ParticipantsTable {
+interface ParticipantsTable {
   contract: string
   organisation: string
 }
 
-export interface LeasesTable {
+interface LeasesTable {
   lease: Generated<number>
   contract: string
   run: number
@@ -114,7 +114,7 @@ export interface LeasesTable {
 }
 
 /** What a worker stored before it logged its receipt: text that means nothing here. */
-export interface DraftsTable {
+interface DraftsTable {
   lease: number
   contract: string
   run: number

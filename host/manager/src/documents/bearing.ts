@@ -74,7 +74,7 @@ const verified = new VerifiedEnvelopes()
  * What is wrong with a contract whoever is asked, such as an output without a receiver: the same check as at create, in
  * the vault and at approval, here on the indices that this manager was told.
  */
-export async function problemsOf(bearing: Bearing): Promise<readonly Reason[]> {
+async function problemsOf(bearing: Bearing): Promise<readonly Reason[]> {
   const index = new Map<string, number>()
   for (const row of bearing.rows) {
     if (row.leaf_index !== null) index.set(encodeHex(publishedTag(row.digest as Digest)), row.leaf_index)

@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test'
 import { decodeBase64url, decodeHex, encodeBase64url, equalBytes } from '@cella/bytes'
 import { commitmentOf, parseLeaf, parseLogPolicy, publishedTag, revokedTag, verifyOfflineProof } from '@cella/log'
 import { randomBytes } from '@cella/primitives'
+import fc from 'fast-check'
 import { manifest, member, newAccount, newParty, type Party, revocation, token } from '../testing/fixtures.ts'
 import { Harness, readReply } from '../testing/harness.ts'
 
@@ -210,6 +211,21 @@ describe('the manager’s API', () => {
       const target = `/v1/contracts/${'0'.repeat(64)}/runs`
       const other = token(account, { method: 'POST', path: target, body: Buffer.from('{"count":2}') })
       refused(await call(other, 'POST', target, body), 401, 'ERR_NOT_AUTHENTICATED')
+    })
+
+    test('with any byte changed or cut off are refused', async () => {
+      const good = token(party.account, { method: 'GET', path })
+      const start = 'Cella '.length
+      await fc.assert(
+        fc.asyncProperty(fc.integer({ min: start, max: good.length - 1 }), fc.boolean(), async (at, cuts) => {
+          const other = good[at] === 'A' ? 'B' : 'A'
+          const bad = cuts ? good.slice(0, at) : good.slice(0, at) + other + good.slice(at + 1)
+          refused(await call(bad), 401, 'ERR_NOT_AUTHENTICATED')
+        }),
+        { numRuns: 150 },
+      )
+      // None of them used up its nonce.
+      assert.equal((await call(good)).status, 200)
     })
 
     test('stop with the membership: at its end, before its begin, and with its revocation', async () => {

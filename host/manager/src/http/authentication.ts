@@ -21,7 +21,7 @@ export type Caller =
   | { readonly kind: 'nobody' }
 
 /** Who may use a route; `anyone` may also show who they are. */
-export type Access = 'anyone' | 'account' | 'worker' | 'account-or-worker'
+type Access = 'anyone' | 'account' | 'worker' | 'account-or-worker'
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -8,7 +8,7 @@ import { ManagerError, type ManagerErrorCode } from '../error.ts'
 type Code = ManagerErrorCode | BlobErrorCode | DocumentErrorCode | 'ERR_FORMAT_MALFORMED'
 
 /** The one place where a code becomes a status. */
-export const statuses: Readonly<Record<Code, number>> = {
+const statuses: Readonly<Record<Code, number>> = {
   ERR_REQUEST_MALFORMED: 400,
   ERR_FORMAT_MALFORMED: 400,
   ERR_DOCUMENT_MALFORMED: 400,
@@ -46,7 +46,7 @@ export const statuses: Readonly<Record<Code, number>> = {
   ERR_VAULT_UNAVAILABLE: 503,
 }
 
-export interface Answer {
+interface Answer {
   readonly status: number
   readonly code: string
   readonly message: string
@@ -106,7 +106,9 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
 export function traceOf(error: unknown): { errors: { name: string; code?: unknown; at: string[] }[] } {
   const errors: { name: string; code?: unknown; at: string[] }[] = []
   for (let next = error; next instanceof Error && errors.length < 5; next = next.cause) {
-    const at = (next.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line))
+    // A stack begins with the message, which may have lines that look like places.
+    const lines = (next.stack ?? '').split('\n').slice(next.message.split('\n').length)
+    const at = lines.filter((line) => /^\s+at .*(?:file:\/\/|node:)[^\s]*:\d+:\d+\)?$/.test(line))
     const code = 'code' in next && typeof next.code === 'string' ? { code: next.code } : {}
     errors.push({ name: next.name, ...code, at: at.slice(0, 12).map((line) => line.trim()) })
   }

@@ -3,7 +3,7 @@ import { z } from 'zod'
 
 // Shapes that several routes share. Answers are plain: what we send we made.
 
-export const errorAnswer = z.object({
+const errorAnswer = z.object({
   error: z.object({ code: z.string(), message: z.string(), hint: z.string().optional() }),
 })
 

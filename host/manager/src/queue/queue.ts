@@ -54,7 +54,7 @@ const offerSeconds = 5
 const waitSecondsMax = 10 * 365 * 86_400
 
 /** The queue that a run of this boundary and least isolation waits in. */
-export function queueName(boundary: Boundary, isolation: number): string {
+function queueName(boundary: Boundary, isolation: number): string {
   return `runs-${boundary}-${isolation}`
 }
 

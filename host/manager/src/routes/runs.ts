@@ -180,7 +180,7 @@ export function runRoutes(app: App, manager: Manager): void {
 }
 
 /** A run as clients see it. Times in seconds. */
-export function show(run: Run): z.output<typeof runAnswer> {
+function show(run: Run): z.output<typeof runAnswer> {
   return {
     contract: run.contract,
     run: run.run,

@@ -11,7 +11,7 @@ import { type RunningManager, startManager } from '../manager.ts'
 import { type PostgresServer, startPostgres } from '../postgres/server.ts'
 import { type Account, contract, manifest, newParty, type Party, token } from './fixtures.ts'
 
-export const workerToken = 'a token of workers for tests, long enough'.padEnd(40, '.')
+const workerToken = 'a token of workers for tests, long enough'.padEnd(40, '.')
 
 export interface Reply {
   readonly status: number
