@@ -235,8 +235,22 @@ export class DocumentSet {
         organisationId(revision) === organisation &&
         signedBy(document, revision.payload) &&
         this.#stoodAt(revision, at) &&
+        !this.#succeededBefore(revision, at) &&
         this.#organisationEntitled(revision, this.indexOf(revision.digest)!),
     )
+  }
+
+  // A next revision ends the one before, also where the entry that withdraws it was kept out of the log.
+  #succeededBefore(revision: SignedDocument<'cella/organisation'>, at: number): boolean {
+    return this.all('cella/organisation').some((next) => {
+      const index = this.indexOf(next.digest)
+      return (
+        next.payload.previous === revision.digest &&
+        index !== undefined &&
+        index < at &&
+        this.#organisationEntitled(next, index)
+      )
+    })
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Digest } from '@cella/bytes'
 import { encodeUtf8 } from '@cella/bytes'
-import type { Contract, Grant, Manifest, SignedDocument, Terms } from '@cella/documents'
+import type { Contract, Grant, Manifest, Role, SignedDocument, Terms } from '@cella/documents'
 import { LogError, parseLogPolicy, verifyCheckpoint } from '@cella/log'
 import { decide, type MemberFacts, type PolicyFacts } from '@cella/policy'
 import type { KeyId } from '@cella/primitives'
@@ -240,7 +240,7 @@ function limitReasons(manifest: Manifest, grant: Grant, use: number): Reason[] {
 
 function approvalReasons({ contract, run, documents }: Situation, manifest: Manifest, time: WitnessedTime): Reason[] {
   if (manifest.approval === 'policy-suffices') return []
-  const approvals = approvalsOf(contract, manifest.organisation, documents)
+  const approvals = approvalsOf(contract, { organisation: manifest.organisation, documents, time })
   const fits = approvals.some(
     ({ payload }) => payload.runs >= run && payload.notBefore <= time.earliest && time.latest <= payload.notAfter,
   )
@@ -256,8 +256,7 @@ function approvalReasons({ contract, run, documents }: Situation, manifest: Mani
 
 function approvalsOf(
   contract: SignedDocument<'cella/contract'>,
-  organisation: Digest,
-  documents: DocumentSet,
+  { organisation, documents, time }: { organisation: Digest; documents: DocumentSet; time: WitnessedTime },
 ): SignedDocument<'cella/approval'>[] {
   return documents.all('cella/approval').filter(
     (approval) =>
@@ -265,21 +264,25 @@ function approvalsOf(
       approval.payload.organisation === organisation &&
       documents.counts(approval) &&
       // The approver must still be one: whoever left no longer speaks for the organisation.
-      memberNow(documents, organisation, approval.payload.signer) !== undefined,
+      memberNow(documents, { organisation, account: approval.payload.signer, role: 'approver', time }) !== undefined,
   )
 }
 
+/** A membership in force now, its window included: one that has run out gives no more rights than one withdrawn. */
 function memberNow(
   documents: DocumentSet,
-  organisation: Digest,
-  account: KeyId,
+  options: { organisation: Digest; account: KeyId; role: Role | 'any'; time: WitnessedTime },
 ): SignedDocument<'cella/membership'> | undefined {
+  const { organisation, account, role, time } = options
   return documents
     .all('cella/membership')
     .find(
       (membership) =>
         membership.payload.organisation === organisation &&
         accountOf(membership.payload) === account &&
+        (role === 'any' || membership.payload.roles.includes(role)) &&
+        membership.payload.notBefore <= time.earliest &&
+        time.latest <= membership.payload.notAfter &&
         documents.counts(membership),
     )
 }
@@ -337,7 +340,7 @@ function policyFacts(
   manifest: SignedDocument<'cella/manifest'>,
   { time, use, appraisal }: { time: WitnessedTime; use: number; appraisal: Appraisal },
 ): PolicyFacts | Reason {
-  const author = authorFacts(contract, documents)
+  const author = authorFacts(contract, documents, time)
   if (author === undefined) {
     return reason('ERR_CONTRACT_AUTHOR', 'contract.signer', {
       expected: 'a member in force of the organisation that the contract names',
@@ -368,11 +371,12 @@ function policyFacts(
       const payload = documents.find('cella/membership', membership)?.payload
       return payload === undefined ? [] : [{ account: accountOf(payload), organisation, roles: payload.roles, role }]
     }),
-    approvers: approvalsOf(contract, manifest.payload.organisation, documents).map(({ payload }) => ({
-      account: payload.signer,
-      organisation: payload.organisation,
-      roles: memberNow(documents, payload.organisation, payload.signer)?.payload.roles ?? [],
-    })),
+    approvers: approvalsOf(contract, { organisation: manifest.payload.organisation, documents, time }).map(
+      ({ payload: { signer: account, organisation } }) => {
+        const approver = memberNow(documents, { organisation, account, role: 'approver', time })
+        return { account, organisation, roles: approver?.payload.roles ?? [] }
+      },
+    ),
     derives: false,
     disclosure: null,
     time,
@@ -384,9 +388,13 @@ function policyFacts(
   }
 }
 
-function authorFacts(contract: SignedDocument<'cella/contract'>, documents: DocumentSet): MemberFacts | undefined {
+function authorFacts(
+  contract: SignedDocument<'cella/contract'>,
+  documents: DocumentSet,
+  time: WitnessedTime,
+): MemberFacts | undefined {
   const { organisation, signer } = contract.payload
-  const membership = memberNow(documents, organisation, signer)
+  const membership = memberNow(documents, { organisation, account: signer, role: 'any', time })
   return membership && { account: signer, organisation, roles: membership.payload.roles }
 }
 
