@@ -2,7 +2,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { basename, extname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { fetchReceipt } from '@cella/sdk'
+import type { Digest } from '@cella/bytes'
+import { diagnosticsName, fetchReceipt, openOutput, receiptOf } from '@cella/sdk'
 import type { OutputColumn } from '@cella/table'
 import { buildEnclaves, signBuilds } from '../../scripts/build-enclave.ts'
 import * as cheats from './cheats.ts'
@@ -37,7 +38,7 @@ npm run demo -- --data FOLDER --program FILE          your own tables (one owner
 
 Example:
   npm run demo -- --data hospitals --program examples/programs/pay-gap/pay-gap.wasm \\
-    --arguments "{inputs} --value chol --group sex" --columns source:text:group,sex:text:group,n:integer:count,mean:number:value,median:number:value`
+    --arguments "{inputs} --value chol --group sex" --columns source:text:group,sex:integer:group,n:integer:count,mean:number:value,median:number:value`
 
 const { values } = parseArgs({
   options: {
@@ -403,17 +404,33 @@ async function ownFiles(installation: ReturnType<Stage['installation']>): Promis
       declared: columns === undefined ? { format: 'file' } : { format: 'table', columns },
     })),
     rules,
+    diagnostics: true,
   })
   const run = await runOnce(author, contract)
   if (run.status !== 'finished')
     throw new Error(`the run ended as ${run.status}: ${run.error?.code} ${run.error?.reasons?.join(', ') ?? ''}`)
+  const { bytes, bundle, verdict } = await fetchReceipt(receiver.session, { contract, run: run.run })
+  const { status } = receiptOf(bundle)
+  if (status !== 'ok') await showDiagnostics(receiver, { contract, run: run.run, status })
   chapter('The receiver opens the result')
   for (const name of outputs) await openAndShow(receiver, { contract, run: run.run, name, folder })
-  const { bytes, verdict } = await fetchReceipt(receiver.session, { contract, run: run.run })
   const receiptPath = join(folder, 'receipt.json')
   writeFileSync(receiptPath, bytes)
   done(`receipt ${verdict.outcome}: ${verdict.statements.length} statements hold`)
   theEnd(receiptPath)
+}
+
+/** The program failed: what it said is for the receiver, and for nobody at the operator's. */
+async function showDiagnostics(
+  receiver: Party,
+  { contract, run, status }: { contract: Digest; run: number; status: string },
+): Promise<never> {
+  const opened = await openOutput(receiver.session, { contract, run, name: diagnosticsName })
+  const { stdout, stderr, exitCode } = JSON.parse(new TextDecoder().decode(opened.bytes))
+  const text = (base64: string): string => Buffer.from(base64, 'base64').toString('utf8').trim()
+  throw new Error(
+    `the program ended as “${status}” (exit code ${exitCode}): ${text(stderr) || text(stdout) || 'it said nothing'}`,
+  )
 }
 
 function theEnd(receiptPath: string): void {

@@ -114,6 +114,8 @@ export interface ContractOptions {
   readonly inputs: readonly { readonly name: string; readonly owner: Party; readonly series: string }[]
   readonly outputs: readonly { readonly name: string; readonly declared: DeclaredOutput }[]
   readonly rules: OutputRules
+  /** Whether the receiver gets what the program said. */
+  readonly diagnostics?: boolean
   readonly runs?: number
   readonly notAfter?: number
 }
@@ -128,7 +130,7 @@ export async function agree(author: Party, receiver: Party, options: ContractOpt
     arguments: options.arguments,
     inputs: options.inputs.map(({ name, owner, series }) => ({ name, organisation: owner.id, series })),
     outputs: options.outputs.map(({ name, declared }) => ({ name, declared, receivers, rules: options.rules })),
-    diagnostics: [],
+    diagnostics: options.diagnostics ? receivers : [],
     boundary: 'vm',
     attempts: 2,
     budgets: defaultBudgets,

@@ -62,6 +62,7 @@ export {
   revokeAsset,
 } from './publish.ts'
 export {
+  diagnosticsName,
   fetchReceipt,
   followRun,
   type OpenedOutput,

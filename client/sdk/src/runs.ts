@@ -17,6 +17,8 @@ import { receiptAnchors, type StoredAnchors } from './home/anchors.ts'
 import type { Run, RunEvent, StoredOutput } from './manager/answers.ts'
 import type { Session } from './session.ts'
 
+/** What the program said, how it ended and what it used: sealed to whom the contract names for diagnostics. */
+export const diagnosticsName = 'cella-diagnostics'
 const outputBytesMax = 1024 * 1024 * 1024
 
 /** Queues runs of a contract of one's own. */
@@ -96,16 +98,18 @@ export async function openOutput(
       `the manager gave the receipt of run ${receipt.run} of ${receipt.contract}`,
     )
   }
-  if (receipt.status !== 'ok') {
+  if (receipt.status !== 'ok' && options.name !== diagnosticsName) {
     throw new SdkError('ERR_OUTPUT_REFUSED', `the run ended as “${receipt.status}”: there is no output`, {
-      hint: 'its diagnostics go to the receivers whom the contract names for them',
+      hint: `what the program said is an output called ${diagnosticsName}, for receivers whom the contract names for it`,
     })
   }
   const output = pick(receipt.outputs, options.name)
   const stored = (await session.manager.outputs(options.contract, options.run)).find(({ name }) => name === output.name)
   if (stored === undefined) throw new SdkError('ERR_OUTPUT_REFUSED', `the manager does not have output ${output.name}`)
   const wrapped = await ownKey(session, stored, output.receivers)
-  const declared = contractOf(bundle, receipt.contract).outputs.find(({ name }) => name === output.name)!.declared
+  const declared = contractOf(bundle, receipt.contract).outputs.find(({ name }) => name === output.name)?.declared ?? {
+    format: 'file' as const,
+  }
   try {
     const dek = await unwrapDek({
       wrapped: decodeBase64url(wrapped, 'wrapped'),
@@ -142,12 +146,13 @@ function contractOf(bundle: ReceiptBundle, digest: Digest): Contract {
 }
 
 function pick(outputs: Receipt['outputs'], name: string | undefined): Receipt['outputs'][number] {
-  const found = name === undefined ? outputs[0] : outputs.find((output) => output.name === name)
+  const results = outputs.filter((output) => output.name !== diagnosticsName)
+  const found = name === undefined ? results[0] : outputs.find((output) => output.name === name)
   const names = outputs.map((output) => output.name).join(', ') || 'none'
   if (found === undefined)
     throw new SdkError('ERR_NAME_UNKNOWN', `the run has no output ${name ?? ''}`, { hint: `its outputs: ${names}` })
-  if (name === undefined && outputs.length > 1) {
-    throw new SdkError('ERR_NAME_AMBIGUOUS', `the run has ${outputs.length} outputs`, {
+  if (name === undefined && results.length > 1) {
+    throw new SdkError('ERR_NAME_AMBIGUOUS', `the run has ${results.length} outputs`, {
       hint: `name one with --name: ${names}`,
     })
   }
