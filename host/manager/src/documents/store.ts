@@ -195,6 +195,9 @@ export interface Listing {
   readonly limit: number
 }
 
+/** Envelopes of one page, in characters. */
+const pageBytesMax = 4 * 2 ** 20
+
 /** Logged documents in order of their index, and whether there are more. */
 export async function listDocuments(
   tables: Kysely<Tables>,
@@ -214,5 +217,13 @@ export async function listDocuments(
     .orderBy('leaf_index')
     .limit(listing.limit + 1)
     .execute()
-  return { rows: rows.slice(0, listing.limit), isMore: rows.length > listing.limit }
+  const page = rows.slice(0, listing.limit)
+  // At least one, so that whoever goes on page by page gets to the end.
+  let bytes = 0
+  const past = page.findIndex(({ envelope }, at) => {
+    bytes += envelope.length
+    return at > 0 && bytes > pageBytesMax
+  })
+  if (past > 0) return { rows: page.slice(0, past), isMore: true }
+  return { rows: page, isMore: rows.length > listing.limit }
 }

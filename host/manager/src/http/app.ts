@@ -59,6 +59,8 @@ export async function createApp(parts: Omit<Manager, 'metrics'>): Promise<App> {
     requestIdHeader: false,
     frameworkErrors: (error, request, reply) => sendError(error, request, reply),
   }).withTypeProvider<ZodTypeProvider>()
+  // Each may hold a body of some megabytes; event streams are bounded well below.
+  app.server.maxConnections = 512
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   app.setErrorHandler(sendError)
