@@ -56,7 +56,7 @@ function sources(folder: string): string[] {
 }
 
 function isTestOnly(file: string): boolean {
-  return /\.(?:test|suite|bench|testing)\.ts$|\/(?:bench|testing|test)\//.test(file)
+  return /\.(?:test|suite|bench|testing|test-support)\.ts$|\/(?:bench|testing|test)\//.test(file)
 }
 
 function importsOf(file: string): string[] {
