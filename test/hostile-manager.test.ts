@@ -6,7 +6,7 @@ import type { Digest } from '@cella/bytes'
 import { parseDocument, parseDocumentOf } from '@cella/documents'
 import { parseCheckpointText, parseNote, parseSkey } from '@cella/log'
 import { openOutput, publishTerms, type Run } from '@cella/sdk'
-import { type Attack, flipped, HostileProxy, jsonOf, withJson } from '../testing/src/hostile-proxy.ts'
+import { type Attack, flipped, HostileProxy, jsonOf, type Reply, withJson } from '../testing/src/hostile-proxy.ts'
 import {
   type DecideLike,
   flippedDocuments,
@@ -568,16 +568,62 @@ describe('a manager that delays, repeats and mixes up', () => {
     }
   })
 
+  test('two workers at one attempt: neither gets keys by the decisions about the other', async () => {
+    let offer: Reply | undefined
+    let decided: DecideLike | undefined
+    proxy.attack = async (call, pass) => {
+      const reply = await pass()
+      if (routes.poll.test(call.path) && reply.status === 200) offer = reply
+      if (!routes.decide.test(call.path)) return reply
+      decided = jsonOf(reply) as DecideLike
+      // The first worker hears nothing, and gives up.
+      return 'drop'
+    }
+    const first = await runOnce(scene.university.session, contract)
+    assert.equal(first.error?.code, 'ERR_HOST_UNAVAILABLE')
+    const answered = new Promise<Reply>((resolve) => {
+      proxy.attack = async (call, pass) => {
+        if (!routes.release.test(call.path) || !isAbout(call, first)) {
+          const reply = await pass()
+          return routes.renew.test(call.path) ? { ...reply, status: 200 } : reply
+        }
+        const body = { ...(jsonOf(call) as object), decisions: decided!.decisions }
+        const reply = await pass({ body: Buffer.from(JSON.stringify(body)) })
+        resolve(reply)
+        return reply
+      }
+    })
+    proxy.offer = () => {
+      proxy.offer = undefined
+      return offer
+    }
+    try {
+      // Brings the worker back to its poll.
+      await runOnce(scene.university.session, other)
+      const { status, body } = await answered
+      assert.equal(status, 403)
+      assert.equal(
+        (JSON.parse(Buffer.from(body).toString()) as { error: { code: string } }).error.code,
+        'ERR_RELEASE_UNKNOWN',
+      )
+    } finally {
+      proxy.attack = undefined
+      proxy.offer = undefined
+    }
+  })
+
   test('the same run offered twice ends in the same receipt and costs no further use', async () => {
+    const run = await runOnce(scene.university.session, contract)
     const { reply } = proxy.recent(routes.poll).find(({ reply: { status } }) => status === 200)!
+    assert.ok(isAbout({ body: reply.body }, run))
     const offer = jsonOf(reply) as OfferLike
     const before = await scene.university.session.manager.run(offer.contract, offer.run)
     const usesBefore = usesOf(offer)
     const served = new Promise<number>((resolve) => {
       proxy.attack = async (call, pass) => {
         const answer = await pass()
-        // The lease is over: its phases are waved through, as a manager that wants the run again would.
-        if (routes.renew.test(call.path)) return { ...answer, status: 200 }
+        // The lease is over: its phases and draft are waved through, as a manager that wants the run again would.
+        if (routes.renew.test(call.path) || routes.draft.test(call.path)) return { ...answer, status: 200 }
         if (routes.outcome.test(call.path) && call.path.includes(`/${offer.lease}/`)) resolve(answer.status)
         return answer
       }
@@ -596,19 +642,23 @@ describe('a manager that delays, repeats and mixes up', () => {
     }
     const now = await scene.university.session.manager.run(offer.contract, offer.run)
     assert.equal(now.receipt, before.receipt)
-    assert.deepEqual(usesOf(offer), usesBefore)
+    assert.deepEqual(usesOf(offer).sort(), usesBefore.sort())
   })
 })
 
-/** Which uses the decisions about a run name. */
-function usesOf({ contract: about, run }: OfferLike): (number | null)[] {
+/** Whether a message names this very run. */
+function isAbout(message: { readonly body: Uint8Array }, run: { contract: string; run: number }): boolean {
+  const named = jsonOf(message) as OfferLike
+  return named.contract === run.contract && named.run === run.run
+}
+
+/** Which uses the decisions about a run name, as "asset use". */
+function usesOf({ contract: about, run }: OfferLike): string[] {
   const decided = proxy
     .recent(routes.decide)
     .filter(({ reply }) => reply.status === 200)
     .flatMap(({ reply }) => (jsonOf(reply) as DecideLike).decisions)
     .map(({ document }) => parseDocumentOf('cella/decision', document).payload)
     .filter((decision) => decision.contract === about && decision.run === run)
-  return [...new Set(decided.map(({ manifest, use }) => `${manifest} ${use}`))].map((text) =>
-    Number(text.split(' ')[1]),
-  )
+  return [...new Set(decided.map(({ manifest, use }) => `${manifest} ${use}`))]
 }

@@ -41,11 +41,14 @@ import type { VaultLog } from './vault-log.ts'
 const pendingMax = 1000
 const pendingLifetimeMs = 300_000
 const reservationTriesMax = 8
+const attemptsMax = 100_000
 
 /** Between `decide` and `release`: what was judged, so that the release judges the same again. */
 interface Pending {
   readonly situation: Omit<Situation, 'checkpoint'>
   readonly binding: DecideRequest['binding']
+  /** Digest of the worker's evidence. */
+  readonly worker: Digest
   readonly startedAt: number
 }
 
@@ -66,6 +69,9 @@ export class Vault {
   readonly #known = new VerifiedEnvelopes()
   readonly #chains = new ChainCache()
   readonly #pending = new Map<string, Pending>()
+  // The newest attempt at each run: a lease that was lost is not served again. After a restart the log decides alone, by
+  // the first receipt of a run.
+  readonly #attempts = new Map<string, number>()
   readonly #uses: Uses
 
   constructor(options: { state: VaultState; log: VaultLog; tee: TeeDriver; configuration: Digest }) {
@@ -108,13 +114,15 @@ export class Vault {
     if (binding.contract !== request.contract || binding.run !== request.run || binding.attempt !== request.attempt) {
       throw new VaultError('ERR_BINDING_MISMATCH', 'the evidence is bound to another contract, run or attempt')
     }
+    this.#fence(request)
     const evidence = parseEvidenceJson(request.evidence)
     await this.#log.ensureFresh()
     const own = await this.#attest({ nonce: evidenceDigest(evidence) })
     const situation = await this.#situation(request, evidence)
     const { judgements, uses } = await this.#reserve(situation)
-    const decisions = await this.#logDecisions(situation, { judgements, uses, own, worker: evidenceDigest(evidence) })
-    if (judgements.every(({ allowed }) => allowed)) this.#remember(request, { situation, binding })
+    const worker = evidenceDigest(evidence)
+    const decisions = await this.#logDecisions(situation, { judgements, uses, own, worker })
+    if (judgements.every(({ allowed }) => allowed)) this.#remember(request, { situation, binding, worker })
     return { decisions: decisions.map(decisionJson), ...attestationJson(own) }
   }
 
@@ -134,7 +142,7 @@ export class Vault {
       )
     }
     await this.#log.refresh()
-    const proven = await this.#prove(request)
+    const proven = await this.#prove(request, pending.worker)
     const situation = { ...pending.situation, checkpoint: this.#log.checkpoint.bytes }
     const judgements = await judgeContract(situation)
     const denied = judgements.filter(({ allowed }) => !allowed)
@@ -146,6 +154,19 @@ export class Vault {
     const seed = await this.#wrapSeed(judgements, pending)
     const released = await this.#logReleased(request)
     return { keys, seed, released: { leaf: encodeBase64url(released.leaf), index: released.index } }
+  }
+
+  #fence({ contract, run, attempt }: DecideRequest): void {
+    const name = `${contract}/${run}`
+    const newest = this.#attempts.get(name) ?? 0
+    if (attempt < newest) {
+      throw new VaultError(
+        'ERR_ATTEMPT_SUPERSEDED',
+        `attempt ${newest} at this run has begun, attempt ${attempt} is over`,
+      )
+    }
+    if (this.#attempts.size >= attemptsMax) this.#attempts.clear()
+    this.#attempts.set(name, attempt)
   }
 
   async #situation(request: DecideRequest, evidence: Evidence): Promise<Omit<Situation, 'checkpoint'>> {
@@ -246,7 +267,7 @@ export class Vault {
     return drafts.map((draft, at) => ({ ...draft, index: indices[at]! }))
   }
 
-  #remember(request: DecideRequest, { situation, binding }: Omit<Pending, 'startedAt'>): void {
+  #remember(request: DecideRequest, pending: Omit<Pending, 'startedAt'>): void {
     const now = performance.now()
     for (const [name, { startedAt }] of this.#pending) {
       if (now - startedAt <= pendingLifetimeMs) break
@@ -257,19 +278,23 @@ export class Vault {
     }
     // Behind all others, for the sweep above goes by age.
     this.#pending.delete(pendingName(request))
-    this.#pending.set(pendingName(request), { situation, binding, startedAt: now })
+    this.#pending.set(pendingName(request), { ...pending, startedAt: now })
   }
 
-  /** Each decision with its entry, by manifest. Throws where one is missing, denies, or is not in the log as given. */
-  async #prove(request: ReleaseRequest): Promise<Map<Digest, ProvenDecision>> {
+  /**
+   * Each decision with its entry, by manifest. Throws where one is missing, denies, is not in the log as given, or is
+   * about another worker than the one whose key would be wrapped to.
+   */
+  async #prove(request: ReleaseRequest, worker: Digest): Promise<Map<Digest, ProvenDecision>> {
     const proven = new Map<Digest, ProvenDecision>()
     for (const { document, salt, leaf, index } of request.decisions) {
       const parsed = parseDocumentOf('cella/decision', document)
       const signed = await verifyDocument(parsed, (signer) =>
         signer === this.#state.id ? this.#state.signingKey : undefined,
       )
-      const { contract, run, attempt, manifest } = signed.payload
-      if (contract !== request.contract || run !== request.run || attempt !== request.attempt) {
+      const { contract, run, attempt, manifest, workerEvidence } = signed.payload
+      const isOfAttempt = contract === request.contract && run === request.run && attempt === request.attempt
+      if (!isOfAttempt || workerEvidence !== worker) {
         throw new VaultError('ERR_RELEASE_UNKNOWN', `decision ${signed.digest} is about another attempt`)
       }
       const entry = proveEntry(this.#log.view, this.#log.checkpoint, index, decodeBase64url(leaf, 'leaf'))
