@@ -146,7 +146,8 @@ function startSupervisor(folder: string, flags: UpFlags): ReturnType<typeof spaw
 /** The server's entry point: in the source tree, or in a package beside this one. */
 function supervisorEntry(): string {
   const inTree = fileURLToPath(new URL('../../../../host/supervisor/src/main.ts', import.meta.url))
-  if (existsSync(inTree)) return inTree
+  // A bundle lies elsewhere, where the same path would be somebody else’s file.
+  if (import.meta.url.endsWith('/client/cli/src/commands/server.ts') && existsSync(inTree)) return inTree
   try {
     return createRequire(import.meta.url).resolve('@cella/supervisor/main')
   } catch (cause) {
