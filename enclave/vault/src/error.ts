@@ -5,6 +5,8 @@ export type VaultErrorCode =
   | 'ERR_NONCE_UNKNOWN'
   /** The evidence's binding is about something else than the request. */
   | 'ERR_BINDING_MISMATCH'
+  /** A later attempt at the run has begun. */
+  | 'ERR_ATTEMPT_SUPERSEDED'
   /** There is no decision that this release could follow. */
   | 'ERR_RELEASE_UNKNOWN'
   /** Something that the decision relied on no longer holds. */

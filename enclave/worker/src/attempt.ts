@@ -135,6 +135,10 @@ function ruled(
   context: Parameters<typeof releasable>[1],
 ): { status: RunResult['status']; outputs: NonNullable<ReturnType<typeof releasable>> } {
   if (result.status !== 'ok') return { status: result.status, outputs: new Map() }
+  const [step] = context.contract.steps
+  const bytes = [...result.outputs.values()].reduce((sum, output) => sum + output.length, 0)
+  // The sandbox bounds each output; the budget is for all of them.
+  if (step === undefined || bytes > step.budgets.outputBytes) return { status: 'output-too-large', outputs: new Map() }
   const outputs = releasable(result, context)
   return outputs === undefined ? { status: 'output-refused', outputs: new Map() } : { status: 'ok', outputs }
 }

@@ -1,0 +1,182 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, type TestContext } from 'node:test'
+import { type Digest, decodeBase64url, encodeBase64url, encodeUtf8, type Json } from '@cella/bytes'
+import { HostClient, HostLog } from '@cella/channel'
+import { bindingDigest, evidenceDigest, evidenceJson, parseEvidenceJson } from '@cella/evidence'
+import { LogView, parseLogPolicy } from '@cella/log'
+import { initPolicyEngine, policyEngineUrl } from '@cella/policy'
+import { ed25519PublicKey, generateHpkeKeyPair, type HpkeKeyPair, randomBytes } from '@cella/primitives'
+import { createSimulatedPlatform, openTee, type SimulatedLaunch, type TeeDriver } from '@cella/tee'
+import { type EnclaveHost, type ServedLog, startEnclaveHost } from '@cella/testing/enclave-host'
+import { MemoryLog } from '@cella/testing/memory-log'
+import { makeScenario, type Scenario, type ScenarioChanges, type ScenarioVault } from '@cella/testing/scenario'
+import { World, type WorldLog } from '@cella/testing/world'
+import { Vault, VaultLog, VaultState } from '../src/index.ts'
+import { decideRequest, releaseRequest } from '../src/requests.ts'
+
+const root = mkdtempSync(join(tmpdir(), 'cella-vault-'))
+after(() => rmSync(root, { recursive: true, force: true }))
+const platform = join(root, 'platform')
+const [{ root: trusted }] = await Promise.all([
+  createSimulatedPlatform(platform),
+  initPolicyEngine(readFileSync(policyEngineUrl())),
+])
+
+const launchOf = (digit: string): SimulatedLaunch => ({
+  nodeDigest: 'a'.repeat(64) as Digest,
+  bundleDigest: digit.repeat(64) as Digest,
+  commandLine: ['--no-addons'],
+})
+export const vaultLaunch: SimulatedLaunch = launchOf('b')
+export const workerLaunch: SimulatedLaunch = launchOf('c')
+export const otherLaunch: SimulatedLaunch = launchOf('d')
+
+const tees = new Map<SimulatedLaunch, Promise<TeeDriver>>()
+export function teeOf(measured: SimulatedLaunch): Promise<TeeDriver> {
+  const tee = tees.get(measured) ?? openTee({ kind: 'simulated', folder: platform, measured })
+  tees.set(measured, tee)
+  return tee
+}
+
+export const now = (): number => Math.floor(Date.now() / 1000)
+
+export function temporaryFolder(): string {
+  return mkdtempSync(join(root, 'folder-'))
+}
+
+export interface Place<Log extends WorldLog & ServedLog = MemoryLog> {
+  readonly log: Log
+  readonly host: EnclaveHost
+  readonly folder: string
+}
+
+/** A log and what serves it, and a folder for a vault. */
+export async function place(context: TestContext): Promise<Place> {
+  return placeWith(context, new MemoryLog({ now: now() }))
+}
+
+export async function placeWith<Log extends WorldLog & ServedLog>(context: TestContext, log: Log): Promise<Place<Log>> {
+  const host = await startEnclaveHost(log)
+  context.after(() => host.close())
+  return { log, host, folder: temporaryFolder() }
+}
+
+const configuration = 'e'.repeat(64) as Digest
+
+/** A vault as its main.ts starts it, on what lies in `folder`. */
+export async function startVault(
+  { log, host, folder }: Place<WorldLog & ServedLog>,
+  options: { launch?: SimulatedLaunch; folder?: string } = {},
+): Promise<Vault> {
+  const tee = await teeOf(options.launch ?? vaultLaunch)
+  const state = await VaultState.open(tee, options.folder ?? folder)
+  const memory = await state.logMemory()
+  const hostLog = new HostLog(new HostClient({ origin: host.url }))
+  const view = new LogView({
+    policy: parseLogPolicy(encodeUtf8(log.policyOf())),
+    read: hostLog,
+    ...(memory && { memory }),
+  })
+  const vaultLog = new VaultLog({ view, host: hostLog, state })
+  await vaultLog.start()
+  return new Vault({ state, log: vaultLog, tee, configuration })
+}
+
+/** What grants are made for: KEKs as the vault itself gives them. */
+export function granted(vault: Vault): ScenarioVault {
+  return {
+    id: vault.id as ScenarioVault['id'],
+    launch: vaultLaunch,
+    kekOf: async (organisation) => {
+      const { binding } = (await vault.kek(organisation, encodeBase64url(randomBytes(32)))) as {
+        binding: { kek: string }
+      }
+      return decodeBase64url(binding.kek, 'kek')
+    },
+  }
+}
+
+export async function scenarioFor<Log extends WorldLog & ServedLog>(
+  { log }: Place<Log>,
+  vault: Vault,
+  change: ScenarioChanges = {},
+): Promise<Scenario<Log>> {
+  const world = new World(log)
+  return makeScenario(world, { vault: granted(vault), worker: workerLaunch, roots: [trusted], change })
+}
+
+/** What a worker sends and keeps for one attempt. */
+export interface Asking {
+  readonly request: { [name: string]: unknown }
+  readonly hpke: HpkeKeyPair
+  readonly evidence: Digest
+}
+
+/** A worker's request to decide, over a fresh nonce; `change` bends binding or request before the evidence is made. */
+export async function asking(
+  vault: Vault,
+  { contract, world }: Pick<Scenario, 'contract' | 'world'>,
+  options: {
+    run?: number
+    attempt?: number
+    launch?: SimulatedLaunch
+    binding?: { [name: string]: Json }
+    request?: { [name: string]: Json }
+  } = {},
+): Promise<Asking> {
+  const execution = { contract: contract.digest, run: options.run ?? 1, attempt: options.attempt ?? 1 }
+  const hpke = await generateHpkeKeyPair()
+  const { nonce } = vault.nonce() as { nonce: string }
+  const binding: { [name: string]: Json } = {
+    role: 'worker',
+    signingKey: encodeBase64url(ed25519PublicKey(randomBytes(32))),
+    hpkeKey: encodeBase64url(hpke.publicKey),
+    nonces: { [vault.id]: nonce },
+    ...execution,
+    isolation: 2,
+    served: 0,
+    configuration,
+    ...options.binding,
+  }
+  const tee = await teeOf(options.launch ?? workerLaunch)
+  const evidence = await tee.getEvidence(bindingDigest(binding))
+  return {
+    request: {
+      ...execution,
+      documents: world.documents(),
+      binding,
+      evidence: evidenceJson(evidence),
+      ...options.request,
+    },
+    hpke,
+    evidence: evidenceDigest(parseEvidenceJson(evidenceJson(evidence))),
+  }
+}
+
+export interface DecideAnswer {
+  readonly decisions: { document: string; salt: string; leaf: string; index: number }[]
+  readonly binding: { readonly [name: string]: Json }
+  readonly evidence: Json
+}
+
+export interface ReleaseAnswer {
+  readonly keys: { manifest: Digest; wrapped: string }[]
+  readonly seed: string
+  readonly released: { leaf: string; index: number }
+}
+
+/** As the HTTP server calls it: through the schema. */
+export async function decide(vault: Vault, { request }: Asking): Promise<DecideAnswer> {
+  return (await vault.decide(decideRequest.parse(request))) as unknown as DecideAnswer
+}
+
+export async function release(
+  vault: Vault,
+  { request: { contract, run, attempt } }: Asking,
+  { decisions }: Pick<DecideAnswer, 'decisions'>,
+): Promise<ReleaseAnswer> {
+  const request = releaseRequest.parse({ contract, run, attempt, decisions })
+  return (await vault.release(request)) as unknown as ReleaseAnswer
+}
