@@ -40,19 +40,18 @@ export async function bearingOn(tables: Kysely<Tables>, digest: string): Promise
       ...receivers.map(({ organisation }) => organisation),
     ]),
   ]
-  const about = await mentioning(
-    tables,
-    ['cella/grant', 'cella/approval'],
-    [digest, ...manifests.map((manifest) => manifest.digest)],
-  )
-  const basics = await ofOrganisations(tables, organisations)
+  const [about, basics] = await Promise.all([
+    mentioning(tables, ['cella/grant', 'cella/approval'], [digest, ...manifests.map((manifest) => manifest.digest)]),
+    ofOrganisations(tables, organisations),
+  ])
   const builds = await namedBuilds(tables, basics)
-  const makers = await ofOrganisations(tables, [...new Set(builds.map(({ organisation }) => organisation))])
+  const signers = new Set([row, ...manifests, ...about].map(({ signer }) => signer))
+  const [makers, isNeeded] = await Promise.all([
+    ofOrganisations(tables, [...new Set(builds.map(({ organisation }) => organisation))]),
+    neededMemberships(tables, mentionsOf(contract), signers),
+  ])
   // Most needed first, for the case that there is more than fits.
   const all = new Map<string, Row>()
-  const named = mentionsOf(contract)
-  const signers = new Set([row, ...manifests, ...about].map(({ signer }) => signer))
-  const isNeeded = await neededMemberships(tables, named, signers)
   const [needed, others] = partition(basics, (found) => found.type !== 'cella/membership' || isNeeded.has(found.digest))
   for (const found of [row, ...manifests, ...about, ...needed, ...builds, ...makers, ...others])
     all.set(found.digest, found)

@@ -282,6 +282,8 @@ export class RunQueue {
   /** Throws ERR_LEASE_LOST when the lease ended, another has the run, or the run was cancelled. */
   async renew(lease: number, phase: string): Promise<void> {
     await this.#tables.transaction().execute(async (transaction) => {
+      // A renewal that a crash of the database forgets costs an attempt at worst, so nobody waits for the disk.
+      await sql`set local synchronous_commit to off`.execute(transaction)
       const row = await this.#holding(transaction, lease)
       await transaction
         .updateTable('runs')
