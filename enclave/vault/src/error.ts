@@ -5,7 +5,7 @@ export type VaultErrorCode =
   | 'ERR_NONCE_UNKNOWN'
   /** The evidence's binding is about something else than the request. */
   | 'ERR_BINDING_MISMATCH'
-  /** A later attempt at the run has begun. */
+  /** A later attempt at the run was allowed. */
   | 'ERR_ATTEMPT_SUPERSEDED'
   /** There is no decision that this release could follow. */
   | 'ERR_RELEASE_UNKNOWN'

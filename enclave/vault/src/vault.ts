@@ -69,7 +69,7 @@ export class Vault {
   readonly #known = new VerifiedEnvelopes()
   readonly #chains = new ChainCache()
   readonly #pending = new Map<string, Pending>()
-  // The newest attempt at each run: a lease that was lost is not served again. After a restart the log decides alone, by
+  // The newest attempt that was allowed at each run: a lease that was lost is not served again. After a restart the log decides alone, by
   // the first receipt of a run.
   readonly #attempts = new Map<string, number>()
   readonly #uses: Uses
@@ -157,16 +157,13 @@ export class Vault {
   }
 
   #fence({ contract, run, attempt }: DecideRequest): void {
-    const name = `${contract}/${run}`
-    const newest = this.#attempts.get(name) ?? 0
+    const newest = this.#attempts.get(`${contract}/${run}`) ?? 0
     if (attempt < newest) {
       throw new VaultError(
         'ERR_ATTEMPT_SUPERSEDED',
-        `attempt ${newest} at this run has begun, attempt ${attempt} is over`,
+        `attempt ${newest} at this run was allowed, attempt ${attempt} is over`,
       )
     }
-    if (this.#attempts.size >= attemptsMax) this.#attempts.clear()
-    this.#attempts.set(name, attempt)
   }
 
   async #situation(request: DecideRequest, evidence: Evidence): Promise<Omit<Situation, 'checkpoint'>> {
@@ -276,6 +273,8 @@ export class Vault {
     if (this.#pending.size >= pendingMax) {
       throw new VaultError('ERR_VAULT_FULL', `${pendingMax} releases are pending; try again in a few minutes`)
     }
+    if (this.#attempts.size >= attemptsMax) this.#attempts.clear()
+    this.#attempts.set(`${request.contract}/${request.run}`, request.attempt)
     // Behind all others, for the sweep above goes by age.
     this.#pending.delete(pendingName(request))
     this.#pending.set(pendingName(request), { ...pending, startedAt: now })
