@@ -1,4 +1,4 @@
-import { concatBytes } from '@cella/bytes'
+import { concatBytes, encodeHex } from '@cella/bytes'
 import {
   cosignNote,
   encodeCheckpointText,
@@ -22,16 +22,18 @@ export class MemoryLog implements WorldLog, LogReader {
   /** Seconds since 1970 by each witness's clock; whoever is not in it does not cosign. */
   readonly clocks: Map<string, number>
   readonly #leaves: Uint8Array[] = []
+  readonly #indices = new Map<string, number>()
   readonly #tree = new TreeBuilder()
   /** Hashes at level 8 · n, for tiles of level n. */
   readonly #hashes: Uint8Array[][] = []
 
-  constructor(options: { now: number; witnesses?: readonly string[]; origin?: string }) {
+  constructor(options: { now: number; witnesses?: readonly string[]; origin?: string; like?: MemoryLog }) {
     const names = options.witnesses ?? ['w1']
-    this.signer = generateNoteSigner({ name: options.origin ?? 'log.example/world', type: 'note' })
-    this.witnesses = new Map(
-      names.map((name) => [name, generateNoteSigner({ name: `witness.example/${name}`, type: 'cosignature' })]),
-    )
+    this.signer =
+      options.like?.signer ?? generateNoteSigner({ name: options.origin ?? 'log.example/world', type: 'note' })
+    this.witnesses =
+      options.like?.witnesses ??
+      new Map(names.map((name) => [name, generateNoteSigner({ name: `witness.example/${name}`, type: 'cosignature' })]))
     this.clocks = new Map(names.map((name) => [name, options.now]))
   }
 
@@ -60,9 +62,20 @@ export class MemoryLog implements WorldLog, LogReader {
     return `log ${encodeVkey(this.signer.key)}\n${lines}${quorum}`
   }
 
+  /** Its first `size` leaves in a log of the same keys: what only an operator with everyone's keys could make. */
+  async fork(size: number): Promise<MemoryLog> {
+    const other = new MemoryLog({ now: this.now, witnesses: [...this.clocks.keys()], like: this })
+    await other.append(this.#leaves.slice(0, size))
+    return other
+  }
+
+  /** Indices of the leaves; of one that is there already, its first. */
   async append(leaves: readonly Uint8Array[]): Promise<number[]> {
     return leaves.map((leaf) => {
+      const known = this.#indices.get(encodeHex(leaf))
+      if (known !== undefined) return known
       const index = this.#leaves.length
+      this.#indices.set(encodeHex(leaf), index)
       this.#leaves.push(leaf.slice())
       this.#tree.append(leafHash(leaf), (level, _, hash) => {
         if (level % 8 !== 0) return
