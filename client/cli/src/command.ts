@@ -11,7 +11,7 @@ export interface Result {
 }
 
 /** Carries how a run ended past commander, which returns nothing. */
-export interface Ending {
+interface Ending {
   exitCode: number
 }
 

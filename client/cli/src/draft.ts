@@ -4,7 +4,7 @@ import { declaredOutputSchema, outputRulesSchema } from '@cella/table'
 import { parse as parseYaml } from 'yaml'
 import { z } from 'zod'
 import { CliError, UsageError } from './error.ts'
-import { readTextFile } from './files.ts'
+import { readJsonFile, readTextFile } from './files.ts'
 import { assetName, pair, receiverName, windowOf } from './options.ts'
 
 const draftSchema = z.strictObject({
@@ -89,7 +89,7 @@ async function readDraftFile(path: string): Promise<Record<string, unknown>> {
 }
 
 async function fromFlags(flags: DraftFlags): Promise<Record<string, unknown>> {
-  const rules = flags.rules === undefined ? undefined : (JSON.parse(await readTextFile(flags.rules)) as unknown)
+  const rules = flags.rules === undefined ? undefined : await readJsonFile(flags.rules)
   const outputs = new Map<string, { name: string; receivers: string[]; rules?: unknown }>()
   for (const text of flags.output ?? []) {
     const at = text.indexOf('=')

@@ -25,3 +25,13 @@ export async function readBytesFile(path: string, bytesMax: number): Promise<Uin
   if (bytes.length > bytesMax) throw new CliError('ERR_FILE', `${path} has more than ${bytesMax} bytes`)
   return bytes
 }
+
+/** The JSON value in a file. Throws ERR_FILE. What it holds is the caller's to check. */
+export async function readJsonFile(path: string): Promise<unknown> {
+  const text = await readTextFile(path)
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new CliError('ERR_FILE', `${path} is not JSON: ${(cause as Error).message}`, undefined, { cause })
+  }
+}

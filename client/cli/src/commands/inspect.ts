@@ -76,7 +76,7 @@ export function addInspectCommand(program: Command, cli: Cli): void {
 }
 
 /** What an inspection found, for people. */
-export function inspectionText(report: InspectionReport, { width, style }: { width: number; style: Style }): string {
+function inspectionText(report: InspectionReport, { width, style }: { width: number; style: Style }): string {
   const head = renderPairs(
     [
       [

@@ -24,7 +24,7 @@ import type { Command } from 'commander'
 import { type Cli, does, group, leaf, type Result } from '../command.ts'
 import type { Context } from '../context.ts'
 import { CliError, UsageError } from '../error.ts'
-import { readTextFile } from '../files.ts'
+import { readJsonFile, readTextFile } from '../files.ts'
 import { readInstallation } from '../installation.ts'
 import { collect, digestArgument, integerOption, parseTime, roles } from '../options.ts'
 import { renderPairs, renderTable } from '../terminal/table.ts'
@@ -319,7 +319,7 @@ function addTerms(org: Command, cli: Cli): void {
       if (options.show === true) return showTerms(context, session)
       const draft =
         options.file !== undefined
-          ? (JSON.parse(await readTextFile(options.file)) as Parameters<typeof publishTerms>[1])
+          ? ((await readJsonFile(options.file)) as Parameters<typeof publishTerms>[1])
           : await termsOfInstallation(options)
       if (draft.simulated) context.say('note: these terms accept a SIMULATED TEE.')
       await context.demand('Sign these terms for your organisation?')

@@ -12,13 +12,13 @@ import {
   type Session,
   startPolicyEngine,
 } from '@cella/sdk'
-import type { OutputRules } from '@cella/table'
+import { declaredOutputSchema, type OutputRules } from '@cella/table'
 import { type CanonicalTable, type ColumnChoice, inspectFile, toCanonical } from '@cella/tables'
 import { type Command, Option } from 'commander'
 import { type Cli, does, leaf } from '../command.ts'
 import type { Context } from '../context.ts'
-import { UsageError } from '../error.ts'
-import { readTextFile } from '../files.ts'
+import { CliError, UsageError } from '../error.ts'
+import { readJsonFile, readTextFile } from '../files.ts'
 import { assetName, collect, integerOption, pair, parseTreatment, roles, windowOf } from '../options.ts'
 import { renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
@@ -271,10 +271,14 @@ function choicesOf(flags: PublishFlags, types: ReadonlyMap<string, ColumnChoice[
 async function declaredOutput(text: string): Promise<NonNullable<Manifest['program']>['outputs'][number]> {
   if (!text.includes('=')) return { name: text, declared: null }
   const { name, value } = pair(text, '--output')
-  return {
-    name,
-    declared: JSON.parse(await readTextFile(value)) as NonNullable<Manifest['program']>['outputs'][number]['declared'],
-  }
+  const parsed = declaredOutputSchema.safeParse(await readJsonFile(value))
+  if (parsed.success) return { name, declared: parsed.data }
+  const issue = parsed.error.issues[0]
+  throw new CliError(
+    'ERR_FILE',
+    `${value} declares no output: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`,
+    'write {"format": "table", "columns": [{"name", "type", "role"}, …]} or {"format": "file"}',
+  )
 }
 
 function outputRulesOf(flags: PublishFlags): OutputRules {

@@ -70,7 +70,7 @@ export const uploadSchema = z.object({
   done: z.boolean().optional(),
 })
 
-export const runStatusSchema = z.enum(['queued', 'running', 'finished', 'refused', 'failed', 'cancelled'])
+const runStatusSchema = z.enum(['queued', 'running', 'finished', 'refused', 'failed', 'cancelled'])
 export type RunStatus = z.infer<typeof runStatusSchema>
 
 export const runSchema = z.object({
