@@ -12,11 +12,13 @@ export async function addEvent(
 ): Promise<void> {
   const { contract, attempt } = run
   await sql`
-    insert into events (contract, run, sequence, attempt, phase, detail)
-    select ${contract}, ${run.run}, coalesce(max(sequence), 0) + 1, ${attempt}::integer, ${phase},
-      ${detail === undefined ? null : JSON.stringify(detail)}::jsonb
-    from events where contract = ${contract} and run = ${run.run}`.execute(transaction)
-  await sql`select pg_notify('cella_events', ${eventsKey(contract, run.run)})`.execute(transaction)
+    with added as (
+      insert into events (contract, run, sequence, attempt, phase, detail)
+      select ${contract}, ${run.run}, coalesce(max(sequence), 0) + 1, ${attempt}::integer, ${phase},
+        ${detail === undefined ? null : JSON.stringify(detail)}::jsonb
+      from events where contract = ${contract} and run = ${run.run}
+    )
+    select pg_notify('cella_events', ${eventsKey(contract, run.run)})`.execute(transaction)
 }
 
 /** What a notification about a run's events carries. */
