@@ -24,8 +24,6 @@ export interface Scene {
   readonly stage: Stage
   readonly operator: Operator
   readonly folder: string
-  /** Where the enclaves' bundles lie. */
-  readonly enclaves: string
   readonly author: Party
   readonly receiver: Party
   readonly owners: readonly Party[]
@@ -190,7 +188,7 @@ async function withRogueWorker(
 ): Promise<void> {
   const { manager, logPolicy } = scene.stage.installation()
   const { workerToken } = JSON.parse(readFileSync(join(scene.stage.folder, 'state.json'), 'utf8'))
-  const { options } = JSON.parse(readFileSync(join(scene.enclaves, 'builds.json'), 'utf8'))
+  const { options } = JSON.parse(readFileSync(join(scene.stage.folder, 'enclaves', 'builds.json'), 'utf8'))
   scene.operator.trick = noWork
   scene.operator.interrupt()
   const rogue: ChildProcess = spawn(process.execPath, [...options, bundle], {
@@ -203,7 +201,7 @@ async function withRogueWorker(
       token: workerToken,
       name: 'rogue',
       logPolicy,
-      runner: join(scene.enclaves, 'runner.mjs'),
+      runner: join(scene.stage.folder, 'enclaves', 'runner.mjs'),
       pool: 0,
       tee: { kind: 'simulated', folder: tee },
     }),
@@ -224,7 +222,10 @@ export async function unknownMeasurement(scene: Scene): Promise<void> {
     'The operator changes the worker: one comment behind its last line, as harmless as a change can be. The TEE measures what it starts.',
   )
   const bundle = join(scene.folder, 'worker.mjs')
-  writeFileSync(bundle, `${readFileSync(join(scene.enclaves, 'worker.mjs'), 'utf8')}// a word from the operator\n`)
+  writeFileSync(
+    bundle,
+    `${readFileSync(join(scene.stage.folder, 'enclaves', 'worker.mjs'), 'utf8')}// a word from the operator\n`,
+  )
   const tee = join(scene.stage.folder, 'tee')
   await withRogueWorker(scene, { bundle, tee }, () => mustRefuse(scene, scene.contract, 'ERR_TEE_MEASUREMENT'))
 }
@@ -247,7 +248,7 @@ export async function foreignRoot(scene: Scene): Promise<void> {
   const path = join(scene.stage.folder, 'installation.json')
   const installation = JSON.parse(readFileSync(path, 'utf8'))
   writeFileSync(path, JSON.stringify({ ...installation, roots: [...installation.roots, JSON.parse(printed)] }, null, 2))
-  const bundle = join(scene.enclaves, 'worker.mjs')
+  const bundle = join(scene.stage.folder, 'enclaves', 'worker.mjs')
   await withRogueWorker(scene, { bundle, tee }, () => mustRefuse(scene, scene.contract, 'ERR_EVIDENCE_ROOT_UNKNOWN'))
   say('The roots that count are in each owner’s signed terms. The host’s file is read by nobody who decides.')
 }

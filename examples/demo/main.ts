@@ -284,7 +284,6 @@ async function payGap(installation: ReturnType<Stage['installation']>): Promise<
     stage,
     operator,
     folder,
-    enclaves,
     author: university,
     receiver: office,
     owners,

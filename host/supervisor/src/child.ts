@@ -115,6 +115,11 @@ export class Child {
 
 /** Runs a command to its end and returns the JSON object that it prints. Throws ERR_PROCESS_FAILED. */
 export async function runOnce(command: string, parameters: readonly string[]): Promise<Record<string, unknown>> {
+  return JSON.parse(await runToEnd(command, parameters))
+}
+
+/** Runs a command to its end and returns what it prints. Throws ERR_PROCESS_FAILED. */
+export async function runToEnd(command: string, parameters: readonly string[]): Promise<string> {
   const child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'pipe'], env: {} })
   const [stdout, stderr] = [[], []] as [Buffer[], Buffer[]]
   child.stdout.on('data', (chunk) => stdout.push(chunk))
@@ -127,5 +132,5 @@ export async function runOnce(command: string, parameters: readonly string[]): P
     const said = Buffer.concat(stderr).toString('utf8').trim().slice(-500)
     throw new SupervisorError('ERR_PROCESS_FAILED', `${parameters.join(' ')} ended with ${code}: ${said}`)
   }
-  return JSON.parse(Buffer.concat(stdout).toString('utf8'))
+  return Buffer.concat(stdout).toString('utf8')
 }

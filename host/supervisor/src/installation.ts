@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { canonicalJson } from '@cella/bytes'
 import { parseDocumentOf } from '@cella/documents'
 import { z } from 'zod'
-import { Child, type ChildOptions, runOnce } from './child.ts'
+import { Child, type ChildOptions, runOnce, runToEnd } from './child.ts'
 import { SupervisorError } from './error.ts'
 import { readJson, writeJson } from './files.ts'
 import { endLeftovers } from './leftovers.ts'
@@ -13,7 +13,7 @@ import { freePorts } from './ports.ts'
 export interface InstallationOptions {
   /** Everything that the installation keeps. */
   readonly dataFolder: string
-  /** Folder with vault.mjs, worker.mjs, runner.mjs and builds.json. */
+  /** Folder with vault.mjs, worker.mjs, runner.mjs and builds.json; looked at when a data folder is started first. */
   readonly enclaves: string
   /** Folder of the project's sources or of an installed package, for the entry points of the host's own processes. */
   readonly root: string
@@ -25,6 +25,8 @@ export interface InstallationOptions {
   readonly witnesses: readonly { readonly vkey: string; readonly url: string }[]
   /** What enclaves are told instead of the manager's own address, such as a proxy before it. Binds nothing. */
   readonly managerUrl?: string | undefined
+  /** How long a worker may be silent before its run is given to the next attempt. */
+  readonly leaseSeconds?: number
   /** Seconds by which the clocks of manager and log are wrong: to rehearse a host that lies about the time. */
   readonly hostClockOffset?: number | undefined
   /** A PostgreSQL of the operator's; without it one of the installation's own. */
@@ -70,10 +72,11 @@ export class Installation {
 
   /** Starts everything in the order in which each needs the others, and returns once a run could be served. */
   async start(): Promise<void> {
-    const { dataFolder, enclaves } = this.#options
+    const { dataFolder } = this.#options
     mkdirSync(join(dataFolder, 'logs'), { recursive: true, mode: 0o700 })
     await this.#endLeftovers()
-    const builds = this.#builds()
+    const enclaves = await this.#enclaves()
+    const builds = this.#builds(enclaves)
     const state = this.#state()
     const tee = join(dataFolder, 'tee')
     const logConfig = join(dataFolder, 'config', 'log.json')
@@ -124,6 +127,7 @@ export class Installation {
       log: { url: `http://127.0.0.1:${logPort}`, vkey },
       vaults: [{ id: vault.id, url: `http://127.0.0.1:${vaultPort}` }],
       workerToken: state.workerToken,
+      limits: { leaseSeconds: this.#options.leaseSeconds ?? 30 },
     })
     this.#run('manager', [...this.#clock(), this.#entry('host/manager/src/main.ts'), '--config', managerConfig])
     await this.#until(() => this.#ready.has('manager') && this.#ready.has('vault:ready'))
@@ -215,13 +219,33 @@ export class Installation {
     return join(this.#options.root, path)
   }
 
-  #builds(): z.infer<typeof buildsSchema> {
-    const path = join(this.#options.enclaves, 'builds.json')
-    if (!existsSync(path)) {
-      throw new SupervisorError('ERR_ENCLAVES_MISSING', `${path} is not there`, {
+  /**
+   * The enclaves of this data folder: copied at its first start and kept, for what a vault seals opens under the same
+   * measurement alone. Where there is a source tree and nothing was built yet, they are built first.
+   */
+  async #enclaves(): Promise<string> {
+    const own = join(this.#options.dataFolder, 'enclaves')
+    if (existsSync(join(own, 'builds.json'))) return own
+    const source = this.#options.enclaves
+    const script = this.#entry('scripts/build-enclave.ts')
+    if (!existsSync(join(source, 'builds.json')) && existsSync(script)) {
+      await runToEnd(process.execPath, [...quiet, script])
+    }
+    if (!existsSync(join(source, 'builds.json'))) {
+      throw new SupervisorError('ERR_ENCLAVES_MISSING', `${join(source, 'builds.json')} is not there`, {
         hint: 'npm run build:enclave makes it',
       })
     }
+    mkdirSync(own, { recursive: true, mode: 0o700 })
+    // The builder's key stays where it was made; builds.json comes last, for it says that all others are there.
+    for (const name of ['vault.mjs', 'worker.mjs', 'runner.mjs', 'builds.json']) {
+      copyFileSync(join(source, name), join(own, name))
+    }
+    return own
+  }
+
+  #builds(enclaves: string): z.infer<typeof buildsSchema> {
+    const path = join(enclaves, 'builds.json')
     const parsed = buildsSchema.safeParse(readJson(path))
     if (!parsed.success) throw new SupervisorError('ERR_ENCLAVES_MISSING', `${path} is not what a build writes`)
     return parsed.data

@@ -8,6 +8,7 @@ import { lockData } from './lock.ts'
 
 // node main.ts --data FOLDER [--port N] [--workers N] [--local-witnesses N] [--witness VKEY=URL]… [--enclaves FOLDER]
 //   [--manager-url URL]            what the enclaves are told instead of the manager's own address
+//   [--lease-seconds N]            how long a worker may be silent before its run is given to the next attempt
 //   [--rehearse-clock SECONDS]     manager and log believe a time that many seconds away
 //
 // Runs one installation in the foreground. One line of JSON on standard output once it is ready; SIGTERM ends it.
@@ -23,6 +24,7 @@ try {
       'local-witnesses': { type: 'string', default: '1' },
       witness: { type: 'string', multiple: true, default: [] },
       'manager-url': { type: 'string' },
+      'lease-seconds': { type: 'string', default: '30' },
       'rehearse-clock': { type: 'string', default: '0' },
       enclaves: { type: 'string', default: join(root, 'dist/enclave') },
     },
@@ -40,6 +42,7 @@ try {
     localWitnesses: count(values['local-witnesses'], '--local-witnesses', 16),
     witnesses: values.witness.map(witnessOf),
     managerUrl: values['manager-url'],
+    leaseSeconds: count(values['lease-seconds'], '--lease-seconds', 3600),
     hostClockOffset: seconds(values['rehearse-clock']),
     databaseUrl: process.env.DATABASE_URL,
   })
