@@ -9,11 +9,18 @@ try {
   const { values } = parseArgs({ options: { config: { type: 'string' } } })
   if (values.config === undefined) throw new TypeError('usage: --config FILE')
   const manager = await startManager(await readConfig(values.config), { databaseUrl: process.env.DATABASE_URL })
+  let isStopping = false
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
+      isStopping = true
       manager.stop().then(() => process.exit(0), fail)
     })
   }
+  // Whoever watches this process starts it again, and with it the database.
+  void manager.lost.then(() => {
+    if (isStopping) return
+    fail(new ManagerError('ERR_DATABASE_UNAVAILABLE', 'the database server ended', { hint: 'start the manager again' }))
+  })
   process.stdout.write(`${JSON.stringify({ url: manager.url })}\n`)
 } catch (error) {
   fail(error)

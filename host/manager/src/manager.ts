@@ -14,6 +14,8 @@ import { RunQueue } from './queue/queue.ts'
 export interface RunningManager {
   /** `http://HOST:PORT`. */
   readonly url: string
+  /** Resolves when a database server that was started here ended, whoever ended it: nothing can be served any more. */
+  readonly lost: Promise<void>
   /** Takes no new request, lets those at work end, at most `graceMs`, then closes everything. */
   stop(): Promise<void>
 }
@@ -82,6 +84,7 @@ export async function startManager(
     }
     return {
       url,
+      lost: database.server?.exited ?? new Promise(() => {}),
       stop: () => {
         stopped ??= stop()
         return stopped
