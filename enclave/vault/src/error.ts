@@ -1,6 +1,10 @@
 export type VaultErrorCode =
   /** A request without the form it must have. */
   | 'ERR_REQUEST_MALFORMED'
+  /** A request of more bytes than are read. */
+  | 'ERR_REQUEST_TOO_LARGE'
+  /** Not a call that a vault has. */
+  | 'ERR_ROUTE_UNKNOWN'
   /** A nonce that this vault did not give, gave too long ago, or has seen used: a replay looks like this. */
   | 'ERR_NONCE_UNKNOWN'
   /** The evidence's binding is about something else than the request. */

@@ -54,7 +54,7 @@ async function answer(request: IncomingMessage, ready: () => Vault | undefined):
     case '/release':
       return vault.release(await read(releaseRequest))
     default:
-      throw new VaultError('ERR_REQUEST_MALFORMED', 'a vault answers POST evidence, kek, nonce, decide and release')
+      throw new VaultError('ERR_ROUTE_UNKNOWN', 'a vault answers POST evidence, kek, nonce, decide and release')
   }
 }
 
@@ -63,7 +63,7 @@ async function readBody(request: IncomingMessage): Promise<Uint8Array> {
   let length = 0
   for await (const chunk of request as AsyncIterable<Uint8Array>) {
     length += chunk.length
-    if (length > bodyBytesMax) throw new VaultError('ERR_REQUEST_MALFORMED', `more than ${bodyBytesMax} bytes`)
+    if (length > bodyBytesMax) throw new VaultError('ERR_REQUEST_TOO_LARGE', `more than ${bodyBytesMax} bytes`)
     chunks.push(chunk)
   }
   return concatBytes(...chunks)
@@ -90,6 +90,8 @@ function send(response: ServerResponse, status: number, body: Json): void {
 
 const statuses: Record<VaultError['code'], number> = {
   ERR_REQUEST_MALFORMED: 400,
+  ERR_REQUEST_TOO_LARGE: 413,
+  ERR_ROUTE_UNKNOWN: 404,
   ERR_NONCE_UNKNOWN: 403,
   ERR_BINDING_MISMATCH: 403,
   ERR_ATTEMPT_SUPERSEDED: 403,

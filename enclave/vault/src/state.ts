@@ -17,6 +17,9 @@ export class VaultState {
   readonly #tee: TeeDriver
   readonly #folder: string
   readonly #secrets = new Map<Digest, Uint8Array>()
+  /** Secrets on their way to the disk: whoever asks meanwhile gets the same one. */
+  readonly #births = new Map<Digest, Promise<Uint8Array>>()
+  #lastKept: Promise<void> = Promise.resolve()
   readonly signingSeed: Uint8Array
   readonly signingKey: Uint8Array
   readonly id: KeyId
@@ -40,6 +43,16 @@ export class VaultState {
 
   /** The organisation's secret, 32 bytes; born here at the first call and durable before it is returned. */
   async secretOf(organisation: Digest): Promise<Uint8Array> {
+    const birth = this.#births.get(organisation) ?? this.#bear(organisation)
+    this.#births.set(organisation, birth)
+    try {
+      return await birth
+    } finally {
+      this.#births.delete(organisation)
+    }
+  }
+
+  async #bear(organisation: Digest): Promise<Uint8Array> {
     const secret = await this.knownSecretOf(organisation)
     if (secret !== undefined) return secret
     if (this.#secrets.size >= organisationsMax) {
@@ -65,8 +78,12 @@ export class VaultState {
     return bytes === undefined ? undefined : parseLogMemory(bytes)
   }
 
+  /** One after the other, in the order of calls: two at once would share a temporary file. */
   async keepLogMemory(memory: LogMemory): Promise<void> {
-    await writeSealed(this.#tee, this.#folder, 'log-memory', encodeLogMemory(memory))
+    const bytes = encodeLogMemory(memory)
+    const kept = this.#lastKept.then(() => writeSealed(this.#tee, this.#folder, 'log-memory', bytes))
+    this.#lastKept = kept.catch(() => undefined)
+    return kept
   }
 }
 

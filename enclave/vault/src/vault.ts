@@ -135,10 +135,10 @@ export class Vault {
     const pending = this.#pending.get(name)
     // Once: whoever repeats a release has to be decided on again.
     this.#pending.delete(name)
-    if (pending === undefined) {
+    if (pending === undefined || performance.now() - pending.startedAt > pendingLifetimeMs) {
       throw new VaultError(
         'ERR_RELEASE_UNKNOWN',
-        'there is no decision that allows this attempt, or it was used before',
+        'there is no decision that allows this attempt, or it is too old, or was used before',
       )
     }
     await this.#log.refresh()
@@ -213,6 +213,10 @@ export class Vault {
       if (!judgements.every(({ allowed }) => allowed)) return { judgements, uses: new Map() }
       const streams = await this.#streams(judgements.map(({ grant }) => grant!))
       const useOf = (asset: Digest) => this.#uses.of(streams.get(asset)!, contract.digest, run)
+      const unknown = judgements.find(({ asset }) => !streams.has(asset))
+      if (unknown !== undefined) {
+        throw new VaultError('ERR_RELEASE_UNKNOWN', `the owner of asset ${unknown.asset} has no key in this vault`)
+      }
       const uses = new Map(judgements.map(({ asset }) => [asset, useOf(asset)]))
       const missing = [...uses.values()].filter(({ reserved }) => !reserved)
       if (missing.length > 0) await this.#log.append(missing.map(({ leaf }) => leaf))
