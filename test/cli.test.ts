@@ -132,7 +132,11 @@ test('from nothing to a verified result by commands alone', { skip }, async (con
       ids[profile] = made.organisation
       await done(profile, ['org', 'terms', '--installation', installation(), '--allow-simulated'])
     }
-    const trust = { large: ['university'], small: ['university'], office: ['large', 'small', 'university'] }
+    const trust = {
+      large: ['university', 'small', 'office'],
+      small: ['university'],
+      office: ['large', 'small', 'university'],
+    }
     for (const [profile, others] of Object.entries(trust)) {
       for (const other of others) {
         await done(profile, ['org', 'trust', ids[other]!, '--name', names[other as keyof typeof names]])
@@ -292,6 +296,32 @@ test('from nothing to a verified result by commands alone', { skip }, async (con
     const refused = await cella('office', ['run', contract])
     assert.equal(refused.code, 1)
     assert.match(refused.stdout + refused.stderr, /ERR_DOCUMENT_REVOKED|withdrawn/)
+  })
+
+  await context.test('a member is taken in by a card, acts, and acts no more once removed', async () => {
+    const card = path('ada.card.json')
+    const made = await cella('ada', ['keys', 'list', '--create', '--card', 'Ada Example'])
+    assert.equal(made.code, 0, made.stderr)
+    await writeFile(card, made.stdout)
+    const { membership } = await done<{ membership: string }>('large', [
+      'org',
+      'member',
+      'add',
+      card,
+      '--role',
+      'approver',
+    ])
+    await done('ada', ['org', 'trust', '--installation', installation()])
+    await done('ada', ['org', 'trust', ids.large!, '--name', 'Large', '--join'])
+    const shown = await done<{ members: { name: string }[] }>('ada', ['org', 'show'])
+    assert.ok(shown.members.some(({ name }) => name === 'Ada Example'))
+    // A mere member holds no root key.
+    const terms = await cella('ada', ['org', 'terms', '--installation', installation(), '--allow-simulated'])
+    assert.equal(terms.code, 1)
+    assert.match(terms.stderr, /root keys must sign/)
+    await done('large', ['org', 'member', 'remove', membership.slice(0, 12), '--reason', 'test'])
+    const after = await done<{ members: { name: string }[] }>('large', ['org', 'show'])
+    assert.ok(!after.members.some(({ name }) => name === 'Ada Example'))
   })
 
   await context.test('a document is proven by a file that other tools read', async () => {

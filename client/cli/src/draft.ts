@@ -140,13 +140,7 @@ async function resolveDraft(session: Session, draft: DraftFile): Promise<Contrac
     outputs.push({
       name,
       receivers: await receivers(named, `output ${name}`),
-      rules: rules ?? {
-        format: 'table',
-        bytesMax: 1_048_576,
-        rowsMax: 10_000,
-        columns: 'any-declared',
-        suppress: 'row-values',
-      },
+      rules,
       declared,
     })
   }

@@ -40,7 +40,8 @@ export interface ContractDraft {
   readonly outputs: readonly {
     readonly name: string
     readonly receivers: readonly { readonly organisation: Digest; readonly role: ReceiverRole }[]
-    readonly rules: OutputRules
+    /** Beyond those of the owners. Default: 1 MiB, and 10 000 rows of a table. */
+    readonly rules?: OutputRules | undefined
     /** Default: what the program's manifest promises. */
     readonly declared?: DeclaredOutput | undefined
   }[]
@@ -104,13 +105,16 @@ export async function resolveContract(session: Session, draft: ContractDraft): P
         budgets: draft.budgets,
       },
     ],
-    outputs: draft.outputs.map((output) => ({
-      name: output.name,
-      step: 'main',
-      declared: output.declared ?? declaredBy(program.payload, output.name),
-      receivers: output.receivers.flatMap((receiver) => resolveReceiver(documents, receiver)),
-      rules: output.rules,
-    })),
+    outputs: draft.outputs.map((output) => {
+      const declared = output.declared ?? declaredBy(program.payload, output.name)
+      return {
+        name: output.name,
+        step: 'main',
+        declared,
+        receivers: output.receivers.flatMap((receiver) => resolveReceiver(documents, receiver)),
+        rules: output.rules ?? defaultRules(declared),
+      }
+    }),
     diagnostics: draft.diagnostics.flatMap((receiver) => resolveReceiver(documents, receiver)),
     vaults: [commonVault(documents, [program, ...inputs.map(({ manifest }) => manifest)])],
     log: (await session.log()).view.origin,
@@ -131,6 +135,11 @@ export async function resolveContract(session: Session, draft: ContractDraft): P
     )
   }
   return { payload, gathered }
+}
+
+function defaultRules({ format }: DeclaredOutput): OutputRules {
+  if (format === 'file') return { format, bytesMax: 1_048_576 }
+  return { format, bytesMax: 1_048_576, rowsMax: 10_000, columns: 'any-declared', suppress: 'row-values' }
 }
 
 /** `ERR_… at clause: expected …, got …`. */
@@ -169,13 +178,16 @@ export async function createWorkflow(session: Session, draft: ContractDraft): Pr
       },
     ],
     outputs: await Promise.all(
-      draft.outputs.map(async (output) => ({
-        name: output.name,
-        step: 'main',
-        declared: output.declared ?? declaredBy((await programOf(session, draft)).payload, output.name),
-        receivers: output.receivers.map((receiver) => ({ ...receiver })),
-        rules: output.rules,
-      })),
+      draft.outputs.map(async (output) => {
+        const declared = output.declared ?? declaredBy((await programOf(session, draft)).payload, output.name)
+        return {
+          name: output.name,
+          step: 'main',
+          declared,
+          receivers: output.receivers.map((receiver) => ({ ...receiver })),
+          rules: output.rules ?? defaultRules(declared),
+        }
+      }),
     ),
   }
   return submitDocument<'cella/workflow'>(session, payload, { signers: [keys.account] })
