@@ -73,6 +73,7 @@ export class Vault {
   // the first receipt of a run.
   readonly #attempts = new Map<string, number>()
   readonly #uses: Uses
+  readonly #keks = new Map<Digest, ReturnType<typeof kekOf>>()
 
   constructor(options: { state: VaultState; log: VaultLog; tee: TeeDriver; configuration: Digest }) {
     this.#state = options.state
@@ -94,7 +95,7 @@ export class Vault {
 
   /** The KEK of an organisation with fresh evidence that this vault holds it. */
   async kek(organisation: Digest, nonce: string): Promise<Json> {
-    const kek = await kekOf(await this.#state.secretOf(organisation))
+    const kek = await this.#kek(organisation, await this.#state.secretOf(organisation))
     return attestationJson(await this.#attest({ organisation, kek: encodeBase64url(kek.publicKey), nonce }))
   }
 
@@ -119,9 +120,8 @@ export class Vault {
     await this.#log.ensureFresh()
     const own = await this.#attest({ nonce: evidenceDigest(evidence) })
     const situation = await this.#situation(request, evidence)
-    const { judgements, uses } = await this.#reserve(situation)
     const worker = evidenceDigest(evidence)
-    const decisions = await this.#logDecisions(situation, { judgements, uses, own, worker })
+    const { judgements, decisions } = await this.#decide(situation, { own, worker })
     if (judgements.every(({ allowed }) => allowed)) this.#remember(request, { situation, binding, worker })
     return { decisions: decisions.map(decisionJson), ...attestationJson(own) }
   }
@@ -203,29 +203,31 @@ export class Vault {
     return streams
   }
 
-  /** Judges, and where all assets allow it, gets a use of each into the log as the first of its tag. */
-  async #reserve(
+  /**
+   * Judges, and gets each decision into the log; where all assets allow it, together with a use of each. The uses are
+   * this run's only if their leaves are the first with their tags: another vault or request may have been faster.
+   */
+  async #decide(
     situation: Omit<Situation, 'checkpoint'>,
-  ): Promise<{ judgements: Judgement[]; uses: Map<Digest, Use> }> {
+    about: { own: Attestation; worker: Digest },
+  ): Promise<{ judgements: Judgement[]; decisions: LoggedDecision[] }> {
     const { contract, run } = situation
     for (let attempt = 0; attempt < reservationTriesMax; attempt++) {
       const judgements = await judgeContract({ ...situation, checkpoint: this.#log.checkpoint.bytes })
-      if (!judgements.every(({ allowed }) => allowed)) return { judgements, uses: new Map() }
-      const streams = await this.#streams(judgements.map(({ grant }) => grant!))
-      const useOf = (asset: Digest) => this.#uses.of(streams.get(asset)!, contract.digest, run)
-      const unknown = judgements.find(({ asset }) => !streams.has(asset))
+      const isAllowed = judgements.every(({ allowed }) => allowed)
+      const streams = await this.#streams(isAllowed ? judgements.map(({ grant }) => grant!) : [])
+      const unknown = isAllowed ? judgements.find(({ asset }) => !streams.has(asset)) : undefined
       if (unknown !== undefined) {
         throw new VaultError('ERR_RELEASE_UNKNOWN', `the owner of asset ${unknown.asset} has no key in this vault`)
       }
-      const uses = new Map(judgements.map(({ asset }) => [asset, useOf(asset)]))
-      const missing = [...uses.values()].filter(({ reserved }) => !reserved)
-      if (missing.length > 0) await this.#log.append(missing.map(({ leaf }) => leaf))
-      // Ours only if ours was first; another vault or request may have taken the number.
-      const won = [...uses].every(([asset, use]) => {
+      const useOf = (asset: Digest): Use => this.#uses.of(streams.get(asset)!, contract.digest, run)
+      const uses = new Map(isAllowed ? judgements.map(({ asset }) => [asset, useOf(asset)] as const) : [])
+      const decisions = await this.#logDecisions(situation, { judgements, uses, ...about })
+      const isReserved = [...uses].every(([asset, use]) => {
         const now = useOf(asset)
         return now.reserved && now.n === use.n
       })
-      if (won) return { judgements, uses }
+      if (isReserved) return { judgements, decisions }
     }
     throw new VaultError('ERR_RESERVATION_LOST', 'other runs took every use that was tried for; try again')
   }
@@ -264,8 +266,9 @@ export class Vault {
         return { document, salt, leaf: encodeLeaf({ kind: 'decision', commitment, tag: randomTag() }) }
       }),
     )
-    const indices = await this.#log.append(drafts.map(({ leaf }) => leaf))
-    return drafts.map((draft, at) => ({ ...draft, index: indices[at]! }))
+    const reservations = [...uses.values()].filter(({ reserved }) => !reserved).map(({ leaf }) => leaf)
+    const indices = await this.#log.append([...reservations, ...drafts.map(({ leaf }) => leaf)])
+    return drafts.map((draft, at) => ({ ...draft, index: indices[reservations.length + at]! }))
   }
 
   #remember(request: DecideRequest, pending: Omit<Pending, 'startedAt'>): void {
@@ -334,12 +337,19 @@ export class Vault {
     if (secret === undefined) {
       throw new VaultError('ERR_RELEASE_UNKNOWN', `organisation ${grant.payload.organisation} has no key in this vault`)
     }
-    const kek = await kekOf(secret)
+    const kek = await this.#kek(grant.payload.organisation, secret)
     return unwrapDek({
       wrapped: decodeBase64url(grant.payload.wrapped, 'wrapped'),
       recipientPrivateKey: kek.privateKey,
       info: grantInfo(grant.payload.manifest, grant.payload.kek),
     })
+  }
+
+  /** Derived once: the secret that it comes from stays in memory as long. */
+  #kek(organisation: Digest, secret: Uint8Array): ReturnType<typeof kekOf> {
+    const known = this.#keks.get(organisation) ?? kekOf(secret)
+    this.#keks.set(organisation, known)
+    return known
   }
 
   async #wrapSeed(judgements: readonly Judgement[], pending: Pending): Promise<string> {

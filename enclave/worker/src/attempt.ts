@@ -31,25 +31,25 @@ export interface Outcome {
 export async function attemptRun(
   offer: Offer,
   parts: WorkerParts,
-  { served, phase }: { served: number; phase: (name: string) => Promise<void> },
+  { served, phase }: { served: number; phase: (name: string) => void },
 ): Promise<Outcome> {
-  await phase('attest')
+  phase('attest')
   const attempt = await openAttempt(offer, parts, served)
-  await phase('decide')
+  phase('decide')
   const decided = await decide(attempt)
-  await phase('release')
+  phase('release')
   const { deks, seed } = await release(attempt, decided)
   try {
-    await phase('inputs')
+    phase('inputs')
     const { module, inputs } = await openAssets(attempt, deks)
-    await phase('run')
+    phase('run')
     const run = await execute(attempt, { module, inputs, seed })
-    await phase('receipt')
+    phase('receipt')
     const { time, simulated } = await stillAllowed(attempt, decided, await parts.log.refresh())
     const draft = await draftReceipt(attempt, { decided, seed, run, time, simulated })
     await parts.host.json('POST', `/v1/worker/leases/${offer.lease}/receipt`, { draft })
     const logged = await logReceipt(attempt, { draft, seed })
-    await phase('hand-over')
+    phase('hand-over')
     await stillAllowed(attempt, decided, logged.checkpoint)
     const { contract, documents } = attempt
     const wrapped = await wrapOutputKeys(run.sealed, { contract: contract.digest, run: offer.run, documents })

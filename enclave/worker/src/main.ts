@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import cedarWasm from '@cedar-policy/cedar-wasm/web/cedar_wasm_bg.wasm'
 import { encodeUtf8 } from '@cella/bytes'
 import {
@@ -61,6 +62,7 @@ const parts: WorkerParts = {
   chains: new ChainCache(),
 }
 let served = 0
+const isPassing = /_(?:UNAVAILABLE|NOT_READY)$/
 let stopping = false
 const stop = new AbortController()
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -109,17 +111,32 @@ async function serve(answer: unknown): Promise<void> {
     },
     (offer.leaseSeconds * 1000) / 3,
   )
+  // Told in order and not waited for; that the lease is lost shows at the phase after.
+  let told: Promise<unknown> = Promise.resolve()
+  let lost: unknown
+  const tell = (name: string): void => {
+    current = name
+    told = told
+      .then(() => host.json('POST', `${lease}/renew`, { phase: name }))
+      .catch((error: unknown) => {
+        lost ??= error
+      })
+  }
   try {
     const outcome = await attemptRun(offer, parts, {
       served,
-      phase: async (name) => {
-        current = name
-        await host.json('POST', `${lease}/renew`, { phase: name })
+      phase: (name) => {
+        if (lost !== undefined) throw lost
+        tell(name)
       },
     })
+    await told
     await host.json('POST', `${lease}/outcome`, { status: 'finished', ...outcome })
   } catch (error) {
     const { code, reasons, decisions } = codeOf(error)
+    // What is down may be up in a moment: a run whose attempts all end at once would be lost to a restart of the log.
+    if (isPassing.test(code))
+      await sleep(pauseMs(offer.attempt), undefined, { signal: stop.signal }).catch(() => undefined)
     const status = error instanceof WorkerError && error.code === 'ERR_RELEASE_REFUSED' ? 'refused' : 'failed'
     await host
       .json('POST', `${lease}/outcome`, { status, error: { code, reasons }, decisions })
@@ -128,6 +145,11 @@ async function serve(answer: unknown): Promise<void> {
     clearInterval(renewal)
     served += 1
   }
+}
+
+/** Longer with each attempt; the lease is kept meanwhile. */
+function pauseMs(attempt: number): number {
+  return Math.min(8000, 250 * 2 ** attempt)
 }
 
 /** Gives back what is no offer, if it names a lease at least: a manager that is merely broken learns why nothing ran. */

@@ -118,7 +118,7 @@ export async function logReceipt(
 ): Promise<{ draft: Draft; index: number; checkpoint: WitnessedCheckpoint }> {
   const { log } = attempt.parts
   const tag = seed.receiptTag()
-  let checkpoint = await log.refresh()
+  let checkpoint = log.newest
   if (log.view.firstIndexOf(tag) === undefined) {
     const appended = await log.append(decodeBase64url(draft.receipt.leaf, 'leaf'))
     checkpoint = appended.checkpoint
