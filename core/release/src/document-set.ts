@@ -55,6 +55,8 @@ export class DocumentSet {
   readonly ignored: readonly IgnoredDocument[]
   readonly #documents: ReadonlyMap<Digest, SignedDocument>
   readonly #log: LogIndex
+  // Each question is asked of many documents, many times: tags are computed once.
+  readonly #tags = new Map<Digest, { readonly published: Uint8Array; readonly revoked: Uint8Array }>()
 
   constructor(documents: ReadonlyMap<Digest, SignedDocument>, ignored: readonly IgnoredDocument[], log: LogIndex) {
     this.#documents = documents
@@ -81,12 +83,12 @@ export class DocumentSet {
 
   /** Index of the document's entry in the log, or `undefined`. */
   indexOf(digest: Digest): number | undefined {
-    return this.#log.firstIndexOf(publishedTag(digest))
+    return this.#log.firstIndexOf(this.#tagsOf(digest).published)
   }
 
   /** Index at which the document was withdrawn, or `undefined`. */
   revokedAt(digest: Digest): number | undefined {
-    return this.#log.firstIndexOf(revokedTag(digest))
+    return this.#log.firstIndexOf(this.#tagsOf(digest).revoked)
   }
 
   /**
@@ -175,6 +177,12 @@ export class DocumentSet {
       )
     }
     throw new ReleaseError('ERR_DOCUMENT_MISSING', `${what}: none among the documents given is in the log and entitled`)
+  }
+
+  #tagsOf(digest: Digest): { readonly published: Uint8Array; readonly revoked: Uint8Array } {
+    const tags = this.#tags.get(digest) ?? { published: publishedTag(digest), revoked: revokedTag(digest) }
+    this.#tags.set(digest, tags)
+    return tags
   }
 
   /** In the log before `at`, and not withdrawn before `at`. */
@@ -281,7 +289,8 @@ export async function readDocumentSet(
   })
   // A key id is the digest of its key, so where a key was found says nothing about who may use it.
   const keys = new Map<KeyId, Uint8Array>()
-  for (const { document } of parsed) {
+  const isNew = parsed.some(({ isVerified }) => !isVerified)
+  for (const { document } of isNew ? parsed : []) {
     for (const key of keysIn(document.payload)) keys.set(keyIdOf(key), key)
   }
   const documents = new Map<Digest, SignedDocument>()
@@ -310,7 +319,8 @@ function keysIn(payload: Payload): Uint8Array[] {
 
 /** Whether at least `threshold` of the organisation's root keys, and nobody else, signed `document`. */
 function signedBy(document: SignedDocument, organisation: Payload<'cella/organisation'>): boolean {
-  const roots = new Set(organisation.rootKeys.map((key) => keyIdOf(decodeBase64url(key, 'rootKeys'))))
+  const roots = rootIds.get(organisation) ?? new Set(organisation.rootKeys.map(keyIdOfText))
+  rootIds.set(organisation, roots)
   return document.signers.length >= organisation.threshold && document.signers.every((signer) => roots.has(signer))
 }
 
@@ -321,5 +331,15 @@ export function organisationId(document: SignedDocument<'cella/organisation'>): 
 
 /** The account's id: the key id of its signing key. */
 export function accountOf(membership: Payload<'cella/membership'>): KeyId {
-  return keyIdOf(decodeBase64url(membership.signingKey, 'signingKey'))
+  const account = accounts.get(membership) ?? keyIdOfText(membership.signingKey)
+  accounts.set(membership, account)
+  return account
+}
+
+// Key ids of payloads, which never change: hashing them anew at each question is most of the cost of asking.
+const rootIds = new WeakMap<Payload<'cella/organisation'>, ReadonlySet<KeyId>>()
+const accounts = new WeakMap<Payload<'cella/membership'>, KeyId>()
+
+function keyIdOfText(key: string): KeyId {
+  return keyIdOf(decodeBase64url(key, 'key'))
 }

@@ -94,6 +94,7 @@ const inputKeptBytesMax = 64 * 1024 * 1024
 const batchInputBytesMin = 16 * 1024 * 1024
 const reportBytesMax = 64 * 1024
 const callDepthMax = 10_000
+const refillDelayMs = 100
 const filesMax = 128
 const statuses: readonly string[] = [
   'ok',
