@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { encodeBase64url, encodeUtf8 } from '@cella/bytes'
 import { randomBytes } from '@cella/primitives'
-import { asking, place, scenarioFor, startVault } from '../test/vaults.ts'
+import { asking, place, scenarioFor, startVault } from '@cella/testing/vaults'
 import { createVaultServer, type Vault } from './index.ts'
 
 async function listen(context: TestContext, ready: () => Vault | undefined): Promise<string> {

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Digest } from '@cella/bytes'
-import { otherLaunch, teeOf, temporaryFolder, vaultLaunch } from '../test/vaults.ts'
+import { otherLaunch, teeOf, temporaryFolder, vaultLaunch } from '@cella/testing/vaults'
 import { VaultState } from './index.ts'
 import { kekOf } from './keys.ts'
 

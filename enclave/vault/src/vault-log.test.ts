@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type EnclaveHost, startEnclaveHost } from '@cella/testing/enclave-host'
 import { MemoryLog } from '@cella/testing/memory-log'
+import { asking, place, scenarioFor, startVault, temporaryFolder } from '@cella/testing/vaults'
 import { World } from '@cella/testing/world'
-import { asking, type DecideAnswer, decide, place, scenarioFor, startVault, temporaryFolder } from '../test/vaults.ts'
+import { type DecideAnswer, decide } from '../test/requests.ts'
 
 const allowed = ({ decisions }: DecideAnswer) =>
   decisions.map(({ document }) => {

@@ -9,24 +9,21 @@ import { hpkeOpen, randomBytes } from '@cella/primitives'
 import { reasonsInfo, releaseInfo, seedInfo, unwrapDek } from '@cella/seal'
 import { startRealLog } from '@cella/testing/enclave-host'
 import { makeScenario } from '@cella/testing/scenario'
-import { World } from '@cella/testing/world'
 import {
   type Asking,
   asking,
-  type DecideAnswer,
-  decide,
   granted,
   now,
   otherLaunch,
   place,
   placeWith,
-  type ReleaseAnswer,
-  release,
   scenarioFor,
   startVault,
   temporaryFolder,
   workerLaunch,
-} from '../test/vaults.ts'
+} from '@cella/testing/vaults'
+import { World } from '@cella/testing/world'
+import { type DecideAnswer, decide, type ReleaseAnswer, release } from '../test/requests.ts'
 
 const decisionsOf = ({ decisions }: DecideAnswer) =>
   decisions.map(({ document }) => parseDocumentOf('cella/decision', document))

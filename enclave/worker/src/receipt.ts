@@ -1,7 +1,15 @@
-import { canonicalJson, decodeBase64url, decodeHex, encodeBase64url, type Json } from '@cella/bytes'
-import { type Payload, parseDocumentOf, signDocument } from '@cella/documents'
+import { canonicalJson, decodeBase64url, decodeHex, encodeBase64url, FormatError, type Json } from '@cella/bytes'
+import { DocumentError, type Payload, parseDocumentOf, signDocument } from '@cella/documents'
 import { evidenceDigest, evidenceJson } from '@cella/evidence'
-import { commitmentOf, encodeLeaf, equalLeaves, type Leaf, parseLeaf, type WitnessedCheckpoint } from '@cella/log'
+import {
+  commitmentOf,
+  encodeLeaf,
+  equalLeaves,
+  type Leaf,
+  LogError,
+  parseLeaf,
+  type WitnessedCheckpoint,
+} from '@cella/log'
 import { randomBytes } from '@cella/primitives'
 import { assetsOf, type DocumentSet, type WitnessedTime } from '@cella/release'
 import type { SandboxResult } from '@cella/sandbox'
@@ -105,7 +113,11 @@ function reliedOn(documents: DocumentSet): string[] {
 
 /** Rounded up to a power of two: the operator learns the order of magnitude that it could see anyway. */
 function roundUp(value: number): number {
-  return value <= 0 ? 0 : 2 ** Math.ceil(Math.log2(value))
+  if (value <= 0) return 0
+  let power = 1
+  // Exact for all sizes here, unlike log2.
+  while (power < value) power *= 2
+  return Math.min(power, Number.MAX_SAFE_INTEGER)
 }
 
 /**
@@ -138,13 +150,26 @@ async function takeOver(
   const { drafts } = draftsAnswer.parse(await parts.host.json('GET', `/v1/worker/leases/${offer.lease}/receipts`))
   for (const candidate of drafts) {
     const parsed = draftSchema.safeParse(candidate)
-    if (!parsed.success || !isLeaf(parsed.data, standing)) continue
-    if (commitsTo(parsed.data) && resultOf(parsed.data) === resultOf(own)) return parsed.data
+    if (parsed.success && isOutcome(parsed.data, { own, standing })) return parsed.data
   }
   throw new WorkerError(
     'ERR_RUN_HAS_OUTCOME',
     'another receipt of this run is in the log, and its outputs are not the ones of this attempt',
   )
+}
+
+/** Whether the draft is the one that stands in the log, with the outputs of this attempt. */
+function isOutcome(
+  candidate: Draft,
+  { own, standing }: { own: Draft; standing: Parameters<typeof isLeaf>[1] },
+): boolean {
+  try {
+    return isLeaf(candidate, standing) && commitsTo(candidate) && resultOf(candidate) === resultOf(own)
+  } catch (error) {
+    // The host kept it: one that is garbled must not hide the genuine one behind it.
+    if (error instanceof LogError || error instanceof DocumentError || error instanceof FormatError) return false
+    throw error
+  }
 }
 
 function isLeaf(

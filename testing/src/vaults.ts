@@ -9,12 +9,17 @@ import { LogView, parseLogPolicy } from '@cella/log'
 import { initPolicyEngine, policyEngineUrl } from '@cella/policy'
 import { ed25519PublicKey, generateHpkeKeyPair, type HpkeKeyPair, randomBytes } from '@cella/primitives'
 import { createSimulatedPlatform, openTee, type SimulatedLaunch, type TeeDriver } from '@cella/tee'
-import { type EnclaveHost, type ServedLog, startEnclaveHost } from '@cella/testing/enclave-host'
-import { MemoryLog } from '@cella/testing/memory-log'
-import { makeScenario, type Scenario, type ScenarioChanges, type ScenarioVault } from '@cella/testing/scenario'
-import { World, type WorldLog } from '@cella/testing/world'
-import { Vault, VaultLog, VaultState } from '../src/index.ts'
-import { decideRequest, releaseRequest } from '../src/requests.ts'
+import { Vault, VaultLog, VaultState } from '@cella/vault'
+import { type EnclaveHost, type ServedLog, startEnclaveHost } from './enclave-host.ts'
+import { MemoryLog } from './memory-log.ts'
+import {
+  makeScenario,
+  type Scenario,
+  type ScenarioChanges,
+  type ScenarioContents,
+  type ScenarioVault,
+} from './scenario.ts'
+import { World, type WorldLog } from './world.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'cella-vault-'))
 after(() => rmSync(root, { recursive: true, force: true }))
@@ -102,9 +107,11 @@ export async function scenarioFor<Log extends WorldLog & ServedLog>(
   { log }: Place<Log>,
   vault: Vault,
   change: ScenarioChanges = {},
+  contents?: ScenarioContents,
 ): Promise<Scenario<Log>> {
   const world = new World(log)
-  return makeScenario(world, { vault: granted(vault), worker: workerLaunch, roots: [trusted], change })
+  const options = { vault: granted(vault), worker: workerLaunch, roots: [trusted], change }
+  return makeScenario(world, { ...options, ...(contents && { contents }) })
 }
 
 /** What a worker sends and keeps for one attempt. */
@@ -153,30 +160,4 @@ export async function asking(
     hpke,
     evidence: evidenceDigest(parseEvidenceJson(evidenceJson(evidence))),
   }
-}
-
-export interface DecideAnswer {
-  readonly decisions: { document: string; salt: string; leaf: string; index: number }[]
-  readonly binding: { readonly [name: string]: Json }
-  readonly evidence: Json
-}
-
-export interface ReleaseAnswer {
-  readonly keys: { manifest: Digest; wrapped: string }[]
-  readonly seed: string
-  readonly released: { leaf: string; index: number }
-}
-
-/** As the HTTP server calls it: through the schema. */
-export async function decide(vault: Vault, { request }: Asking): Promise<DecideAnswer> {
-  return (await vault.decide(decideRequest.parse(request))) as unknown as DecideAnswer
-}
-
-export async function release(
-  vault: Vault,
-  { request: { contract, run, attempt } }: Asking,
-  { decisions }: Pick<DecideAnswer, 'decisions'>,
-): Promise<ReleaseAnswer> {
-  const request = releaseRequest.parse({ contract, run, attempt, decisions })
-  return (await vault.release(request)) as unknown as ReleaseAnswer
 }

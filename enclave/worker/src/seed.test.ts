@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { encodeHex, encodeUtf8 } from '@cella/bytes'
+import fc from 'fast-check'
+import { RunSeed } from './seed.ts'
+
+const bytes32 = fc.uint8Array({ minLength: 32, maxLength: 32 })
+
+test('one seed gives one of everything; another seed gives another', () => {
+  fc.assert(
+    fc.property(bytes32, bytes32, fc.uint8Array({ maxLength: 100 }), (part, other, plaintext) => {
+      const all = (seed: RunSeed) =>
+        [
+          seed.programSeed(),
+          seed.receiptTag(),
+          seed.outputKey('result', plaintext).dek,
+          seed.outputKey('result', plaintext).salt,
+        ].map(encodeHex)
+      const one = all(new RunSeed([part]))
+      assert.deepEqual(all(new RunSeed([part.slice()])), one)
+      assert.equal(new Set(one).size, one.length)
+      if (encodeHex(part) === encodeHex(other)) return
+      const different = all(new RunSeed([other]))
+      for (const [at, value] of one.entries()) assert.notEqual(different[at], value)
+      assert.notEqual(new RunSeed([part]).commitment(), new RunSeed([other]).commitment())
+    }),
+  )
+})
+
+test('another plaintext or another name never has the same key or salt', () => {
+  const seed = new RunSeed([new Uint8Array(32)])
+  fc.assert(
+    fc.property(fc.uint8Array(), fc.uint8Array(), (one, two) => {
+      fc.pre(encodeHex(one) !== encodeHex(two))
+      const [a, b] = [seed.outputKey('result', one), seed.outputKey('result', two)]
+      assert.notDeepEqual(a.dek, b.dek)
+      assert.notDeepEqual(a.salt, b.salt)
+    }),
+  )
+  const plaintext = encodeUtf8('x')
+  assert.notDeepEqual(seed.outputKey('a', plaintext).dek, seed.outputKey('b', plaintext).dek)
+})
+
+test('the order of the vaults’ parts counts, and no part can be left out', () => {
+  const [one, two] = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)]
+  const commitments = [[one], [two], [one, two], [two, one]].map((parts) => new RunSeed(parts).commitment())
+  assert.equal(new Set(commitments).size, 4)
+})
+
+test('a destroyed seed derives nothing of what it was', () => {
+  const seed = new RunSeed([new Uint8Array(32).fill(1)])
+  const before = seed.programSeed()
+  seed.destroy()
+  assert.notDeepEqual(seed.programSeed(), before)
+})
+
+test('a seed prints nothing', () => {
+  const seed = new RunSeed([new Uint8Array(32).fill(1)])
+  assert.equal(JSON.stringify(seed), '{}')
+})
