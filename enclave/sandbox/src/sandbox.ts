@@ -154,7 +154,7 @@ export function createSandbox(options: SandboxOptions): Sandbox {
           )
         }
       } finally {
-        setImmediate(refill)
+        setTimeout(refill, refillDelayMs).unref()
       }
     },
     close: async () => {
