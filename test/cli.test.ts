@@ -99,6 +99,7 @@ inputs:
   - { name: small, asset: Small/payroll }
 outputs:
   - { name: result, receivers: ["Office:receiver"] }
+diagnostics: ["Office:receiver"]
 simulated: true
 runs: 5
 days: 30
@@ -253,6 +254,9 @@ test('from nothing to a verified result by commands alone', { skip }, async (con
     const shown = await cella('office', ['open', contract, '2'])
     assert.match(shown.stdout, /█/)
     assert.match(shown.stdout, /SIMULATED/)
+    // The program's own words are for those whom the contract names, and never shown by default.
+    const words = await cella('office', ['open', contract, '2', '--name', 'cella-diagnostics', '--output', '-'])
+    assert.deepEqual([words.code, JSON.parse(words.stdout).status], [0, 'ok'])
   })
 
   await context.test('nobody but the receiver opens it', async () => {
