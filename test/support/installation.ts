@@ -117,7 +117,11 @@ export class RealInstallation {
   }
 
   /** The supervisor's status: what runs, by name. */
-  status(): { state: string; processes: { name: string; pid: number | null; restarts: number; ready: boolean }[] } {
+  status(): {
+    pid: number
+    state: string
+    processes: { name: string; pid: number | null; restarts: number; ready: boolean }[]
+  } {
     return JSON.parse(readFileSync(join(this.data, 'status.json'), 'utf8'))
   }
 
@@ -158,7 +162,10 @@ export class RealInstallation {
   #known(): number[] {
     const pids: number[] = []
     try {
-      for (const { pid } of this.status().processes) if (pid !== null) pids.push(pid)
+      const status = this.status()
+      // Another supervisor's, where this one was refused the folder.
+      if (status.pid !== this.pid) return []
+      for (const { pid } of status.processes) if (pid !== null) pids.push(pid)
     } catch {
       // No status was written.
     }
