@@ -1,4 +1,5 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, type TestContext } from 'node:test'
@@ -9,7 +10,7 @@ import { LogView, parseLogPolicy } from '@cella/log'
 import { initPolicyEngine, policyEngineUrl } from '@cella/policy'
 import { ed25519PublicKey, generateHpkeKeyPair, type HpkeKeyPair, randomBytes } from '@cella/primitives'
 import { createSimulatedPlatform, openTee, type SimulatedLaunch, type TeeDriver } from '@cella/tee'
-import { Vault, VaultLog, VaultState } from '@cella/vault'
+import { createVaultServer, Vault, VaultLog, VaultState } from '@cella/vault'
 import { type EnclaveHost, type ServedLog, startEnclaveHost } from './enclave-host.ts'
 import { MemoryLog } from './memory-log.ts'
 import {
@@ -87,6 +88,23 @@ export async function startVault(
   const vaultLog = new VaultLog({ view, host: hostLog, state })
   await vaultLog.start()
   return new Vault({ state, log: vaultLog, tee, configuration })
+}
+
+/** Puts the vault's own HTTP server behind the host, which passes calls and refusals on as a manager does. */
+export async function serveVault(context: TestContext, host: EnclaveHost, vault: Vault): Promise<void> {
+  const server = createVaultServer(() => vault)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  context.after(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  host.vaults = async (_, call, body) => {
+    const response = await fetch(`${url}/${call}`, { method: 'POST', body: JSON.stringify(body) })
+    const answer = (await response.json()) as { error?: { code: string } }
+    if (answer.error === undefined) return answer
+    throw Object.assign(new Error(answer.error.code), { status: response.status, code: answer.error.code })
+  }
 }
 
 /** What grants are made for: KEKs as the vault itself gives them. */

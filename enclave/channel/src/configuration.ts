@@ -1,4 +1,4 @@
-import { concatBytes, type Digest, type Json, parseCanonicalJson } from '@cella/bytes'
+import { concatBytes, type Digest, FormatError, type Json, parseCanonicalJson } from '@cella/bytes'
 import { digestOf } from '@cella/primitives'
 import type { z } from 'zod'
 import { ChannelError } from './error.ts'
@@ -23,11 +23,19 @@ export async function readConfiguration<Shape>(
     chunks.push(chunk)
   }
   const bytes = concatBytes(...chunks)
-  const json: Json = parseCanonicalJson(bytes, 'configuration', configurationBytesMax)
-  const parsed = schema.safeParse(json)
+  const parsed = schema.safeParse(parse(bytes))
   if (!parsed.success) {
     const issue = parsed.error.issues[0]
     throw new ChannelError('ERR_CONFIGURATION', `configuration.${issue?.path.join('.')}: ${issue?.message}`)
   }
   return { configuration: parsed.data, digest: digestOf(bytes) }
+}
+
+function parse(bytes: Uint8Array): Json {
+  try {
+    return parseCanonicalJson(bytes, 'configuration', configurationBytesMax)
+  } catch (cause) {
+    if (!(cause instanceof FormatError)) throw cause
+    throw new ChannelError('ERR_CONFIGURATION', cause.message, { cause })
+  }
 }

@@ -335,3 +335,13 @@ test('a release that comes too late is refused', async (context) => {
   context.mock.method(performance, 'now', () => before + 300_001)
   await assert.rejects(release(vault, asked, answer), { code: 'ERR_RELEASE_UNKNOWN' })
 })
+
+test('once a later attempt was allowed, the one before gets nothing more', async (context) => {
+  const here = await place(context)
+  const vault = await startVault(here)
+  const scenario = await scenarioFor(here, vault)
+  await decide(vault, await asking(vault, scenario, { attempt: 2 }))
+  await assert.rejects(decide(vault, await asking(vault, scenario, { attempt: 1 })), {
+    code: 'ERR_ATTEMPT_SUPERSEDED',
+  })
+})

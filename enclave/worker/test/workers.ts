@@ -10,7 +10,7 @@ import { openBytes, outputInfo, unwrapDek } from '@cella/seal'
 import { unpad } from '@cella/table'
 import type { MemoryLog } from '@cella/testing/memory-log'
 import type { Scenario, ScenarioChanges, ScenarioContents } from '@cella/testing/scenario'
-import { asking, type Place, place, scenarioFor, startVault, teeOf, workerLaunch } from '@cella/testing/vaults'
+import { type Place, place, scenarioFor, serveVault, startVault, teeOf, workerLaunch } from '@cella/testing/vaults'
 import type { Member } from '@cella/testing/world'
 import type { Vault } from '@cella/vault'
 import { attemptRun, type Outcome, WorkerLog, type WorkerParts } from '../src/index.ts'
@@ -93,13 +93,8 @@ export async function install(
   const vault = await startVault(here)
   const scenario = await scenarioFor(here, vault, options.change, options.contents)
   const { world } = scenario
-  const { decideRequest, releaseRequest } = await import('../../vault/src/requests.ts')
   here.host.blobs = world.blobs
-  here.host.vaults = async (_, call, body) => {
-    if (call === 'nonce') return vault.nonce()
-    if (call === 'decide') return vault.decide(decideRequest.parse(body))
-    return vault.release(releaseRequest.parse(body))
-  }
+  await serveVault(context, here.host, vault)
   return {
     here,
     vault,
@@ -134,8 +129,6 @@ export async function install(
     },
   }
 }
-
-export { asking }
 
 /** An output as one of its receivers opens it. */
 export async function openOutput(

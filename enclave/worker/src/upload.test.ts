@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { HostClient } from '@cella/channel'
+import { digestOf, randomBytes } from '@cella/primitives'
+import { startEnclaveHost } from '@cella/testing/enclave-host'
+import { MemoryLog } from '@cella/testing/memory-log'
+import { uploadBlob } from './upload.ts'
+
+test('bytes are stored under their digest, in parts, and never sent twice', async (context) => {
+  const host = await startEnclaveHost(new MemoryLog({ now: 0 }))
+  context.after(() => host.close())
+  const client = new HostClient({ origin: host.url })
+  for (const length of [1, 1024, 4 * 1024 * 1024, 4 * 1024 * 1024 + 1]) {
+    const bytes = new Uint8Array(length)
+    bytes.set(randomBytes(Math.min(length, 1024)))
+    await uploadBlob(client, bytes)
+    assert.deepEqual(host.blobs.get(digestOf(bytes)), bytes)
+    const calls = host.calls.length
+    await uploadBlob(client, bytes)
+    assert.equal(host.calls.length, calls + 1)
+  }
+  assert.equal(host.calls.filter((call) => call.startsWith('PUT')).length, 5)
+})
+
+test('a host that keeps other bytes, or opens no upload, is noticed', async (context) => {
+  const host = await startEnclaveHost(new MemoryLog({ now: 0 }))
+  context.after(() => host.close())
+  const bytes = randomBytes(100)
+  const client = new HostClient({ origin: host.url })
+  const json = client.json.bind(client)
+  const send = client.send.bind(client)
+  client.send = (method, path, body) =>
+    send(
+      method,
+      path,
+      body.map((byte) => byte ^ 1),
+    )
+  await assert.rejects(uploadBlob(client, bytes), { code: 'ERR_HOST_REFUSED' })
+  client.json = async (method, path, body) => (path === '/v1/uploads' ? {} : json(method, path, body))
+  await assert.rejects(uploadBlob(client, bytes), { code: 'ERR_HOST_MALFORMED' })
+  assert.equal(host.blobs.size, 0)
+})
