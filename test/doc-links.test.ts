@@ -48,21 +48,29 @@ test('every link of every document leads somewhere', () => {
   assert.deepEqual(broken, [])
 })
 
+const packages = zones.flatMap((zone) =>
+  readdirSync(join(root, zone), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => `${zone}/${name}`),
+)
+
 test('each package has a README whose first line names its zone', () => {
-  const packages = [
-    'testing',
-    ...zones.flatMap((zone) =>
-      readdirSync(join(root, zone), { withFileTypes: true })
-        .filter((entry) => entry.isDirectory())
-        .map(({ name }) => `${zone}/${name}`),
-    ),
-  ]
   assert.ok(packages.length >= 20)
-  for (const folder of packages) {
+  for (const folder of [...packages, 'testing']) {
     const readme = join(root, folder, 'README.md')
     assert.ok(existsSync(readme), `${folder} has no README`)
     const zone = folder.split('/')[0]!
     const first = readFileSync(readme, 'utf8').split('\n')[0]!
     assert.match(first, new RegExp(`^\\**Zone:? \`?${zone}`), `${folder}/README.md begins: ${first}`)
+  }
+})
+
+test('the lists of packages, formats and decisions are whole', () => {
+  const read = (name: string): string => readFileSync(join(root, name), 'utf8')
+  for (const folder of packages) assert.ok(read('README.md').includes(`](${folder})`), `README.md leaves out ${folder}`)
+  for (const folder of ['docs/formats', 'docs/decisions']) {
+    for (const name of readdirSync(join(root, folder)).filter((each) => each !== 'README.md')) {
+      assert.ok(read(`${folder}/README.md`).includes(`](${name})`), `${folder}/README.md leaves out ${name}`)
+    }
   }
 })
