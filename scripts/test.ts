@@ -24,6 +24,17 @@ if (files.length === 0) {
   process.exit(2)
 }
 
+// End-to-end tests start the enclaves that a user would start.
+const built = spawnSync(
+  process.execPath,
+  ['--disable-warning=ExperimentalWarning', join(root, 'scripts/build-enclave.ts')],
+  {
+    cwd: root,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  },
+)
+if (built.status !== 0) process.exit(1)
+
 const { status } = spawnSync(
   process.execPath,
   ['--disable-warning=ExperimentalWarning', '--test', '--test-concurrency=2', '--test-timeout=300000', ...files],
