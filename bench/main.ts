@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { readdirSync } from 'node:fs'
+import { availableParallelism, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -37,6 +38,8 @@ if (modules.length === 0) {
   process.exit(2)
 }
 
+const cores = availableParallelism()
+const loadBefore = loadavg()[0] ?? 0
 const figures: JudgedFigure[] = []
 const failed: string[] = []
 for (const module of modules) {
@@ -54,6 +57,9 @@ if (!isJson) {
     `${figures.length - missed.length - unmeasured.length} of ${figures.length} figures meet their target`,
     ...(missed.length > 0 ? [`missed: ${missed.map(({ bench }) => bench).join('; ')}`] : []),
     ...(unmeasured.length > 0 ? [`not measured: ${unmeasured.map(({ bench }) => bench).join('; ')}`] : []),
+    ...(loadBefore > cores / 2
+      ? [`other work was under way (load ${loadBefore.toFixed(1)} on ${cores} cores): wall times are too high`]
+      : []),
     ...(failed.length > 0 ? [`failed: ${failed.join('; ')}`] : []),
   ]
   console.log(`\n${counts.join('\n')}`)

@@ -20,7 +20,7 @@ export async function bench(report: (figure: Figure) => void): Promise<void> {
     }
     report(seconds('an installation ready after its first start, worst of 3', Math.max(...starts), upSecondsMax))
   })
-  if (process.env['CELLA_LONG'] !== '1') {
+  if (process.env.CELLA_LONG !== '1') {
     report(seconds('the demo, whole (with --long)', Number.NaN, demoSecondsMax))
     return
   }
