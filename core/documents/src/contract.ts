@@ -154,7 +154,7 @@ export const decisionSchema = z.strictObject({
   manifest: digestField,
   workerEvidence: digestField,
   allowed: z.boolean(),
-  /** The n-th use of the grant, counted from 1; null when denied or when the grant has no limit. */
+  /** The n-th use of the asset at this vault, counted from 1; null when denied. */
   use: countField.nullable(),
   /** Codes of every reason; empty when allowed. */
   reasons: z.array(z.string().regex(/^ERR_[A-Z0-9_]{1,60}$/)).max(64),

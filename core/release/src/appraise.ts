@@ -68,7 +68,10 @@ export async function appraiseEnclave(
   const builds = acceptedBuilds(terms, role, documents)
   const measurements = builds.flatMap(({ payload }) =>
     payload.measurements
-      .filter(({ tee, simulated }) => tee === verified.tee && simulated === verified.simulated)
+      .filter(
+        ({ tee, boundary, simulated }) =>
+          tee === verified.tee && boundary === verified.boundary && simulated === verified.simulated,
+      )
       .map(({ measurement }) => measurement),
   )
   const result = appraiseEvidence(verified, policyOf(terms, measurements, bindingDigest(binding)))
@@ -79,6 +82,16 @@ export async function appraiseEnclave(
       whoCanChange: 'operator',
     }),
   )
+  if (terms.collateralDaysMax !== 'any') {
+    // Evidence of this version carries no revocation lists, so no bound on their age can be met.
+    reasons.push(
+      reason('ERR_TEE_COLLATERAL', 'terms.collateralDaysMax', {
+        expected: `revocation lists of at most ${terms.collateralDaysMax} days`,
+        got: 'none came with the evidence',
+        whoCanChange: 'publisher',
+      }),
+    )
+  }
   if (isolation < terms.isolation && role === 'worker') {
     reasons.push(
       reason('ERR_TEE_ISOLATION', 'terms.isolation', {

@@ -117,10 +117,20 @@ function refusalOf(error: unknown): { status: number; code: string; message: str
   if (error instanceof LogError || error instanceof ChannelError) {
     return { status: 503, code: error.code, message: error.message, reasons: [] }
   }
+  reportPlace(error)
   return {
     status: 500,
     code: 'ERR_VAULT_INTERNAL',
-    message: 'the vault failed; its own log has the place',
+    message: 'the vault failed; the place is in what it prints',
     reasons: [],
   }
+}
+
+/** Where it failed, without the message, which may quote a secret. */
+function reportPlace(error: unknown): void {
+  const { name, stack } = error instanceof Error ? error : { name: 'unknown', stack: '' }
+  const frames = (stack ?? '').split('\n').filter((line) => /^\s+at /.test(line))
+  process.stdout.write(
+    `${JSON.stringify({ event: 'failed', name, at: frames.slice(0, 8).map((line) => line.trim()) })}\n`,
+  )
 }

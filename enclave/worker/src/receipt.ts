@@ -1,5 +1,5 @@
 import { canonicalJson, decodeBase64url, decodeHex, encodeBase64url, FormatError, type Json } from '@cella/bytes'
-import { DocumentError, type Payload, parseDocumentOf, signDocument } from '@cella/documents'
+import { DocumentError, type Payload, parseDocumentOf, signDocument, verifyDocument } from '@cella/documents'
 import { evidenceDigest, evidenceJson } from '@cella/evidence'
 import {
   commitmentOf,
@@ -13,6 +13,7 @@ import {
 import { randomBytes } from '@cella/primitives'
 import { assetsOf, type DocumentSet, type WitnessedTime } from '@cella/release'
 import type { SandboxResult } from '@cella/sandbox'
+import { z } from 'zod'
 import type { Decided } from './decisions.ts'
 import { WorkerError } from './error.ts'
 import { type Draft, draftSchema, draftsAnswer } from './messages.ts'
@@ -150,7 +151,7 @@ async function takeOver(
   const { drafts } = draftsAnswer.parse(await parts.host.json('GET', `/v1/worker/leases/${offer.lease}/receipts`))
   for (const candidate of drafts) {
     const parsed = draftSchema.safeParse(candidate)
-    if (parsed.success && isOutcome(parsed.data, { own, standing })) return parsed.data
+    if (parsed.success && (await isOutcome(parsed.data, { own, standing }))) return parsed.data
   }
   throw new WorkerError(
     'ERR_RUN_HAS_OUTCOME',
@@ -159,15 +160,27 @@ async function takeOver(
 }
 
 /** Whether the draft is the one that stands in the log, with the outputs of this attempt. */
-function isOutcome(
+async function isOutcome(
   candidate: Draft,
   { own, standing }: { own: Draft; standing: Parameters<typeof isLeaf>[1] },
-): boolean {
+): Promise<boolean> {
   try {
-    return isLeaf(candidate, standing) && commitsTo(candidate) && resultOf(candidate) === resultOf(own)
+    if (!isLeaf(candidate, standing) || !commitsTo(candidate) || resultOf(candidate) !== resultOf(own)) return false
+    // The leaf commits to what was signed, not to the signature.
+    const { signingKey } = z.object({ signingKey: z.string() }).parse(workerBinding(candidate))
+    await verifyDocument(parseDocumentOf('cella/receipt', candidate.receipt.document), () =>
+      decodeBase64url(signingKey, 'signingKey'),
+    )
+    return true
   } catch (error) {
     // The host kept it: one that is garbled must not hide the genuine one behind it.
-    if (error instanceof LogError || error instanceof DocumentError || error instanceof FormatError) return false
+    if (
+      error instanceof LogError ||
+      error instanceof DocumentError ||
+      error instanceof FormatError ||
+      error instanceof z.ZodError
+    )
+      return false
     throw error
   }
 }
@@ -186,6 +199,10 @@ function commitsTo({ receipt }: Draft): boolean {
   const commitment = commitmentOf('receipt', decodeBase64url(receipt.salt, 'salt'), decodeHex(digest, 'receipt'))
   const { kind, tag } = parseLeaf(decodeBase64url(receipt.leaf, 'leaf'))
   return encodeBase64url(encodeLeaf({ kind, tag, commitment })) === receipt.leaf
+}
+
+function workerBinding({ evidence }: Draft): unknown {
+  return z.object({ binding: z.unknown() }).parse(evidence.worker).binding
 }
 
 /** What must be equal for one attempt to hand over the outputs of another. */
