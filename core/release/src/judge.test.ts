@@ -515,6 +515,11 @@ const cases: Case[] = [
     data: ['ERR_TEE_SIMULATED'],
   },
   {
+    name: 'evidence without revocation lists under terms that bound their age',
+    change: { terms: { collateralDaysMax: 30 } },
+    data: ['ERR_TEE_COLLATERAL'],
+  },
+  {
     name: 'a simulated TEE under a contract that demands a real one',
     change: { contract: { simulated: false } },
     data: ['ERR_TEE_SIMULATED'],
