@@ -16,4 +16,3 @@ export const vaultConfigurationSchema = z.strictObject({
   folder: z.string().min(1),
   tee: z.strictObject({ kind: z.literal('simulated'), folder: z.string().min(1) }),
 })
-export type VaultConfiguration = z.infer<typeof vaultConfigurationSchema>

@@ -10,7 +10,7 @@ export const kekRequest = z.strictObject({ organisation: digestField, nonce: byt
 export const nonceRequest = z.strictObject({})
 
 /** What a worker's evidence is bound to. */
-export const workerBindingSchema = z.strictObject({
+const workerBindingSchema = z.strictObject({
   role: z.literal('worker'),
   signingKey: bytesField({ exactly: 32 }),
   hpkeKey: bytesField({ exactly: 1216 }),
@@ -30,7 +30,7 @@ export const decideRequest = z.strictObject({
 })
 export type DecideRequest = z.infer<typeof decideRequest>
 
-export const loggedDecision = z.strictObject({
+const loggedDecision = z.strictObject({
   document: z.string().max(documentBytesMax),
   salt: bytesField({ exactly: 32 }),
   leaf: bytesField({ exactly: 64 }),

@@ -16,4 +16,3 @@ export const workerConfigurationSchema = z.strictObject({
   pool: z.int().min(0).max(16),
   tee: z.strictObject({ kind: z.literal('simulated'), folder: z.string().min(1) }),
 })
-export type WorkerConfiguration = z.infer<typeof workerConfigurationSchema>

@@ -21,7 +21,7 @@ export type Offer = z.infer<typeof offerSchema>
 
 export const nonceAnswer = z.object({ nonce: bytesField({ exactly: 32 }) })
 
-export const loggedDecisionSchema = z.object({
+const loggedDecisionSchema = z.object({
   document: envelope,
   salt: bytesField({ exactly: 32 }),
   leaf: bytesField({ exactly: 64 }),
@@ -42,7 +42,7 @@ export const releaseAnswer = z.object({
   released: z.object({ leaf: bytesField({ exactly: 64 }), index: z.int().min(0) }),
 })
 
-export const outputSchema = z.object({
+const outputSchema = z.object({
   name: z.string().max(100),
   blob: digestField,
   outboard: digestField,

@@ -10,7 +10,7 @@ import type { RunSeed } from './seed.ts'
 import { uploadBlob } from './upload.ts'
 
 /** Where a contract's diagnostics go; no program output can have this name. */
-export const diagnosticsName = 'cella-diagnostics'
+const diagnosticsName = 'cella-diagnostics'
 
 /** An output that passed all rules, sealed. Its key is still here. */
 export interface SealedOutput {
