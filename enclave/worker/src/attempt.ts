@@ -45,15 +45,22 @@ export async function attemptRun(
     phase('run')
     const run = await execute(attempt, { module, inputs, seed })
     phase('receipt')
-    const { time, simulated } = await stillAllowed(attempt, decided, await parts.log.refresh())
+    // The ciphertext lies ready before the receipt is logged: whoever takes the receipt over needs it.
+    const [{ time, simulated }] = await Promise.all([
+      parts.log.refresh().then((checkpoint) => stillAllowed(attempt, decided, checkpoint)),
+      uploadOutputs(run.sealed, parts.host),
+    ])
     const draft = await draftReceipt(attempt, { decided, seed, run, time, simulated })
     await parts.host.json('POST', `/v1/worker/leases/${offer.lease}/receipt`, { draft })
     const logged = await logReceipt(attempt, { draft, seed })
     phase('hand-over')
-    await stillAllowed(attempt, decided, logged.checkpoint)
     const { contract, documents } = attempt
-    const wrapped = await wrapOutputKeys(run.sealed, { contract: contract.digest, run: offer.run, documents })
-    const bundle = await makeBundle(logged.draft, { ...logged, documents, log: parts.log, host: parts.hostLog })
+    // Made meanwhile; none of it leaves unless the last judgement allows it.
+    const [wrapped, bundle] = await Promise.all([
+      wrapOutputKeys(run.sealed, { contract: contract.digest, run: offer.run, documents }),
+      makeBundle(logged.draft, { ...logged, documents, log: parts.log, host: parts.hostLog }),
+      stillAllowed(attempt, decided, logged.checkpoint),
+    ])
     return {
       bundle,
       outputs: logged.draft.outputs.map((output) => ({ ...output, keys: wrapped.get(output.name) ?? [] })),
@@ -127,7 +134,7 @@ async function execute(
     throw new WorkerError('ERR_RUNNER_LOST', 'the runner ended before the program did')
   const { status, outputs } = ruled(result, { contract: contract.payload, documents })
   const sealed = sealOutputs(outputs, { contract: contract.payload, result, seed })
-  return { status, result, wallMs, sealed, uploaded: await uploadOutputs(sealed, parts.host) }
+  return { status, result, wallMs, sealed }
 }
 
 function ruled(

@@ -96,14 +96,14 @@ export interface UploadedOutput {
   readonly outboard: Digest
 }
 
+/** Under which names the ciphertext lies. */
+export function uploadedOutput({ receipt, sealed, outboard }: SealedOutput): UploadedOutput {
+  return { name: receipt.name, blob: digestOf(sealed), outboard: digestOf(outboard) }
+}
+
 /** Puts the ciphertext where receivers find it. Without the keys it is of no use to anyone. */
-export async function uploadOutputs(outputs: readonly SealedOutput[], host: HostClient): Promise<UploadedOutput[]> {
-  return Promise.all(
-    outputs.map(async ({ receipt, sealed, outboard }) => {
-      await Promise.all([uploadBlob(host, sealed), uploadBlob(host, outboard)])
-      return { name: receipt.name, blob: digestOf(sealed), outboard: digestOf(outboard) }
-    }),
-  )
+export async function uploadOutputs(outputs: readonly SealedOutput[], host: HostClient): Promise<void> {
+  await Promise.all(outputs.flatMap(({ sealed, outboard }) => [uploadBlob(host, sealed), uploadBlob(host, outboard)]))
 }
 
 /** The key of each output, wrapped to each of its receivers as their memberships name them. */

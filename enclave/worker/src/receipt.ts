@@ -17,7 +17,7 @@ import { z } from 'zod'
 import type { Decided } from './decisions.ts'
 import { WorkerError } from './error.ts'
 import { type Draft, draftSchema, draftsAnswer } from './messages.ts'
-import type { SealedOutput, UploadedOutput } from './outputs.ts'
+import { type SealedOutput, uploadedOutput } from './outputs.ts'
 import type { Attempt } from './parts.ts'
 import type { RunSeed } from './seed.ts'
 
@@ -27,7 +27,6 @@ export interface RunResult {
   readonly result: SandboxResult
   readonly wallMs: number
   readonly sealed: readonly SealedOutput[]
-  readonly uploaded: readonly UploadedOutput[]
 }
 
 /** The signed receipt with all that a later attempt would need to hand it over. */
@@ -90,7 +89,7 @@ export async function draftReceipt(
       worker: { binding: attested.binding, evidence: evidenceJson(attested.evidence) },
       vaults: [{ binding: decided.answer.binding, evidence: decided.answer.evidence }],
     },
-    outputs: [...run.uploaded],
+    outputs: run.sealed.map(uploadedOutput),
   }
 }
 
