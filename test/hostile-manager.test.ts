@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test'
 import type { Digest } from '@cella/bytes'
 import { parseDocument, parseDocumentOf } from '@cella/documents'
 import { parseCheckpointText, parseNote, parseSkey } from '@cella/log'
-import { openOutput, publishTerms, type Run } from '@cella/sdk'
+import { approveContract, openOutput, publishTerms, type Run, revokeAsset, revokeDocument } from '@cella/sdk'
 import { type Attack, flipped, HostileProxy, jsonOf, type Reply, withJson } from '../testing/src/hostile-proxy.ts'
 import {
   type DecideLike,
@@ -30,7 +30,7 @@ import {
 } from './support/attacks.ts'
 import { buildBundles, freePort, RealInstallation, removeFolder, temporaryFolder } from './support/installation.ts'
 import { termsFor } from './support/parties.ts'
-import { approvedContract, runOnce, type Scene, setScene } from './support/scene.ts'
+import { approvedContract, month, runOnce, type Scene, setScene } from './support/scene.ts'
 
 // The manager, and everything behind it, as the adversary: a proxy between it and the enclaves does to their messages
 // whatever the table says. No key may reach a wrong place, and each attempt has to end in a code.
@@ -56,7 +56,7 @@ before(async () => {
   const { north } = scene
   const documents = await north.session.manager.documents({ organisation: north.id, type: 'cella/terms' })
   oldTerms = documents[0]!.document
-  await publishTerms(north.session, { ...termsFor(file), collateralDaysMax: 30 })
+  await publishTerms(north.session, { ...termsFor(file), isolation: 1 })
   contract = await approvedContract(scene, { runs: 1000, attempts: 1 })
   other = await approvedContract(scene, { runs: 1000, attempts: 1, name: 'wages-again' })
   honest = await runOnce(scene.university.session, contract)
@@ -568,6 +568,30 @@ describe('a manager that delays, repeats and mixes up', () => {
     }
   })
 
+  test('outputs that are not kept: their receiver notices', async () => {
+    proxy.attack = instead(/^\/v1\/uploads$/, async (_call, pass) => withJson(await pass(), { done: true }))
+    let run: Run
+    try {
+      run = await runOnce(scene.university.session, contract)
+    } finally {
+      proxy.attack = undefined
+    }
+    assert.equal(run.status, 'finished')
+    await assert.rejects(openOutput(scene.office.session, { contract, run: run.run }), { code: 'ERR_MANAGER_REFUSED' })
+  })
+
+  test('a run that nobody started: its receiver notices that it is another', async () => {
+    // Within the contract's runs a manager may run what its author did not ask for; it can't pass for another run.
+    proxy.attack = onOffer((offer) => ({ ...offer, run: offer.run + 500 }))
+    let run: Run
+    try {
+      run = await runOnce(scene.university.session, contract)
+    } finally {
+      proxy.attack = undefined
+    }
+    await assert.rejects(openOutput(scene.office.session, { contract, run: run.run }), { code: 'ERR_RECEIPT_REFUSED' })
+  })
+
   test('two workers at one attempt: neither gets keys by the decisions about the other', async () => {
     let offer: Reply | undefined
     let decided: DecideLike | undefined
@@ -643,6 +667,87 @@ describe('a manager that delays, repeats and mixes up', () => {
     const now = await scene.university.session.manager.run(offer.contract, offer.run)
     assert.equal(now.receipt, before.receipt)
     assert.deepEqual(usesOf(offer).sort(), usesBefore.sort())
+  })
+})
+
+describe('a manager that hides what was withdrawn', () => {
+  const hidden = (): Attack => without(of('cella/revocation'))
+  const hide = async (revoke: () => Promise<unknown>, reasons: readonly string[]): Promise<void> => {
+    await revoke()
+    proxy.attack = hidden()
+    const before = releases()
+    try {
+      const run = await runOnce(scene.university.session, contract)
+      assert.equal(run.status, 'refused', JSON.stringify(run))
+      for (const reason of reasons) assert.ok(run.error?.reasons?.includes(reason), JSON.stringify(run.error))
+      assert.equal(releases(), before)
+    } finally {
+      proxy.attack = undefined
+    }
+  }
+
+  const withdrawApproval = async (): Promise<unknown> => {
+    const { north } = scene
+    const listed = await north.session.manager.documents({ type: 'cella/approval', about: contract })
+    const own = listed.filter(({ document }) => of('cella/approval', north.id)(parseDocument(document)))
+    return revokeDocument(north.session, {
+      subject: parseDocument(own.at(-1)!.document).digest,
+      reason: 'second thoughts',
+      organisation: north.id,
+      signers: [north.keys.account],
+    })
+  }
+  const approveAgain = () => approveContract(scene.north.session, { contract, runs: 1000, ...month() })
+
+  test('an approval withdrawn: its revocation left out changes nothing', async () => {
+    await hide(withdrawApproval, ['ERR_APPROVAL_MISSING'])
+    await approveAgain()
+    assert.equal((await runOnce(scene.university.session, contract)).status, 'finished')
+  })
+
+  test('an approval withdrawn after the release: the program runs, and nothing of it is handed over', async () => {
+    let withdrawn: Promise<unknown> | undefined
+    proxy.attack = async (call, pass) => {
+      if (routes.blob.test(call.path)) {
+        withdrawn ??= withdrawApproval()
+        await withdrawn
+      }
+      return pass()
+    }
+    try {
+      const run = await runOnce(scene.university.session, contract)
+      assert.equal(run.status, 'failed')
+      assert.equal(run.error?.code, 'ERR_OUTPUT_WITHHELD')
+      await assert.rejects(openOutput(scene.office.session, { contract, run: run.run }), {
+        code: 'ERR_MANAGER_REFUSED',
+      })
+    } finally {
+      proxy.attack = undefined
+    }
+    await approveAgain()
+  })
+
+  test('an asset withdrawn between decision and release: nothing is released', async () => {
+    const { south, assets } = scene
+    proxy.attack = async (call, pass) => {
+      if (routes.release.test(call.path)) {
+        await revokeAsset(south.session, { manifest: assets.south.manifest.digest, reason: 'found an error' })
+      }
+      return pass()
+    }
+    const before = releases()
+    try {
+      const run = await runOnce(scene.university.session, contract)
+      assert.equal(run.status, 'failed')
+      assert.equal(run.error?.code, 'ERR_RELEASE_DENIED')
+      assert.equal(releases(), before)
+    } finally {
+      proxy.attack = undefined
+    }
+  })
+
+  test('an asset withdrawn: its revocation left out changes nothing', async () => {
+    await hide(async () => undefined, ['ERR_DOCUMENT_REVOKED'])
   })
 })
 
