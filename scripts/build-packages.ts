@@ -25,6 +25,7 @@ export async function buildPackages(outFolder: string): Promise<BuiltPackages> {
   const sdk = join(outFolder, 'sdk')
   const cli = join(outFolder, 'cli')
   await bundle('client/sdk/src/index.ts', join(sdk, 'dist/index.js'))
+  await bundle('client/tables/src/parquet-worker.ts', join(sdk, 'dist/parquet-worker.js'))
   await declarations(join(sdk, 'dist/types'))
   const common = { version: own.version, license: own.license, type: 'module', repository: own.repository }
   await writeManifest(sdk, {
@@ -37,6 +38,7 @@ export async function buildPackages(outFolder: string): Promise<BuiltPackages> {
     dependencies: { zod: (await readManifest('client/sdk/package.json')).dependencies!.zod },
   })
   await bundle('client/cli/src/main.ts', join(cli, 'dist/main.js'))
+  await bundle('client/tables/src/parquet-worker.ts', join(cli, 'dist/parquet-worker.js'))
   await mkdir(join(cli, 'bin'), { recursive: true })
   await copyFile(join(root, 'client/cli/bin/cella.js'), join(cli, 'bin/cella.js'))
   await writeManifest(cli, {
@@ -60,6 +62,7 @@ export async function buildPackages(outFolder: string): Promise<BuiltPackages> {
   return { sdk: await pack(sdk, outFolder), cli: await pack(cli, outFolder) }
 }
 
+/** Entries of threads are bundles of their own, beside the one that starts them. */
 async function bundle(entry: string, outfile: string): Promise<void> {
   await build({
     entryPoints: [join(root, entry)],

@@ -1,4 +1,5 @@
 import {
+  type Cell,
   type Column,
   type ColumnClass,
   type ColumnType,
@@ -92,28 +93,35 @@ async function* convertRows(
   const writer = new TableWriter(columns)
   await checkUnchanged(inspection)
   let rows = 0
-  for await (const { line, cells } of raw.rows(() => {})) {
-    rows++
-    const row = spellings.map((spelling, index) => {
-      const cell = canonicalCell(cells[index] ?? null, spelling, markers)
-      if (cell === undefined) throw wrongValue(path, line, columns[index]!)
-      return cell
-    })
-    try {
-      writer.row(row)
-    } catch (cause) {
-      if (!(cause instanceof TableError)) throw cause
-      throw new TablesError('ERR_FILE_TOO_LARGE', `${path}, line ${line}: ${cause.message}`, {
-        line,
-        hint: 'a row may have 16 MiB',
-        cause,
-      })
+  for await (const piece of raw.rows(() => {})) {
+    for (const { line, cells } of piece) {
+      rows++
+      const row: Cell[] = []
+      for (let index = 0; index < spellings.length; index++) {
+        const cell = canonicalCell(cells[index] ?? null, spellings[index]!, markers)
+        if (cell === undefined) throw wrongValue(path, line, columns[index]!)
+        row.push(cell)
+      }
+      writeRow(writer, row, path, line)
+      if (writer.pending >= pieceLength) yield writer.take()
     }
-    if (writer.pending >= pieceLength) yield writer.take()
   }
   await checkUnchanged(inspection)
   if (rows !== inspection.report.rows) throw changed(path)
   if (writer.pending > 0) yield writer.take()
+}
+
+function writeRow(writer: TableWriter, row: readonly Cell[], path: string, line: number): void {
+  try {
+    writer.row(row)
+  } catch (cause) {
+    if (!(cause instanceof TableError)) throw cause
+    throw new TablesError('ERR_FILE_TOO_LARGE', `${path}, line ${line}: ${cause.message}`, {
+      line,
+      hint: 'a row may have 16 MiB',
+      cause,
+    })
+  }
 }
 
 async function checkUnchanged({ path, identity }: Inspection): Promise<void> {

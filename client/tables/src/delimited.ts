@@ -1,7 +1,7 @@
 import { detectDialect, looksLikeHeader, sampleRecords } from './dialect.ts'
 import { TablesError } from './error.ts'
-import type { RawCell, RawRow, RawTable } from './raw-table.ts'
-import { RecordReader, type TextField } from './records.ts'
+import type { RawRow, RawTable } from './raw-table.ts'
+import { type Field, RecordReader, recordsOf, textOf } from './records.ts'
 import type { InspectionWarning, ReadOptions } from './report.ts'
 import { detectEncoding, type Encoding, empty, type FileHead, readText } from './text-file.ts'
 
@@ -16,26 +16,30 @@ export function delimitedTable(file: FileHead, options: ReadOptions, missing: Re
   const header = options.header ?? looksLikeHeader(records, missing)
   let names: readonly string[] = []
 
-  async function* rows(warn: (warning: InspectionWarning) => void): AsyncGenerator<RawRow, void, undefined> {
+  async function* rows(warn: (warning: InspectionWarning) => void): AsyncGenerator<readonly RawRow[], void, undefined> {
     const reader = new RecordReader(dialect)
     const ragged = new RaggedRows(file.path, options.ragged ?? 'refuse', warn)
     let width = 0
     if (markLength > 0)
       warn({ code: 'byte-order-mark', message: `starts with a byte-order mark (${encoding}), which was skipped` })
     if (encoding !== 'utf-8') warn({ code: 'encoding', message: `is ${encoding} and was converted to UTF-8` })
-    for await (const record of recordsOf(reader, file.path, encoding, markLength)) {
-      const { line, fields } = record
+    for await (const records of recordsOf(reader, readText(file.path, encoding, markLength))) {
+      const [first] = records
+      if (first === undefined) continue
+      let rest = records
       if (width === 0) {
-        width = fields.length
-        names = header ? fields.map(({ text }) => text.trim()) : fields.map((_, index) => `column_${index + 1}`)
+        width = first.cells.length
+        names = header
+          ? first.cells.map((field) => textOf(field).trim())
+          : first.cells.map((_, index) => `column_${index + 1}`)
         if (options.header === undefined) {
           const message = header ? 'was taken as names of the columns' : 'was taken as data: the columns get numbers'
-          warn({ line, code: 'header-guessed', message: `the first line ${message}` })
+          warn({ line: first.line, code: 'header-guessed', message: `the first line ${message}` })
         }
-        if (header) continue
+        if (header) rest = records.slice(1)
       }
-      const fitted = ragged.fit(line, fields, width)
-      if (fitted !== undefined) yield { line, cells: fitted.map(cellOf) }
+      if (rest.every(({ cells }) => cells.length === width)) yield rest
+      else yield rest.flatMap(({ line, cells }) => ragged.fit(line, cells, width))
     }
     if (width === 0) throw empty(file.path)
     if (reader.blankLines > 0)
@@ -61,20 +65,6 @@ export function decodeSample(head: Uint8Array, encoding: Encoding): string {
   return new TextDecoder(encoding === 'latin1' ? 'windows-1252' : encoding).decode(head, { stream: true })
 }
 
-async function* recordsOf(
-  reader: RecordReader,
-  path: string,
-  encoding: Encoding,
-  markLength: number,
-): AsyncGenerator<{ line: number; fields: readonly TextField[] }, void, undefined> {
-  for await (const text of readText(path, encoding, markLength)) yield* reader.push(text)
-  yield* reader.end()
-}
-
-function cellOf({ text, quoted }: TextField): RawCell {
-  return text === '' && quoted ? { type: 'text', text } : text
-}
-
 /** Collects rows of another length, so that a person can mend all of them at once. */
 class RaggedRows {
   readonly #path: string
@@ -89,20 +79,20 @@ class RaggedRows {
     this.#warn = warn
   }
 
-  /** The fields of a row as they can be used, `undefined` when the file will be refused. */
-  fit(line: number, fields: readonly TextField[], width: number): readonly TextField[] | undefined {
-    if (fields.length === width) return fields
+  /** A row as it can be used, nothing when the file will be refused. */
+  fit(line: number, cells: readonly Field[], width: number): readonly RawRow[] {
+    if (cells.length === width) return [{ line, cells }]
     // Never cut what says something.
-    const extra = fields.slice(width).some(({ text }) => text.trim() !== '')
+    const extra = cells.slice(width).some((field) => textOf(field).trim() !== '')
     if (this.#mode === 'pad' && !extra) {
       const how =
-        fields.length < width ? 'filled up with missing values' : 'cut after the last column, where it was empty'
-      this.#warn({ line, code: 'row-padded', message: `has ${fields.length} fields of ${width}: ${how}` })
-      return fields.slice(0, width)
+        cells.length < width ? 'filled up with missing values' : 'cut after the last column, where it was empty'
+      this.#warn({ line, code: 'row-padded', message: `has ${cells.length} fields of ${width}: ${how}` })
+      return [{ line, cells: cells.slice(0, width) }]
     }
     this.#count++
-    if (this.#named.length < linesNamedMax) this.#named.push({ line, fields: fields.length })
-    return undefined
+    if (this.#named.length < linesNamedMax) this.#named.push({ line, fields: cells.length })
+    return []
   }
 
   end(width: number): void {

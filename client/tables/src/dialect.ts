@@ -1,5 +1,5 @@
 import { TablesError } from './error.ts'
-import { type Dialect, RecordReader, type TextField } from './records.ts'
+import { type Dialect, type Field, RecordReader, textOf } from './records.ts'
 import type { Delimiter, ReadOptions } from './report.ts'
 
 /** In the order in which they win where a sample can be cut equally well: a comma may be a decimal one. */
@@ -30,24 +30,25 @@ export function detectDialect(sample: string, fileName: string, options: ReadOpt
 }
 
 /** The records of a sample that may end in the middle of one; `undefined` if its quoting makes no sense. */
-export function sampleRecords(sample: string, dialect: Dialect): readonly (readonly TextField[])[] | undefined {
+export function sampleRecords(sample: string, dialect: Dialect): readonly (readonly Field[])[] | undefined {
   const reader = new RecordReader(dialect)
-  const records: (readonly TextField[])[] = []
+  const records: (readonly Field[])[] = []
+  const take = (_line: number, fields: readonly Field[]): void => {
+    if (records.length < recordsMax) records.push(fields)
+  }
   try {
-    for (const { fields } of reader.push(sample)) {
-      records.push(fields)
-      if (records.length === recordsMax) return records
-    }
-    if (records.length === 0) for (const { fields } of reader.end()) records.push(fields)
+    reader.push(sample, take)
+    if (records.length === 0) reader.end(take)
   } catch (error) {
-    if (error instanceof TablesError) return undefined
-    throw error
+    if (!(error instanceof TablesError)) throw error
+    // What comes after enough records is not looked at.
+    return records.length === recordsMax ? records : undefined
   }
   return records
 }
 
 /** The part of the records with the commonest number of fields; 0 where that is one. */
-function regularity(records: readonly (readonly TextField[])[] | undefined): number {
+function regularity(records: readonly (readonly Field[])[] | undefined): number {
   if (records === undefined || records.length === 0) return 0
   const counts = new Map<number, number>()
   for (const { length } of records) counts.set(length, (counts.get(length) ?? 0) + 1)
@@ -56,7 +57,7 @@ function regularity(records: readonly (readonly TextField[])[] | undefined): num
 }
 
 /** White space separates the words of any text: as a delimiter it has to do better than others, which win a tie. */
-function wordRegularity(records: readonly (readonly TextField[])[] | undefined): number {
+function wordRegularity(records: readonly (readonly Field[])[] | undefined): number {
   const score = regularity(records)
   const [first, second] = records ?? []
   return score < 0.9 || (second !== undefined && first?.length !== second.length) ? 0 : score - 0.1
@@ -66,14 +67,16 @@ function wordRegularity(records: readonly (readonly TextField[])[] | undefined):
  * Whether the first of `records` names the columns: nothing in it is a number, a date or a missing value, and it differs
  * from what follows: by type in some column, or by values that do not come again.
  */
-export function looksLikeHeader(records: readonly (readonly TextField[])[], missing: ReadonlySet<string>): boolean {
+export function looksLikeHeader(records: readonly (readonly Field[])[], missing: ReadonlySet<string>): boolean {
   const [first, ...rest] = records
   if (first === undefined) return false
-  const names = first.map(({ text }) => text.trim())
+  const names = first.map((field) => textOf(field).trim())
   if (names.every((name) => name === '')) return false
   if (names.some((name) => isValue(name) || missing.has(name))) return false
   if (rest.length === 0) return true
-  return names.every((name, column) => name === '' || !rest.some((fields) => fields[column]?.text.trim() === name))
+  return names.every(
+    (name, column) => name === '' || !rest.some((fields) => textOf(fields[column] ?? '').trim() === name),
+  )
 }
 
 function isValue(text: string): boolean {

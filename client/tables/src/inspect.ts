@@ -1,5 +1,5 @@
 import { columnCountMax, columnNameBytesMax } from '@cella/table'
-import { typeOf } from './convert.ts'
+import { Markers, typeOf } from './convert.ts'
 import { decodeSample, delimitedTable, encodingOf } from './delimited.ts'
 import { TablesError } from './error.ts'
 import { jsonlTable } from './jsonl.ts'
@@ -40,17 +40,20 @@ export async function inspectFile(
 ): Promise<Inspection> {
   const file = await readHead(path)
   const markers = new Set(options.missing ?? missingMarkers)
-  const raw = await openRaw(file, options, markers)
+  const raw = openRaw(file, options, markers)
   const warnings = new Warnings()
   const profiles: ColumnProfile[] = []
   let rows = 0
-  for await (const { cells } of raw.rows((warning) => warnings.add(warning))) {
-    rows++
-    while (profiles.length < cells.length) profiles.push(addProfile(path, profiles.length))
-    for (let index = 0; index < cells.length; index++) profiles[index]!.observe(cells[index]!, markersOf(raw, markers))
+  const missing = markersOf(raw, markers)
+  for await (const piece of raw.rows((warning) => warnings.add(warning))) {
+    for (const { cells } of piece) {
+      rows++
+      while (profiles.length < cells.length) profiles.push(addProfile(path, missing, profiles.length))
+      for (let index = 0; index < cells.length; index++) profiles[index]!.observe(cells[index]!)
+    }
   }
   const found = raw.names()
-  while (profiles.length < found.length) profiles.push(addProfile(path, profiles.length))
+  while (profiles.length < found.length) profiles.push(addProfile(path, missing, profiles.length))
   const names = uniqueNames(found, warnings)
   const columns = names.map((name, index): ColumnReport => {
     const profile = profiles[index]!
@@ -81,11 +84,11 @@ export async function inspectFile(
 }
 
 /** What counts as missing in a format: Parquet has its own nulls, and its texts are what they are. */
-export function markersOf(raw: RawTable, markers: ReadonlySet<string>): ReadonlySet<string> {
-  return raw.format === 'parquet' ? new Set() : markers
+export function markersOf(raw: RawTable, markers: ReadonlySet<string>): Markers {
+  return new Markers(raw.format === 'parquet' ? [] : markers)
 }
 
-async function openRaw(file: FileHead, options: ReadOptions, markers: ReadonlySet<string>): Promise<RawTable> {
+function openRaw(file: FileHead, options: ReadOptions, markers: ReadonlySet<string>): RawTable {
   const format = options.format ?? detectFormat(file, options)
   if (format === 'parquet') return parquetTable(file)
   if (detectEncoding(file.head).encoding === 'utf-8') refuseBinary(file)
@@ -107,13 +110,13 @@ function detectFormat(file: FileHead, options: ReadOptions): FileFormat {
   return /\.(?:jsonl|ndjson)$/i.test(path) ? 'jsonl' : 'delimited'
 }
 
-function addProfile(path: string, index: number): ColumnProfile {
+function addProfile(path: string, markers: Markers, index: number): ColumnProfile {
   if (index >= columnCountMax) {
     throw new TablesError('ERR_FILE_TOO_LARGE', `${path} has more than ${columnCountMax} columns`, {
       hint: 'split the table, or name the delimiter if it was guessed wrong',
     })
   }
-  return new ColumnProfile()
+  return new ColumnProfile(markers)
 }
 
 /** Names that a table may have: no empty, repeated or overlong ones, no control characters. */

@@ -3,7 +3,7 @@ import { encodingOf } from './delimited.ts'
 import { TablesError } from './error.ts'
 import { JsonNumber, parseJsonWithNumbers } from './json-source.ts'
 import type { RawCell, RawRow, RawTable } from './raw-table.ts'
-import { RecordReader } from './records.ts'
+import { RecordReader, recordsOf, textOf } from './records.ts'
 import type { InspectionWarning, ReadOptions } from './report.ts'
 import { empty, type FileHead, readText } from './text-file.ts'
 
@@ -12,31 +12,36 @@ export function jsonlTable(file: FileHead, options: ReadOptions): RawTable {
   const { encoding, markLength } = encodingOf(file, options)
   const columns = new Map<string, number>()
 
-  async function* rows(warn: (warning: InspectionWarning) => void): AsyncGenerator<RawRow, void, undefined> {
+  async function* rows(warn: (warning: InspectionWarning) => void): AsyncGenerator<readonly RawRow[], void, undefined> {
     if (markLength > 0) warn({ code: 'byte-order-mark', message: 'starts with a byte-order mark, which was skipped' })
-    const lines = linesOf(readText(file.path, encoding, markLength))
-    for await (const { line, text } of lines) {
-      const cells: RawCell[] = Array.from({ length: columns.size }, () => null)
-      for (const [name, value] of Object.entries(parseObject(text, line, file.path))) {
-        let index = columns.get(name)
-        if (index === undefined) {
-          index = columns.size
-          columns.set(name, index)
-          if (index >= columnCountMax) {
-            throw new TablesError('ERR_FILE_TOO_LARGE', `line ${line}: more than ${columnCountMax} different members`, {
-              line,
-              hint: 'are the names of members data? a table has a fixed set of columns',
-            })
-          }
-        }
-        if (typeof value === 'object' && value !== null && !(value instanceof JsonNumber)) {
-          warn({ line, code: 'nested-value', message: 'holds a list or an object, which became JSON text' })
-        }
-        cells[index] = cellOf(value)
-      }
-      yield { line, cells }
+    // A tab can't stand in a line of JSON but as white space between tokens; without quotes a record is a line.
+    const reader = new RecordReader({ delimiter: '\t', quote: 'none', escape: 'double' })
+    for await (const records of recordsOf(reader, readText(file.path, encoding, markLength))) {
+      yield records.map(({ line, cells }) => ({ line, cells: membersOf(line, cells.map(textOf).join('\t'), warn) }))
     }
     if (columns.size === 0) throw empty(file.path)
+  }
+
+  function membersOf(line: number, text: string, warn: (warning: InspectionWarning) => void): readonly RawCell[] {
+    const cells: RawCell[] = Array.from({ length: columns.size }, () => null)
+    for (const [name, value] of Object.entries(parseObject(text, line, file.path))) {
+      let index = columns.get(name)
+      if (index === undefined) {
+        index = columns.size
+        columns.set(name, index)
+        if (index >= columnCountMax) {
+          throw new TablesError('ERR_FILE_TOO_LARGE', `line ${line}: more than ${columnCountMax} different members`, {
+            line,
+            hint: 'are the names of members data? a table has a fixed set of columns',
+          })
+        }
+      }
+      if (typeof value === 'object' && value !== null && !(value instanceof JsonNumber)) {
+        warn({ line, code: 'nested-value', message: 'holds a list or an object, which became JSON text' })
+      }
+      cells[index] = cellOf(value)
+    }
+    return cells
   }
 
   return {
@@ -48,17 +53,6 @@ export function jsonlTable(file: FileHead, options: ReadOptions): RawTable {
     names: () => [...columns.keys()],
     rows,
   }
-}
-
-async function* linesOf(
-  source: AsyncIterable<string>,
-): AsyncGenerator<{ line: number; text: string }, void, undefined> {
-  // A tab can't stand in a line of JSON but as white space between tokens; without quotes a record is a line.
-  const reader = new RecordReader({ delimiter: '\t', quote: 'none', escape: 'double' })
-  for await (const text of source) {
-    for (const { line, fields } of reader.push(text)) yield { line, text: fields.map((field) => field.text).join('\t') }
-  }
-  for (const { line, fields } of reader.end()) yield { line, text: fields.map((field) => field.text).join('\t') }
 }
 
 function parseObject(text: string, line: number, path: string): Record<string, unknown> {

@@ -1,41 +1,53 @@
-import {
-  asyncBufferFromFile,
-  type FileMetaData,
-  parquetMetadataAsync,
-  parquetReadObjects,
-  parquetSchema,
-} from 'hyparquet'
-import { compressors } from 'hyparquet-compressors'
+import { Worker } from 'node:worker_threads'
 import { TablesError } from './error.ts'
-import { JsonNumber } from './json-source.ts'
+import { cellTypes, type ParquetAnswer, type ParquetRows, type ParquetTask } from './parquet-protocol.ts'
 import type { RawCell, RawRow, RawTable } from './raw-table.ts'
 import type { InspectionWarning } from './report.ts'
 import { empty, type FileHead } from './text-file.ts'
 
-/** Rows decoded at a time. A column chunk is decompressed whole: memory is that of a row group. */
-const rowsAtOnce = 131_072
+/** What decoding may take before the file counts as damaged. */
+export interface ParquetLimits {
+  /** Without a step forward: a page of a file that is whole takes milliseconds. */
+  readonly stallMs: number
+  /** Of JavaScript values. Beyond about 1 GiB V8 has tables that it can't grow, and would end the process. */
+  readonly heapMiB: number
+  /** By which the memory of the whole process may grow: bytes of pages are not on the heap. */
+  readonly memoryMiB: number
+}
 
-/** Apache Parquet, with all its usual compressions. Throws TablesError ERR_FILE_FORMAT for a damaged file. */
-export async function parquetTable({ path }: FileHead): Promise<RawTable> {
-  const file = await asyncBufferFromFile(path)
-  const metadata = await guard<FileMetaData>(path, () => parquetMetadataAsync(file))
-  const names = parquetSchema(metadata).children.map(({ element }) => element.name)
-  if (names.length === 0) throw empty(path)
+const defaultLimits: ParquetLimits = { stallMs: 20_000, heapMiB: 1024, memoryMiB: 3072 }
+const watchMs = 100
 
-  async function* rows(warn: (warning: InspectionWarning) => void): AsyncGenerator<RawRow, void, undefined> {
+/**
+ * Apache Parquet, with all its usual compressions. The decoder believes what a file says of itself, so that a damaged one
+ * can make it loop or allocate without end: it runs in a thread of its own, which is ended then. Reading throws
+ * TablesError ERR_FILE_FORMAT for a damaged file.
+ */
+export function parquetTable({ path }: FileHead, limits: ParquetLimits = defaultLimits): RawTable {
+  let names: readonly string[] = []
+
+  async function* rows(warn: (warning: InspectionWarning) => void): AsyncGenerator<readonly RawRow[], void, undefined> {
+    using decoder = new Decoder(path, limits)
     let row = 0
-    for (const group of metadata.row_groups) {
-      const groupEnd = row + Number(group.num_rows)
-      while (row < groupEnd) {
-        const rowEnd = Math.min(row + rowsAtOnce, groupEnd)
-        const rowStart = row
-        const objects = await guard(path, () => parquetReadObjects({ file, metadata, compressors, rowStart, rowEnd }))
-        for (const object of objects) {
-          row++
-          const line = row
-          yield { line, cells: names.map((name) => cellOf(object[name], line, warn)) }
-        }
-        if (row !== rowEnd) throw damaged(path, undefined)
+    for (;;) {
+      const answer = await decoder.next()
+      switch (answer.kind) {
+        case 'names':
+          names = answer.names
+          if (names.length === 0) throw empty(path)
+          break
+        case 'rows':
+          for (const at of answer.nested) {
+            const line = row + at + 1
+            warn({ line, code: 'nested-value', message: 'holds a list or an object, which became JSON text' })
+          }
+          yield rowsOf(answer, names.length, row)
+          row += answer.count
+          break
+        case 'damaged':
+          throw damaged(path, answer.reason)
+        default:
+          return
       }
     }
   }
@@ -43,47 +55,79 @@ export async function parquetTable({ path }: FileHead): Promise<RawTable> {
   return { format: 'parquet', delimiter: null, quote: null, header: true, encoding: null, names: () => names, rows }
 }
 
-async function guard<Value>(path: string, read: () => Value | Promise<Value>): Promise<Value> {
-  try {
-    return await read()
-  } catch (cause) {
-    throw damaged(path, cause)
+function rowsOf({ count, texts, types }: ParquetRows, width: number, before: number): RawRow[] {
+  return Array.from({ length: count }, (_, row): RawRow => {
+    const cells: RawCell[] = []
+    for (let at = row * width; at < (row + 1) * width; at++) {
+      const text = texts[at]!
+      cells.push(text === null ? null : { type: cellTypes[types[at]!]!, text })
+    }
+    return { line: before + row + 1, cells }
+  })
+}
+
+/** The thread, one answer at a time, and the watch over it. */
+class Decoder implements Disposable {
+  readonly #path: string
+  readonly #limits: ParquetLimits
+  readonly #worker: Worker
+  readonly #progress: Int32Array<SharedArrayBuffer> = new Int32Array(new SharedArrayBuffer(4))
+  readonly #memoryBefore: number = process.memoryUsage.rss()
+  #settle: { resolve(answer: ParquetAnswer): void; reject(error: unknown): void } | undefined
+
+  constructor(path: string, limits: ParquetLimits) {
+    this.#path = path
+    this.#limits = limits
+    // From source, the thread runs its source; in a published package, the file that was built beside the bundle.
+    const entry = import.meta.url.endsWith('.ts') ? './parquet-worker.ts' : './parquet-worker.js'
+    const task: ParquetTask = { path, progress: this.#progress }
+    this.#worker = new Worker(new URL(entry, import.meta.url), {
+      workerData: task,
+      resourceLimits: { maxOldGenerationSizeMb: limits.heapMiB },
+    })
+    this.#worker.on('message', (answer: ParquetAnswer) => this.#settle?.resolve(answer))
+    this.#worker.on('error', (error: NodeJS.ErrnoException) => {
+      this.#settle?.reject(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? damaged(path, error.message) : error)
+    })
+    this.#worker.on('exit', () => this.#settle?.reject(damaged(path, 'the decoder ended')))
+  }
+
+  async next(): Promise<ParquetAnswer> {
+    const { promise, resolve, reject } = Promise.withResolvers<ParquetAnswer>()
+    this.#settle = { resolve, reject }
+    const watch = this.#watch(reject)
+    try {
+      this.#worker.postMessage('next')
+      return await promise
+    } finally {
+      clearInterval(watch)
+      this.#settle = undefined
+    }
+  }
+
+  [Symbol.dispose](): void {
+    void this.#worker.terminate()
+  }
+
+  /** Counts ticks and not time: while this thread is held up, so are its ticks, and nobody is blamed for it. */
+  #watch(reject: (error: unknown) => void): NodeJS.Timeout {
+    const { stallMs, memoryMiB } = this.#limits
+    let seen = Atomics.load(this.#progress, 0)
+    let ticks = 0
+    return setInterval(() => {
+      const now = Atomics.load(this.#progress, 0)
+      ticks = now === seen ? ticks + 1 : 0
+      seen = now
+      if (ticks * watchMs >= stallMs) reject(damaged(this.#path, `no step forward in ${stallMs} ms`))
+      const grown = (process.memoryUsage.rss() - this.#memoryBefore) / 2 ** 20
+      if (grown > memoryMiB) reject(damaged(this.#path, `memory grew by ${Math.round(grown)} MiB`))
+    }, watchMs)
   }
 }
 
 function damaged(path: string, cause: unknown): TablesError {
   return new TablesError('ERR_FILE_FORMAT', `${path} is not a Parquet file that can be read`, {
-    hint: 'is it complete? encrypted Parquet is not read: decrypt it first',
+    hint: 'is it complete? encrypted Parquet and row groups of more than 1 GiB are not read: write it anew, with smaller row groups',
     cause,
   })
-}
-
-function cellOf(value: unknown, line: number, warn: (warning: InspectionWarning) => void): RawCell {
-  switch (typeof value) {
-    case 'string':
-      return { type: 'text', text: value }
-    case 'bigint':
-      return { type: 'integer', text: String(value) }
-    case 'number':
-      return Number.isFinite(value) ? { type: 'number', text: String(value + 0) } : null
-    case 'boolean':
-      return { type: 'boolean', text: String(value) }
-    case 'undefined':
-      return null
-    default:
-      break
-  }
-  if (value === null) return null
-  if (value instanceof Date) {
-    const iso = value.toISOString()
-    return iso.endsWith('T00:00:00.000Z') ? { type: 'date', text: iso.slice(0, 10) } : { type: 'text', text: iso }
-  }
-  if (value instanceof Uint8Array) return { type: 'text', text: value.toBase64() }
-  warn({ line, code: 'nested-value', message: 'holds a list or an object, which became JSON text' })
-  return { type: 'text', text: JSON.stringify(value, jsonValue) }
-}
-
-function jsonValue(_name: string, value: unknown): unknown {
-  if (typeof value === 'bigint') return new JsonNumber(String(value)).toJSON()
-  return value instanceof Uint8Array ? value.toBase64() : value
 }

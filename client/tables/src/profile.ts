@@ -1,5 +1,5 @@
 import type { ColumnType } from '@cella/table'
-import { convert, isMissing, type Spelling, spellings, typeOf } from './convert.ts'
+import { fits, type Markers, type Spelling, spellings, trim, typeOf } from './convert.ts'
 import { DistinctCounter } from './distinct.ts'
 import type { RawCell } from './raw-table.ts'
 import type { ReadOptions } from './report.ts'
@@ -8,6 +8,7 @@ const categoriesMax = 40
 const categoryLengthMax = 64
 const examplesMax = 3
 const exampleLengthMax = 80
+const formLengthMax = 256
 
 /** Forms of values that tell who someone is, whatever the column is called. */
 const forms = {
@@ -20,9 +21,22 @@ const forms = {
 } as const
 /** Two words or more that begin with capitals. */
 const nameForm = /^\p{Lu}[\p{L}'’.-]+[ ,]+\p{Lu}[\p{L}'’. -]+$/u
+/** Values of a column that are remembered with what was found out about them. A column with more is not asked again. */
+const knownMax = 512
 /** After so many values, a form that fewer than one in ten had is given up. */
 const formValuesMin = 4096
 export type ValueForm = keyof typeof forms
+
+/** What each further time of a value adds. */
+interface Known {
+  count: number
+  readonly forms: readonly ValueForm[]
+  readonly nameLike: boolean
+  readonly comma: Comma
+}
+
+/** Whether a value has a comma, and whether that could separate thousands. */
+type Comma = 'none' | 'decimal' | 'thousands'
 
 /** What is known of a column after all its values went by, in constant memory. */
 export class ColumnProfile {
@@ -30,10 +44,12 @@ export class ColumnProfile {
   /** Quoted empty fields: a value in a text column, and a missing one in others. */
   emptyTexts = 0
   readonly examples: string[] = []
+  readonly #markersKnown: Markers
   readonly #distinct: DistinctCounter = new DistinctCounter()
-  /** `undefined` once there are too many. */
-  #categories: Map<string, number> | undefined = new Map()
-  #possible: readonly Spelling[] = spellings
+  /** By value, as long as they are few; no long ones. */
+  #known: Map<string, Known> | undefined = new Map()
+  #longValues = false
+  #possible: readonly Exclude<Spelling, 'text'>[] = spellings
   readonly #formCounts: Map<ValueForm, number> = new Map()
   readonly #markers: Map<string, number> = new Map()
   #commaCount = 0
@@ -44,28 +60,27 @@ export class ColumnProfile {
   #min = Number.POSITIVE_INFINITY
   #max = Number.NEGATIVE_INFINITY
 
-  observe(cell: RawCell, markers: ReadonlySet<string>): void {
+  constructor(markers: Markers) {
+    this.#markersKnown = markers
+  }
+
+  observe(cell: RawCell): void {
     if (cell === null) return
-    if (isMissing(cell, markers)) {
-      this.#observeMarker(typeof cell === 'string' ? cell.trim() : cell.text.trim())
+    const text = typeof cell === 'string' ? cell : cell.text
+    if (this.#markersKnown.missing(cell)) {
+      this.#observeMarker(trim(text))
       return
     }
-    const text = typeof cell === 'string' ? cell : cell.text
-    const emptyText = typeof cell === 'object' && text === ''
-    if (emptyText) {
+    if (typeof cell === 'object' && text === '') {
       this.emptyTexts++
       return
     }
     this.values++
-    this.#distinct.add(text)
-    this.#observeExample(text)
-    this.#observeCategory(text)
-    for (const spelling of this.#possible) {
-      if (convert(cell, spelling) === undefined) this.#possible = this.#possible.filter((other) => other !== spelling)
-    }
-    if (this.#possible.includes('number')) this.#observeNumber(Number(text))
-    if (this.#possible.includes('number-comma')) this.#observeComma(text.trim())
-    this.#observeForms(text)
+    if (this.values === formValuesMin) this.#giveUpForms()
+    // A text may come with one type and with another.
+    const known = this.#known?.get(text)
+    if (known === undefined || typeof cell !== 'string') this.#find(cell, text)
+    else this.#again(known)
   }
 
   get distinct(): number {
@@ -90,7 +105,8 @@ export class ColumnProfile {
 
   /** Each value and how often it comes, where they are few and short. */
   get categories(): ReadonlyMap<string, number> | undefined {
-    return this.#categories
+    if (this.#known === undefined || this.#longValues || this.#known.size > categoriesMax) return undefined
+    return new Map([...this.#known].map(([text, { count }]) => [text, count]))
   }
 
   /** Markers that were taken as missing, and how often. */
@@ -133,18 +149,51 @@ export class ColumnProfile {
     if (marker !== '') this.#markers.set(marker, (this.#markers.get(marker) ?? 0) + 1)
   }
 
-  #observeForms(text: string): void {
-    if (text.length > 256) return
-    // Most columns have none of the forms: after enough values they stop paying for the question.
-    if (this.values === formValuesMin) {
-      const common = (count: number | undefined): boolean => (count ?? 0) >= formValuesMin / 10
-      this.#forms = this.#forms.filter((form) => common(this.#formCounts.get(form)))
-      this.#nameLike = common(this.#wordy)
+  /** A value that was seen before changes nothing but what is counted. */
+  #again(known: Known): void {
+    known.count++
+    for (const form of known.forms) if (this.#forms.includes(form)) this.#countForm(form)
+    if (known.nameLike && this.#nameLike) this.#wordy++
+    if (known.comma !== 'none') this.#countComma(known.comma)
+  }
+
+  #find(cell: Exclude<RawCell, null>, text: string): void {
+    this.#distinct.add(text)
+    this.#observeExample(text)
+    for (const spelling of this.#possible) {
+      if (!fits(cell, spelling)) this.#possible = this.#possible.filter((other) => other !== spelling)
     }
-    for (const form of this.#forms) {
-      if (forms[form].test(text)) this.#formCounts.set(form, (this.#formCounts.get(form) ?? 0) + 1)
+    if (this.#possible.includes('number')) this.#observeNumber(Number(text))
+    const comma = this.#possible.includes('number-comma') ? this.#observeComma(trim(text)) : 'none'
+    const short = text.length <= formLengthMax
+    const found = short ? this.#forms.filter((form) => forms[form].test(text)) : []
+    for (const form of found) this.#countForm(form)
+    const nameLike = short && this.#nameLike && nameForm.test(text)
+    if (nameLike) this.#wordy++
+    this.#remember(text, { count: 1, forms: found, nameLike, comma })
+  }
+
+  #remember(text: string, found: Known): void {
+    if (this.#known === undefined) return
+    if (text.length > categoryLengthMax) {
+      this.#longValues = true
+      return
     }
-    if (this.#nameLike && nameForm.test(text)) this.#wordy++
+    const known = this.#known.get(text)
+    if (known !== undefined) known.count++
+    else if (this.#known.size === knownMax) this.#known = undefined
+    else this.#known.set(copyOf(text), found)
+  }
+
+  /** Most columns have none of the forms: after enough values they stop paying for the question. */
+  #giveUpForms(): void {
+    const common = (count: number | undefined): boolean => (count ?? 0) >= formValuesMin / 10
+    this.#forms = this.#forms.filter((form) => common(this.#formCounts.get(form)))
+    this.#nameLike = common(this.#wordy)
+  }
+
+  #countForm(form: ValueForm): void {
+    this.#formCounts.set(form, (this.#formCounts.get(form) ?? 0) + 1)
   }
 
   #observeExample(text: string): void {
@@ -153,27 +202,27 @@ export class ColumnProfile {
     if (!this.examples.includes(example)) this.examples.push(example)
   }
 
-  #observeCategory(text: string): void {
-    if (this.#categories === undefined) return
-    if (text.length > categoryLengthMax) {
-      this.#categories = undefined
-      return
-    }
-    const count = this.#categories.get(text)
-    this.#categories.set(text, (count ?? 0) + 1)
-    if (this.#categories.size > categoriesMax) this.#categories = undefined
-  }
-
   #observeNumber(value: number): void {
     if (value < this.#min) this.#min = value
     if (value > this.#max) this.#max = value
   }
 
-  #observeComma(text: string): void {
+  #observeComma(text: string): Comma {
     this.#observeNumber(Number(text.replace(',', '.')))
-    const comma = text.indexOf(',')
-    if (comma < 0) return
-    this.#commaCount++
-    if (text.length - comma === 4) this.#commaThousands++
+    const at = text.indexOf(',')
+    if (at < 0) return 'none'
+    const comma = text.length - at === 4 ? 'thousands' : 'decimal'
+    this.#countComma(comma)
+    return comma
   }
+
+  #countComma(comma: 'decimal' | 'thousands'): void {
+    this.#commaCount++
+    if (comma === 'thousands') this.#commaThousands++
+  }
+}
+
+/** The same text in memory of its own: a part of a long text keeps all of it in memory. */
+function copyOf(text: string): string {
+  return ` ${text}`.slice(1)
 }

@@ -23,6 +23,6 @@ export interface RawTable {
   readonly encoding: InspectionReport['encoding']
   /** Names of the columns as found; complete once `rows` was read to its end. */
   names(): readonly string[]
-  /** `warn` gets what is worth saying; the caller bounds how much of it is kept. */
-  rows(warn: (warning: InspectionWarning) => void): AsyncGenerator<RawRow, void, undefined>
+  /** In pieces of some rows. `warn` gets what is worth saying; the caller bounds how much of it is kept. */
+  rows(warn: (warning: InspectionWarning) => void): AsyncGenerator<readonly RawRow[], void, undefined>
 }

@@ -10,16 +10,49 @@ export interface Dialect {
   readonly escape: 'double' | 'backslash'
 }
 
-/** One record of delimited text; `line` is where it starts, counted from 1. */
-export interface TextRecord {
-  readonly line: number
-  readonly fields: readonly TextField[]
+/**
+ * A field of delimited text. A quoted empty one is an empty text and not a missing value; any other is a bare string, so
+ * that a cell costs no object.
+ */
+export type Field = string | typeof emptyText
+
+export const emptyText = { type: 'text', text: '' } as const
+
+/** The text of a field, whichever way it is kept. */
+export function textOf(field: Field): string {
+  return typeof field === 'string' ? field : field.text
 }
 
-/** A field; a quoted empty one is an empty text and not a missing value. */
-export interface TextField {
-  readonly text: string
-  readonly quoted: boolean
+/** Takes one record; `line` is where it starts, counted from 1. */
+export type TakeRecord = (line: number, fields: readonly Field[]) => void
+
+/** A record as `recordsOf` hands it out. */
+export interface TextRecord {
+  readonly line: number
+  readonly cells: readonly Field[]
+}
+
+/** The records of `source`, in pieces. What comes before a fault is handed out before the fault is thrown. */
+export async function* recordsOf(
+  reader: RecordReader,
+  source: AsyncIterable<string>,
+): AsyncGenerator<readonly TextRecord[], void, undefined> {
+  let piece: TextRecord[] = []
+  const take = (line: number, cells: readonly Field[]): void => {
+    piece.push({ line, cells })
+  }
+  try {
+    for await (const text of source) {
+      reader.push(text, take)
+      yield piece
+      piece = []
+    }
+    reader.end(take)
+  } catch (error) {
+    yield piece
+    throw error
+  }
+  yield piece
 }
 
 const atStart = 0
@@ -42,13 +75,16 @@ const backslash = 0x5c
 export class RecordReader {
   blankLines = 0
   readonly #delimiter: number
+  /** A second delimiter where white space separates, else the same once more. */
+  readonly #delimiterToo: number
   readonly #whitespace: boolean
   readonly #quote: number
   readonly #escape: 'double' | 'backslash'
   #state = atStart
   #text = ''
   #quoted = false
-  #fields: TextField[] = []
+  #fields: Field[] = []
+  #firstQuoted = false
   #recordLength = 0
   #line = 1
   #recordLine = 1
@@ -58,12 +94,15 @@ export class RecordReader {
   constructor(dialect: Dialect) {
     this.#whitespace = dialect.delimiter === 'whitespace'
     this.#delimiter = this.#whitespace ? space : dialect.delimiter.charCodeAt(0)
+    this.#delimiterToo = this.#whitespace ? tab : this.#delimiter
     this.#quote = dialect.quote === 'none' ? -1 : dialect.quote.charCodeAt(0)
     this.#escape = dialect.escape
   }
 
-  *push(text: string): Generator<TextRecord, void, undefined> {
+  push(text: string, take: TakeRecord): void {
     let at = 0
+    const [delimiter, delimiterToo] = [this.#delimiter, this.#delimiterToo]
+    const stopMax = Math.max(delimiter, delimiterToo, carriageReturn)
     const { length } = text
     while (at < length) {
       const unit = text.charCodeAt(at)
@@ -90,12 +129,16 @@ export class RecordReader {
         case inPlain: {
           const start = at
           let stop = unit
-          while (stop !== lineFeed && stop !== carriageReturn && !this.#isDelimiter(stop)) {
+          // Most characters are above all stops: one comparison each.
+          while (
+            stop > stopMax ||
+            (stop !== delimiter && stop !== lineFeed && stop !== carriageReturn && stop !== delimiterToo)
+          ) {
             if (++at === length) break
             stop = text.charCodeAt(at)
           }
           this.#add(text, start, at)
-          if (at < length) yield* this.#stop(stop)
+          if (at < length) this.#stop(stop, take)
           at++
           break
         }
@@ -124,7 +167,7 @@ export class RecordReader {
             this.#add(text, at, at + 1)
             this.#state = inQuotes
           } else if (unit === lineFeed || unit === carriageReturn || this.#isDelimiter(unit)) {
-            yield* this.#stop(unit)
+            this.#stop(unit, take)
           } else if (unit !== space) {
             throw this.#quoting(this.#line, 'something follows a closing quote')
           }
@@ -133,15 +176,15 @@ export class RecordReader {
     }
   }
 
-  *end(): Generator<TextRecord, void, undefined> {
+  end(take: TakeRecord): void {
     if (this.#state === inQuotes || this.#state === afterEscape) {
       throw this.#quoting(this.#quoteLine, 'a quote is opened and never closed')
     }
-    if (this.#state !== atStart || this.#fields.length > 0) yield* this.#stop(lineFeed)
+    if (this.#state !== atStart || this.#fields.length > 0) this.#stop(lineFeed, take)
   }
 
   #isDelimiter(unit: number): boolean {
-    return unit === this.#delimiter || (this.#whitespace && unit === tab)
+    return unit === this.#delimiter || unit === this.#delimiterToo
   }
 
   #add(text: string, start: number, end: number): void {
@@ -160,24 +203,26 @@ export class RecordReader {
   }
 
   /** A field ended before `unit`; with a line end, so did the record. */
-  *#stop(unit: number): Generator<TextRecord, void, undefined> {
+  #stop(unit: number, take: TakeRecord): void {
     const lineEnd = unit === lineFeed || unit === carriageReturn
+    const fields = this.#fields
     // Spaces at the end of a line of white-space separated fields separate nothing.
-    const nothing = this.#state !== afterQuote && this.#text === ''
-    if (!(this.#whitespace && lineEnd && nothing)) this.#fields.push({ text: this.#text, quoted: this.#quoted })
+    if (!(this.#whitespace && lineEnd && this.#state !== afterQuote && this.#text === '')) {
+      if (fields.length === 0) this.#firstQuoted = this.#quoted
+      fields.push(this.#quoted && this.#text === '' ? emptyText : this.#text)
+    }
     this.#text = ''
     this.#quoted = false
     this.#state = atStart
     if (!lineEnd) return
-    const fields = this.#fields
     const line = this.#recordLine
     this.#fields = []
     this.#recordLength = 0
     this.#recordLine = ++this.#line
     this.#afterReturn = unit === carriageReturn
-    const [first] = fields
-    if (first === undefined || (fields.length === 1 && !first.quoted && first.text.trim() === '')) this.blankLines++
-    else yield { line, fields }
+    const blank = fields.length === 1 && !this.#firstQuoted && textOf(fields[0]!).trim() === ''
+    if (fields.length === 0 || blank) this.blankLines++
+    else take(line, fields)
   }
 
   #quoting(line: number, problem: string): TablesError {
