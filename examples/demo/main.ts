@@ -80,7 +80,7 @@ const operatorUrl = await operator.listen()
 const enclaves = join(folder, 'enclaves')
 const stageOptions = ['--port', '0', '--local-witnesses', '3', '--manager-url', operatorUrl, '--enclaves', enclaves]
 let stage = new Stage(stageFolder, stageOptions)
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => {
     void stage.down().finally(() => process.exit(130))
   })
@@ -438,9 +438,14 @@ function theEnd(receiptPath: string): void {
   show(`  operator/     what the operator has: database, log, ciphertext, sealed enclave state, logs of all processes`)
   show(`  homes/        one home for each party: keys, anchors, what it saw of the log`)
   show(
-    `  ${basename(receiptPath)}  the receipt; in years to come:  npx cella verify ${receiptPath} --home ${join(folder, 'homes', values.data === undefined ? 'labour-office' : 'receiver')}`,
+    `  ${basename(receiptPath)}  the receipt; in years to come:  npx cella verify ${inShell(receiptPath)} --home ${inShell(join(folder, 'homes', values.data === undefined ? 'labour-office' : 'receiver'))}`,
   )
   show('')
   show('With your own files:  npm run demo -- --data FOLDER --program FILE   (--help shows more)')
   show('By hand:              npx cella up, then docs/tutorial.md')
+}
+
+/** A path as it can be pasted into a shell. */
+function inShell(path: string): string {
+  return /^[\w./:@%+,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`
 }

@@ -37,8 +37,15 @@ export class Stage {
     const supervisor = join(root, 'host/supervisor/src/main.ts')
     const child = spawn(
       process.execPath,
-      ['--disable-warning=ExperimentalWarning', supervisor, '--data', this.folder, ...this.#options],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
+      [
+        '--disable-warning=ExperimentalWarning',
+        supervisor,
+        '--data',
+        this.folder,
+        '--end-with-input',
+        ...this.#options,
+      ],
+      { stdio: ['pipe', 'pipe', 'pipe'] },
     )
     this.#process = child
     const failures: string[] = []

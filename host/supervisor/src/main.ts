@@ -10,6 +10,7 @@ import { lockData } from './lock.ts'
 //   [--manager-url URL]            what the enclaves are told instead of the manager's own address
 //   [--lease-seconds N]            how long a worker may be silent before its run is given to the next attempt
 //   [--rehearse-clock SECONDS]     manager and log believe a time that many seconds away
+//   [--end-with-input]             ends when standard input does: with the process that started it, however that one ends
 //
 // Runs one installation in the foreground. One line of JSON on standard output once it is ready; SIGTERM ends it.
 
@@ -26,6 +27,7 @@ try {
       'manager-url': { type: 'string' },
       'lease-seconds': { type: 'string', default: '30' },
       'rehearse-clock': { type: 'string', default: '0' },
+      'end-with-input': { type: 'boolean', default: false },
       enclaves: { type: 'string', default: join(root, 'dist/enclave') },
     },
   })
@@ -55,8 +57,15 @@ try {
       process.exit(code)
     })
   }
-  process.on('SIGTERM', () => stop(0))
-  process.on('SIGINT', () => stop(0))
+  // SIGHUP: the terminal was closed. What was started has process groups of its own and would stay.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop(0))
+  // Nobody reads any more: no reason to end without ending what was started.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
+  if (values['end-with-input']) {
+    process.stdin.on('error', () => stop(0))
+    process.stdin.on('end', () => stop(0))
+    process.stdin.resume()
+  }
   try {
     await installation.start()
     process.stdout.write(`${JSON.stringify({ event: 'ready', url: installation.url })}\n`)

@@ -27,7 +27,7 @@ describe('an installation', () => {
 
   const start = (...more: string[]): ChildProcess =>
     spawn(process.execPath, [main, '--data', data, '--port', '0', '--enclaves', join(folder, 'enclave'), ...more], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
     })
   const status = async (): Promise<{ pid: number; state: string; manager: string; processes: Process[] }> =>
     JSON.parse(await readFile(join(data, 'status.json'), 'utf8'))
@@ -130,4 +130,19 @@ describe('an installation', () => {
     const log = await readFile(join(data, 'logs', 'manager.log'), 'utf8')
     assert.match(log.trim().split('\n').at(-1) ?? '', /"msg":"stopped"/)
   })
+
+  for (const { name, leave } of [
+    { name: 'its terminal is closed', leave: () => supervisor.kill('SIGHUP') },
+    { name: 'what started it is gone, if so asked', leave: () => supervisor.stdin?.end() },
+  ]) {
+    test(`stops when ${name}, and leaves no process`, async () => {
+      supervisor = start('--end-with-input')
+      await ready(supervisor)
+      const { processes } = await status()
+      leave()
+      const [code] = await once(supervisor, 'exit')
+      assert.equal(code, 0)
+      for (const { pid } of processes) assert.throws(() => process.kill(pid ?? 0, 0), { code: 'ESRCH' })
+    })
+  }
 })

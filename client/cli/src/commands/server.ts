@@ -94,6 +94,10 @@ function addUp(program: Command, cli: Cli): void {
     await mkdir(folder, { recursive: true, mode: 0o700 })
     const started = Date.now()
     const child = startSupervisor(folder, flags)
+    // It has a session of its own: a Ctrl-C here does not reach it.
+    const stop = (): void => void child.kill('SIGTERM')
+    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+    for (const signal of signals) process.on(signal, stop)
     const installation = await untilReady(context, { folder, child, started })
     const seconds = (Date.now() - started) / 1000
     const home = await context.home()
@@ -113,13 +117,11 @@ function addUp(program: Command, cli: Cli): void {
       ),
     }
     if (flags.foreground !== true) {
+      for (const signal of signals) process.off(signal, stop)
       child.unref()
       return result
     }
     context.io.stdout.write(`${context.options.json === true ? JSON.stringify(result.data) : result.text}\n`)
-    const stop = (): void => void child.kill('SIGTERM')
-    process.on('SIGINT', stop)
-    process.on('SIGTERM', stop)
     await new Promise((ended) => child.once('exit', ended))
     return { data: { stopped: true }, text: 'stopped' }
   })
