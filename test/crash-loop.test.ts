@@ -163,7 +163,7 @@ async function killAtRandom(done: AbortController): Promise<string[]> {
   const killed: string[] = []
   try {
     while (killed.length < kills) {
-      await sleep(300 + random() * 2200)
+      await sleep(200 + random() * 1600)
       const targets = processes()
       const target = targets[Math.floor(random() * targets.length)]
       if (target === undefined) continue
