@@ -1,12 +1,12 @@
-import { chmod, mkdir, writeFile } from 'node:fs/promises'
+import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createBackup, type Keystore, restoreBackup } from '@cella/keystore'
 import { createProfileKeystore, keysOf, memberCard } from '@cella/sdk'
 import type { Command } from 'commander'
 import { type Cli, does, group, leaf, type Result } from '../command.ts'
 import type { Context } from '../context.ts'
-import { CliError, UsageError } from '../error.ts'
-import { readTextFile } from '../files.ts'
+import { UsageError } from '../error.ts'
+import { readTextFile, writeNewFile } from '../files.ts'
 import { integerOption } from '../options.ts'
 import { renderTable } from '../terminal/table.ts'
 
@@ -75,13 +75,7 @@ function addBackup(keys: Command, cli: Cli): void {
     const files: string[] = []
     for (const [index, share] of shares.entries()) {
       const file = join(options.output, `share-${index + 1}.txt`)
-      try {
-        await writeFile(file, `${share}\n`, { mode: 0o600, flag: 'wx' })
-      } catch (cause) {
-        throw new CliError('ERR_FILE', `${file} can't be written, or is there already`, 'choose an empty folder', {
-          cause,
-        })
-      }
+      await writeNewFile(file, `${share}\n`, { hint: 'choose an empty folder' })
       files.push(file)
     }
     return {

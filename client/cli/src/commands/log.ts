@@ -1,9 +1,9 @@
-import { writeFile } from 'node:fs/promises'
 import { decodeBase64url, encodeBase64, encodeUtf8, equalBytes } from '@cella/bytes'
 import { publishedTag, verifyOfflineProof } from '@cella/log'
 import type { Command } from 'commander'
 import { type Cli, does, group, leaf } from '../command.ts'
 import { CliError } from '../error.ts'
+import { writeNewFile } from '../files.ts'
 import { digestArgument } from '../options.ts'
 import { renderPairs } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
@@ -73,7 +73,8 @@ export function addLogCommands(program: Command, cli: Cli): void {
     if (!equalBytes(entry.leaf.tag, publishedTag(document))) {
       throw new CliError('ERR_REFUSED', `the manager’s proof is of another document than ${document}`)
     }
-    if (output !== undefined) await writeFile(output, stored.proof)
+    if (output !== undefined)
+      await writeNewFile(output, stored.proof, { overwrite: true, mode: 0o644, hint: 'choose another name' })
     return {
       data: { document, index: entry.index, size: entry.size, leaf: stored.leaf, proof: stored.proof },
       text: output === undefined ? stored.proof : `entry ${entry.index} of ${entry.size}: ${output}`,

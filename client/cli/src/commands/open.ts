@@ -1,10 +1,9 @@
-import { writeFile } from 'node:fs/promises'
 import { type OpenedOutput, openOutput } from '@cella/sdk'
 import { parseTable } from '@cella/table'
 import type { Command } from 'commander'
 import { type Cli, does, leaf } from '../command.ts'
 import type { Context } from '../context.ts'
-import { CliError } from '../error.ts'
+import { writeNewFile } from '../files.ts'
 import { digestArgument } from '../options.ts'
 import { type Bar, renderBars } from '../terminal/chart.ts'
 import { renderTable } from '../terminal/table.ts'
@@ -47,17 +46,10 @@ export function addOpenCommand(program: Command, cli: Cli): void {
         return { data, text: '' }
       }
       if (options.output !== undefined) {
-        try {
-          await writeFile(options.output, opened.bytes, { mode: 0o600, flag: options.force === true ? 'w' : 'wx' })
-        } catch (cause) {
-          const exists = (cause as NodeJS.ErrnoException).code === 'EEXIST'
-          throw new CliError(
-            'ERR_FILE',
-            `${options.output} ${exists ? 'is there already' : 'can’t be written'}`,
-            exists ? 'choose another name, or --force' : undefined,
-            { cause },
-          )
-        }
+        await writeNewFile(options.output, opened.bytes, {
+          overwrite: options.force === true,
+          hint: 'choose another name, or --force',
+        })
         return { data: { ...data, file: options.output }, text: `${opened.bytes.length} bytes in ${options.output}` }
       }
       const rows = opened.declared.format === 'table' ? tableOf(opened) : undefined

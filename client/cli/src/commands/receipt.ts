@@ -1,11 +1,9 @@
-import { writeFile } from 'node:fs/promises'
 import { receiptBytesMax } from '@cella/receipt'
 import { fetchReceipt, receiptOf, verifyReceiptFile } from '@cella/sdk'
 import type { Command } from 'commander'
 import { type Cli, does, group, leaf, type Result } from '../command.ts'
 import type { Context } from '../context.ts'
-import { CliError } from '../error.ts'
-import { readBytesFile } from '../files.ts'
+import { readBytesFile, writeNewFile } from '../files.ts'
 import { digestArgument } from '../options.ts'
 import { verdictText } from '../words.ts'
 import { runNumber } from './run.ts'
@@ -21,13 +19,7 @@ export function addReceiptCommands(program: Command, cli: Cli): void {
     const session = await context.session()
     const fetched = await fetchReceipt(session, { contract: digestArgument(contract, 'contract'), run: runNumber(run) })
     if (output !== undefined) {
-      try {
-        await writeFile(output, fetched.bytes, { flag: 'wx' })
-      } catch (cause) {
-        throw new CliError('ERR_FILE', `${output} can't be written, or is there already`, 'choose another name', {
-          cause,
-        })
-      }
+      await writeNewFile(output, fetched.bytes, { mode: 0o644, hint: 'choose another name' })
     }
     return resultOf(context, fetched.verdict, receiptOf(fetched.bundle), output)
   })
