@@ -66,7 +66,7 @@ test('a runner outside of the permission model is refused before it sees a progr
     'node.sh',
     `#!/bin/sh
 for argument; do shift; case "$argument" in --permission|--allow-*) ;; *) set -- "$@" "$argument" ;; esac; done
-exec ${process.execPath} "$@"\n`,
+exec "${process.execPath}" "$@"\n`,
   )
   chmodSync(nodePath, 0o755)
   const runnerPath = file('honest.mjs', '')

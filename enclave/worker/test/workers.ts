@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { type Digest, decodeBase64url, encodeUtf8 } from '@cella/bytes'
 import { HostClient, HostLog } from '@cella/channel'
 import { ChainCache } from '@cella/evidence'
@@ -61,8 +62,8 @@ export function recordingSandbox(output = 'sector,n\na,2\nb,2\n'): RecordingSand
 export function realSandbox(context: TestContext): Sandbox {
   const sandbox = createSandbox({
     nodePath: process.execPath,
-    runnerPath: new URL('../../sandbox/src/runner-main.ts', import.meta.url).pathname,
-    readablePaths: [new URL('../../..', import.meta.url).pathname],
+    runnerPath: fileURLToPath(new URL('../../sandbox/src/runner-main.ts', import.meta.url)),
+    readablePaths: [fileURLToPath(new URL('../../..', import.meta.url))],
     poolSize: 0,
   })
   context.after(() => sandbox.close())
