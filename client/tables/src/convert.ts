@@ -105,16 +105,21 @@ export function trim(text: string): string {
 export class Markers {
   readonly #texts: ReadonlySet<string>
   readonly #lengthMax: number
+  /** By code of ASCII, 1 where a marker begins so: most cells are told by their first character. */
+  readonly #begins: Uint8Array = new Uint8Array(128)
 
   constructor(texts: Iterable<string>) {
     this.#texts = new Set(texts)
     this.#lengthMax = Math.max(0, ...[...this.#texts].map(({ length }) => length))
+    for (const text of this.#texts) if (text.charCodeAt(0) < 128) this.#begins[text.charCodeAt(0)] = 1
   }
 
   /** Whether a cell is missing: nothing, an empty unquoted field, or one of the markers. */
   missing(cell: RawCell): boolean {
     if (cell === null) return true
     const text = typeof cell === 'string' ? cell : cell.text
+    const first = text.length === 0 ? 0 : text.charCodeAt(0)
+    if (first > 0x20 && first < 0x7f && this.#begins[first] === 0) return false
     if (text.length > 64 || (typeof cell !== 'string' && cell.type !== 'text')) return false
     const trimmed = trim(text)
     if (trimmed === '') return typeof cell === 'string'

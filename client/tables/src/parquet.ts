@@ -98,7 +98,9 @@ class Decoder implements Disposable {
     const watch = this.#watch(reject)
     try {
       this.#worker.postMessage('next')
-      return await promise
+      const answer = await promise
+      this.#checkMemory()
+      return answer
     } finally {
       clearInterval(watch)
       this.#settle = undefined
@@ -111,17 +113,25 @@ class Decoder implements Disposable {
 
   /** Counts ticks and not time: while this thread is held up, so are its ticks, and nobody is blamed for it. */
   #watch(reject: (error: unknown) => void): NodeJS.Timeout {
-    const { stallMs, memoryMiB } = this.#limits
+    const { stallMs } = this.#limits
     let seen = Atomics.load(this.#progress, 0)
     let ticks = 0
     return setInterval(() => {
       const now = Atomics.load(this.#progress, 0)
       ticks = now === seen ? ticks + 1 : 0
       seen = now
-      if (ticks * watchMs >= stallMs) reject(damaged(this.#path, `no step forward in ${stallMs} ms`))
-      const grown = (process.memoryUsage.rss() - this.#memoryBefore) / 2 ** 20
-      if (grown > memoryMiB) reject(damaged(this.#path, `memory grew by ${Math.round(grown)} MiB`))
+      try {
+        if (ticks * watchMs >= stallMs) throw damaged(this.#path, `no step forward in ${stallMs} ms`)
+        this.#checkMemory()
+      } catch (error) {
+        reject(error)
+      }
     }, watchMs)
+  }
+
+  #checkMemory(): void {
+    const grown = (process.memoryUsage.rss() - this.#memoryBefore) / 2 ** 20
+    if (grown > this.#limits.memoryMiB) throw damaged(this.#path, `memory grew by ${Math.round(grown)} MiB`)
   }
 }
 

@@ -26,6 +26,7 @@ const knownMax = 512
 /** After so many values, a form that fewer than one in ten had is given up. */
 const formValuesMin = 4096
 export type ValueForm = keyof typeof forms
+const noForms: readonly ValueForm[] = []
 
 /** What each further time of a value adds. */
 interface Known {
@@ -166,23 +167,22 @@ export class ColumnProfile {
     if (this.#possible.includes('number')) this.#observeNumber(Number(text))
     const comma = this.#possible.includes('number-comma') ? this.#observeComma(trim(text)) : 'none'
     const short = text.length <= formLengthMax
-    const found = short ? this.#forms.filter((form) => forms[form].test(text)) : []
+    const found = short && this.#forms.length > 0 ? this.#forms.filter((form) => forms[form].test(text)) : noForms
     for (const form of found) this.#countForm(form)
     const nameLike = short && this.#nameLike && nameForm.test(text)
     if (nameLike) this.#wordy++
-    this.#remember(text, { count: 1, forms: found, nameLike, comma })
+    if (this.#known !== undefined) this.#remember(this.#known, text, { count: 1, forms: found, nameLike, comma })
   }
 
-  #remember(text: string, found: Known): void {
-    if (this.#known === undefined) return
+  #remember(known: Map<string, Known>, text: string, found: Known): void {
     if (text.length > categoryLengthMax) {
       this.#longValues = true
       return
     }
-    const known = this.#known.get(text)
-    if (known !== undefined) known.count++
-    else if (this.#known.size === knownMax) this.#known = undefined
-    else this.#known.set(copyOf(text), found)
+    const before = known.get(text)
+    if (before !== undefined) before.count++
+    else if (known.size === knownMax) this.#known = undefined
+    else known.set(copyOf(text), found)
   }
 
   /** Most columns have none of the forms: after enough values they stop paying for the question. */

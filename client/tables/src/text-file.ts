@@ -5,7 +5,7 @@ import { TablesError } from './error.ts'
 export type Encoding = 'utf-8' | 'utf-16le' | 'utf-16be' | 'latin1'
 
 const headLength = 262_144
-const chunkLength = 262_144
+const chunkLength = 65_536
 
 /** The beginning and identity of a file. */
 export interface FileHead {

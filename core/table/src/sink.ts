@@ -2,6 +2,11 @@ import { encodeUtf8 } from '@cella/bytes'
 import type { Cell } from './cell.ts'
 
 const quote = 0x22
+const comma = 0x2c
+const lineFeed = 0x0a
+const carriageReturn = 0x0d
+/** Above this, encoding by the platform costs less than a loop. */
+const shortMax = 48
 
 /** Growing bytes into which rows are written; what was taken is never written to again. */
 export class ByteSink {
@@ -22,7 +27,7 @@ export class ByteSink {
     const length = end - start
     if (this.#length + length > this.#bytes.length) this.#grow(length)
     // A call to `set` costs more than a short loop.
-    if (length < 48) {
+    if (length < shortMax) {
       const bytes = this.#bytes
       let to = this.#length
       for (let at = start; at < end; at++) bytes[to++] = source[at]!
@@ -34,20 +39,40 @@ export class ByteSink {
 
   /** A field: nothing for a missing cell, quotes only where needed. Throws FormatError on a lone surrogate. */
   field(cell: Cell): void {
-    if (cell === null) return
+    if (cell === null || this.plainField(cell)) return
     if (cell.length === 0) {
       this.byte(quote)
       this.byte(quote)
     } else if (/[",\n\r]/.test(cell)) {
-      this.#text(`"${cell.replaceAll('"', '""')}"`)
+      this.#encoded(`"${cell.replaceAll('"', '""')}"`)
     } else {
-      this.#text(cell)
+      this.#encoded(cell)
     }
   }
 
-  /** The bytes from `start` to the end, valid until the next write. */
-  since(start: number): Uint8Array {
-    return this.#bytes.subarray(start, this.#length)
+  /**
+   * Writes a field that is short, ASCII, not empty, and neither needs quotes nor holds a zero: most are, and one look at
+   * each character is enough. Otherwise writes nothing and returns `false`.
+   */
+  plainField(text: string): boolean {
+    const { length } = text
+    if (length === 0 || length >= shortMax) return false
+    if (this.#length + length > this.#bytes.length) this.#grow(length)
+    const bytes = this.#bytes
+    const start = this.#length
+    for (let at = 0; at < length; at++) {
+      const unit = text.charCodeAt(at)
+      if (unit > 0x7f || unit === quote || unit === comma || unit === 0) return false
+      if (unit === lineFeed || unit === carriageReturn) return false
+      bytes[start + at] = unit
+    }
+    this.#length = start + length
+    return true
+  }
+
+  /** What was written is in its first `length` bytes, until the next write. */
+  get bytes(): Uint8Array {
+    return this.#bytes
   }
 
   /** Forgets everything after `length`. */
@@ -62,24 +87,7 @@ export class ByteSink {
     return taken
   }
 
-  #text(text: string): void {
-    if (text.length < 48) {
-      if (this.#length + text.length > this.#bytes.length) this.#grow(text.length)
-      const start = this.#length
-      let to = start
-      for (let at = 0; at < text.length; at++) {
-        const unit = text.charCodeAt(at)
-        if (unit > 0x7f) {
-          to = -1
-          break
-        }
-        this.#bytes[to++] = unit
-      }
-      if (to >= 0) {
-        this.#length = to
-        return
-      }
-    }
+  #encoded(text: string): void {
     const encoded = encodeUtf8(text)
     this.copy(encoded, 0, encoded.length)
   }

@@ -74,15 +74,14 @@ export class TableWriter {
       if (cell === null) continue
       const { type, name } = columns[index]!
       const start = sink.length
-      if (type === 'text' && (!cell.isWellFormed() || cell.includes('\0'))) throw this.#wrong(type, name)
       if (type !== 'text' && cell.length > 32) throw this.#wrong(type, name)
-      sink.field(cell)
-      if (sink.length - rowStart > rowBytesMax) break
-      if (type !== 'text') {
-        const written = sink.since(start)
-        // An empty text is written as two quotes, which no other type has.
-        if (!this.#checks[index]!(written, 0, written.length)) throw this.#wrong(type, name)
+      if (!sink.plainField(cell)) {
+        if (type === 'text' && (!cell.isWellFormed() || cell.includes('\0'))) throw this.#wrong(type, name)
+        sink.field(cell)
+        if (sink.length - rowStart > rowBytesMax) break
       }
+      // An empty text is written as two quotes, which no other type has.
+      if (type !== 'text' && !this.#checks[index]!(sink.bytes, start, sink.length)) throw this.#wrong(type, name)
     }
     sink.byte(lineFeed)
     if (sink.length - rowStart > rowBytesMax) {
