@@ -1,4 +1,5 @@
 import type { EntityJson } from '@cedar-policy/cedar-wasm/web'
+import { canonicalJson } from '@cella/bytes'
 import { type ClauseCode, clauses, type WhoCanChange } from './clauses.ts'
 import { engineCall, schemaName } from './engine.ts'
 import { type PolicyFacts, policyFactsSchema } from './facts.ts'
@@ -75,17 +76,32 @@ export function decide(question: { readonly policyText: string; readonly facts: 
     const { line, message } = prepared.problem
     return denied([reason('ERR_POLICY_INVALID', 'publisher', { got: `line ${line}: ${message}` })])
   }
+  // A run is judged several times within a second, each time on the same facts: the engine is asked once.
+  const name = canonicalJson([question.policyText, facts])
+  const known = remembered.get(name)
+  if (known !== undefined) return known
+  const decision = ask(prepared, facts)
+  if (remembered.size >= rememberedMax) remembered.clear()
+  remembered.set(name, decision)
+  return decision
+}
+
+// A decision is a function of policy and facts, time among them.
+const remembered = new Map<string, PolicyDecision>()
+const rememberedMax = 256
+
+function ask(prepared: PreparedPolicy, facts: PolicyFacts): PolicyDecision {
   const reasons: PolicyReason[] = []
   // Without these the loop below would ask nothing about them, and nothing asked is nothing allowed.
   if (facts.programs.length === 0) reasons.push(reason('ERR_POLICY_NOTHING_ASKED', 'author', { expected: 'program' }))
   if (facts.receivers.length === 0) reasons.push(reason('ERR_POLICY_NOTHING_ASKED', 'author', { expected: 'receiver' }))
   const entities = cedarEntities(facts)
-  for (const request of requestsOf(facts)) reasons.push(...ask(prepared, request, entities))
+  for (const request of requestsOf(facts)) reasons.push(...askOne(prepared, request, entities))
   return reasons.length === 0 ? { allowed: true, reasons: [] } : denied(reasons)
 }
 
 /** The reasons against one request; none is an `allow`. */
-function ask(policy: PreparedPolicy, request: PolicyRequest, entities: EntityJson[]): readonly PolicyReason[] {
+function askOne(policy: PreparedPolicy, request: PolicyRequest, entities: EntityJson[]): readonly PolicyReason[] {
   const { action } = request
   const answer = engineCall((engine) =>
     engine.statefulIsAuthorized({

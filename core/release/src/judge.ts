@@ -291,6 +291,14 @@ function receiversOf(contract: Contract): Contract['diagnostics'] {
   return [...contract.outputs.flatMap(({ receivers }) => receivers), ...contract.diagnostics]
 }
 
+/** Each receiver in each role once, however many outputs it gets. */
+function distinctReceivers(contract: Contract): Contract['diagnostics'] {
+  const distinct = new Map(
+    receiversOf(contract).map((receiver) => [`${receiver.membership} ${receiver.role}`, receiver]),
+  )
+  return [...distinct.values()]
+}
+
 function receiverReasons({ contract, documents }: Situation, time: WitnessedTime): Reason[] {
   return receiversOf(contract.payload).flatMap(({ membership }) => {
     const document = documents.find('cella/membership', membership)
@@ -367,7 +375,7 @@ function policyFacts(
       const program = documents.find('cella/manifest', step.program)?.payload
       return program?.program ? [{ digest: program.program.digest, publisher: program.organisation }] : []
     }),
-    receivers: receiversOf(contract.payload).flatMap(({ membership, organisation, role }) => {
+    receivers: distinctReceivers(contract.payload).flatMap(({ membership, organisation, role }) => {
       const payload = documents.find('cella/membership', membership)?.payload
       return payload === undefined ? [] : [{ account: accountOf(payload), organisation, roles: payload.roles, role }]
     }),
