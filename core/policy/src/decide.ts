@@ -79,7 +79,8 @@ export function decide(question: { readonly policyText: string; readonly facts: 
   // A run is judged several times within a second, each time on the same facts: the engine is asked once.
   const name = canonicalJson([question.policyText, facts])
   const known = remembered.get(name)
-  if (known !== undefined) return known
+  // An engine that failed answers nothing more, not even what it said before.
+  if (known !== undefined) return engineCall(() => known)
   const decision = ask(prepared, facts)
   if (remembered.size >= rememberedMax) remembered.clear()
   remembered.set(name, decision)
