@@ -15,7 +15,7 @@ export function sharedPath(name: string): string {
  */
 export function sharedTest(name: string, path: string, body: (context: TestContext) => void | Promise<void>): void {
   const present = existsSync(sharedPath(path))
-  if (!present && process.env['CELLA_REQUIRE_SHARED']) {
+  if (!present && process.env.CELLA_REQUIRE_SHARED) {
     test(name, () => {
       throw new Error(`${sharedPath(path)} is absent and CELLA_REQUIRE_SHARED is set`)
     })
