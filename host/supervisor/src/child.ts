@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createWriteStream, type WriteStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { SupervisorError } from './error.ts'
+import { LogFile } from './files.ts'
 import { startOf } from './lock.ts'
 
 export interface ChildOptions {
@@ -27,7 +27,7 @@ const waitMsMax = 10_000
 export class Child {
   readonly name: string
   readonly #options: ChildOptions
-  readonly #log: WriteStream
+  readonly #log: LogFile
   #process: ChildProcess | undefined
   #stopping = false
   #waitMs = 100
@@ -39,7 +39,7 @@ export class Child {
   constructor(options: ChildOptions) {
     this.name = options.name
     this.#options = options
-    this.#log = createWriteStream(options.logFile, { flags: 'a', mode: 0o600 })
+    this.#log = new LogFile(options.logFile)
   }
 
   get pid(): number | undefined {
@@ -67,7 +67,7 @@ export class Child {
     this.#startedAt = child.pid === undefined ? undefined : startOf(child.pid)
     child.stdin.on('error', () => undefined)
     child.stdin.end(input?.() ?? '')
-    child.stderr.pipe(this.#log, { end: false })
+    child.stderr.on('data', (chunk: Uint8Array) => this.#log.write(chunk))
     createInterface({ input: child.stdout }).on('line', (line) => this.#line(line))
     child.once('error', (error) => {
       this.lastExit = error.message
@@ -96,7 +96,7 @@ export class Child {
       await ended
       clearTimeout(killer)
     }
-    await new Promise((resolve) => this.#log.end(resolve))
+    this.#log.close()
   }
 
   #line(line: string): void {

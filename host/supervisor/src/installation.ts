@@ -64,6 +64,7 @@ export class Installation {
   readonly #startedAt = new Date().toISOString()
   #url = ''
   #stopping = false
+  #statusTimer: NodeJS.Timeout | undefined
   #onReport: () => void = () => undefined
 
   constructor(options: InstallationOptions) {
@@ -396,8 +397,20 @@ export class Installation {
     }
   }
 
+  /** Where the disk takes no more, the status stays as it was until there is room. */
   #writeStatus(): void {
-    writeJson(join(this.#options.dataFolder, 'status.json'), {
+    clearTimeout(this.#statusTimer)
+    try {
+      writeJson(join(this.#options.dataFolder, 'status.json'), this.#status())
+    } catch {
+      if (this.#stopping) return
+      this.#statusTimer = setTimeout(() => this.#writeStatus(), 1000)
+      this.#statusTimer.unref()
+    }
+  }
+
+  #status(): object {
+    return {
       format: 'cella-status/1',
       pid: process.pid,
       startedAt: this.#startedAt,
@@ -416,7 +429,7 @@ export class Installation {
         ready: pid !== undefined && this.#isReady(name),
         lastExit: lastExit ?? null,
       })),
-    })
+    }
   }
 }
 

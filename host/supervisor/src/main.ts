@@ -57,6 +57,11 @@ try {
       process.exit(code)
     })
   }
+  // Whatever was not foreseen: what was started must not be left behind.
+  process.on('uncaughtException', (error) => {
+    report(error)
+    stop(1)
+  })
   // SIGHUP: the terminal was closed. What was started has process groups of its own and would stay.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop(0))
   // Nobody reads any more: no reason to end without ending what was started.

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -102,6 +103,21 @@ describe('an installation', () => {
     const { manager } = await status()
     assert.equal(manager, before.manager)
     assert.equal((await fetch(`${manager}/readyz`)).status, 200)
+  })
+
+  test('goes on when its status can’t be written, and writes it once it can', async () => {
+    const { processes } = await status()
+    const path = join(data, 'status.json')
+    await rm(path)
+    await mkdir(join(path, 'in-the-way'), { recursive: true })
+    process.kill(processes.find(({ name }) => name === 'worker-1')?.pid ?? 0, 'SIGKILL')
+    await sleep(500)
+    assert.equal(supervisor.exitCode, null)
+    await rm(path, { recursive: true })
+    const isWorking = async (): Promise<boolean> =>
+      existsSync(path) && (await status()).processes.every(({ ready }) => ready)
+    for (let turn = 0; turn < 300 && !(await isWorking()); turn++) await sleep(100)
+    assert.ok(await isWorking())
   })
 
   test('ends what a killed supervisor left, and keeps address, log and vault', async () => {
