@@ -1,5 +1,5 @@
 import { fetchReceipt, followRun, startRuns } from '@cella/sdk'
-import type { Figure } from './figure.ts'
+import type { Figure } from '@cella/testing'
 import { emptyContract, withInstallation } from './installation.ts'
 
 const warmUps = 5

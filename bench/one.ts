@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { type Figure, judged } from './figure.ts'
+import type { Figure } from '@cella/testing'
+import { judged } from './figure.ts'
 
 // node bench/one.ts MODULE: runs one bench module in a process of its own, a figure a line on standard output. So no
 // bench finds the memory and the compiled code of the one before.

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import type { Figure } from './figure.ts'
+import type { Figure } from '@cella/testing'
 import { withInstallation } from './installation.ts'
 
 const upSecondsMax = 5

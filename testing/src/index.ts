@@ -1,1 +1,2 @@
+export type { Figure } from './figure.ts'
 export { sharedPath, sharedTest } from './shared.ts'

@@ -13,16 +13,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-
-interface Figure {
-  bench: string
-  value: number
-  unit: string
-  against: string
-  ratio: number
-  target: number
-  met: boolean
-}
+import type { Figure } from '@cella/testing'
 
 interface Pass {
   cpuMs: number

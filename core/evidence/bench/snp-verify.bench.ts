@@ -1,16 +1,7 @@
 import { createPublicKey, verify } from 'node:crypto'
+import type { Figure } from '@cella/testing'
 import { ChainCache, type Evidence, verifyEvidence } from '../src/index.ts'
 import { issueEvidence, now, roots, spkiOf, vekKey } from '../test/vendor.ts'
-
-interface Figure {
-  readonly bench: string
-  readonly value: number
-  readonly unit: string
-  readonly against: string
-  readonly ratio: number
-  readonly target: number
-  readonly met: boolean
-}
 
 const rounds = 20
 const verificationsPerRound = 40

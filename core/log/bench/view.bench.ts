@@ -1,4 +1,5 @@
 import { randomBytes, sha256 } from '@cella/primitives'
+import type { Figure } from '@cella/testing'
 import {
   encodeCheckpointText,
   encodeEntryBundle,
@@ -16,16 +17,6 @@ import {
   TreeBuilder,
   verifyInclusion,
 } from '../src/index.ts'
-
-interface Figure {
-  readonly bench: string
-  readonly value: number
-  readonly unit: string
-  readonly against: string
-  readonly ratio: number
-  readonly target: number
-  readonly met: boolean
-}
 
 const leafCount = 262_144
 const encoder = new TextEncoder()

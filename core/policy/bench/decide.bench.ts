@@ -1,19 +1,10 @@
 import { readFileSync } from 'node:fs'
 import type { AuthorizationCall } from '@cedar-policy/cedar-wasm/web'
+import type { Figure } from '@cella/testing'
 import { engineCall } from '../src/engine.ts'
 import { cedarSchema, compilePolicy, decide, initPolicyEngine, policyEngineUrl } from '../src/index.ts'
 import { cedarEntities, cedarRequest, requestsOf } from '../src/requests.ts'
 import { facts, flags, id, noon } from '../test/fixture.ts'
-
-interface Figure {
-  bench: string
-  value: number
-  unit: string
-  against: string
-  ratio: number
-  target: number
-  met: boolean
-}
 
 /** Decisions a second: our `decide` with its cache, against the engine's own call that parses policy and schema each time. */
 export async function bench(report: (figure: Figure) => void): Promise<void> {

@@ -1,15 +1,6 @@
+import type { Figure } from '@cella/testing'
 import { parse } from 'csv-parse'
 import { type ColumnShape, encodeTable, parseTable } from '../src/index.ts'
-
-interface Figure {
-  bench: string
-  value: number
-  unit: string
-  against: string
-  ratio: number
-  target: number
-  met: boolean
-}
 
 const columns: ColumnShape[] = [
   { name: 'id', type: 'integer' },

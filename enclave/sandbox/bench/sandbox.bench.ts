@@ -3,18 +3,9 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Figure } from '@cella/testing'
 import { build } from 'esbuild'
 import { createSandbox, type Sandbox } from '../src/index.ts'
-
-interface Figure {
-  readonly bench: string
-  readonly value: number
-  readonly unit: string
-  readonly against: string
-  readonly ratio: number
-  readonly target: number
-  readonly met: boolean
-}
 
 const rounds = 5
 const small = { fuel: 1e9, memoryPages: 64, callDepth: 1000, wallMs: 60_000, diagnosticsBytesMax: 4096 }

@@ -2,17 +2,8 @@ import { mkdtemp, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { encodeLeaf, generateNoteSigner, randomTag } from '@cella/log'
 import { randomBytes } from '@cella/primitives'
+import type { Figure } from '@cella/testing'
 import { openLog } from '../src/index.ts'
-
-interface Figure {
-  readonly bench: string
-  readonly value: number
-  readonly unit: string
-  readonly against: string
-  readonly ratio: number
-  readonly target: number
-  readonly met: boolean
-}
 
 const rounds = 400
 
