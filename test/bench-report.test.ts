@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { type Figure, judged, renderFigure } from '../bench/figure.ts'
+import type { Figure } from '@cella/testing'
+import { judged, renderFigure } from '../bench/figure.ts'
 
 const main = fileURLToPath(new URL('../bench/main.ts', import.meta.url))
 const figure: Figure = {
