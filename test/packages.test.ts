@@ -100,6 +100,14 @@ test('without it, the launcher says how to get it', async (context) => {
   assert.match(refused.stderr, /^error: cella runs on Node 26.*\nhint: run npm install again without --omit=optional/)
 })
 
+test('the built command reads Parquet, in the thread whose entry lies beside it', async () => {
+  const table = join(root, 'client/tables/testdata/staff.parquet')
+  const main = at('packages/cli/dist/main.js')
+  const { stdout } = await run(process.execPath, [main, '--home', at('home'), 'inspect', table, '--json'])
+  assert.equal(JSON.parse(stdout).rows, 3)
+  assert.ok(existsSync(at('packages/sdk/dist/parquet-worker.js')))
+})
+
 test('the SDK is imported with its types, and judges a receipt', async () => {
   const target = await install('sdk', [built.sdk])
   await writeFile(

@@ -18,8 +18,8 @@ export function detectDialect(sample: string, fileName: string, options: ReadOpt
   for (const delimiter of candidates) {
     for (const written of escapes) {
       const dialect: Dialect = { delimiter, quote, escape: written }
-      const records = sampleRecords(sample, dialect)
-      const score = delimiter === 'whitespace' ? wordRegularity(records) : regularity(records)
+      const widths = sampled(sample, dialect, ({ length }) => length)
+      const score = delimiter === 'whitespace' ? wordRegularity(widths) : regularity(widths)
       if (score > bestScore + 1e-9) {
         best = dialect
         bestScore = score
@@ -29,12 +29,24 @@ export function detectDialect(sample: string, fileName: string, options: ReadOpt
   return best
 }
 
-/** The records of a sample that may end in the middle of one; `undefined` if its quoting makes no sense. */
-export function sampleRecords(sample: string, dialect: Dialect): readonly (readonly Field[])[] | undefined {
+/** The texts of a sample that may end in the middle of a record; `undefined` if its quoting makes no sense. */
+export function sampleRecords(sample: string, dialect: Dialect): readonly (readonly string[])[] | undefined {
+  return sampled(sample, dialect, (fields) => fields.map(textOf))
+}
+
+/**
+ * What `keep` makes of each record. It keeps no array of the reader's: V8 would take it that they always live long, and
+ * make those of the whole file old at once.
+ */
+function sampled<Kept>(
+  sample: string,
+  dialect: Dialect,
+  keep: (fields: readonly Field[]) => Kept,
+): readonly Kept[] | undefined {
   const reader = new RecordReader(dialect)
-  const records: (readonly Field[])[] = []
+  const records: Kept[] = []
   const take = (_line: number, fields: readonly Field[]): void => {
-    if (records.length < recordsMax) records.push(fields)
+    if (records.length < recordsMax) records.push(keep(fields))
   }
   try {
     reader.push(sample, take)
@@ -48,35 +60,33 @@ export function sampleRecords(sample: string, dialect: Dialect): readonly (reado
 }
 
 /** The part of the records with the commonest number of fields; 0 where that is one. */
-function regularity(records: readonly (readonly Field[])[] | undefined): number {
-  if (records === undefined || records.length === 0) return 0
+function regularity(widths: readonly number[] | undefined): number {
+  if (widths === undefined || widths.length === 0) return 0
   const counts = new Map<number, number>()
-  for (const { length } of records) counts.set(length, (counts.get(length) ?? 0) + 1)
+  for (const width of widths) counts.set(width, (counts.get(width) ?? 0) + 1)
   const [width, rows] = [...counts].reduce((most, entry) => (entry[1] > most[1] ? entry : most))
-  return width === 1 ? 0 : rows / records.length
+  return width === 1 ? 0 : rows / widths.length
 }
 
 /** White space separates the words of any text: as a delimiter it has to do better than others, which win a tie. */
-function wordRegularity(records: readonly (readonly Field[])[] | undefined): number {
-  const score = regularity(records)
-  const [first, second] = records ?? []
-  return score < 0.9 || (second !== undefined && first?.length !== second.length) ? 0 : score - 0.1
+function wordRegularity(widths: readonly number[] | undefined): number {
+  const score = regularity(widths)
+  const [first, second] = widths ?? []
+  return score < 0.9 || (second !== undefined && first !== second) ? 0 : score - 0.1
 }
 
 /**
  * Whether the first of `records` names the columns: nothing in it is a number, a date or a missing value, and it differs
  * from what follows: by type in some column, or by values that do not come again.
  */
-export function looksLikeHeader(records: readonly (readonly Field[])[], missing: ReadonlySet<string>): boolean {
+export function looksLikeHeader(records: readonly (readonly string[])[], missing: ReadonlySet<string>): boolean {
   const [first, ...rest] = records
   if (first === undefined) return false
-  const names = first.map((field) => textOf(field).trim())
+  const names = first.map((text) => text.trim())
   if (names.every((name) => name === '')) return false
   if (names.some((name) => isValue(name) || missing.has(name))) return false
   if (rest.length === 0) return true
-  return names.every(
-    (name, column) => name === '' || !rest.some((fields) => textOf(fields[column] ?? '').trim() === name),
-  )
+  return names.every((name, column) => name === '' || !rest.some((fields) => fields[column]?.trim() === name))
 }
 
 function isValue(text: string): boolean {

@@ -164,8 +164,10 @@ export class ColumnProfile {
     for (const spelling of this.#possible) {
       if (!fits(cell, spelling)) this.#possible = this.#possible.filter((other) => other !== spelling)
     }
+    let comma: Comma = 'none'
+    // As long as all are numbers with a point, none has a comma.
     if (this.#possible.includes('number')) this.#observeNumber(Number(text))
-    const comma = this.#possible.includes('number-comma') ? this.#observeComma(trim(text)) : 'none'
+    else if (this.#possible.includes('number-comma')) comma = this.#observeComma(trim(text))
     const short = text.length <= formLengthMax
     const found = short && this.#forms.length > 0 ? this.#forms.filter((form) => forms[form].test(text)) : noForms
     for (const form of found) this.#countForm(form)
