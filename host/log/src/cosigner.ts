@@ -104,8 +104,9 @@ export class Cosigner {
     })
   }
 
+  // Whether anybody waits or not: who reads needs a cosigned checkpoint before there is anything to wait for.
   #behind(): boolean {
-    return this.#waiters.size > 0 && this.#signed.size > (this.#cosigned?.size ?? -1)
+    return this.#signed.size > (this.#cosigned?.size ?? -1)
   }
 
   async #run(): Promise<void> {

@@ -194,6 +194,20 @@ test('signs nothing new before the witnesses have been asked', async (context) =
   assert.deepEqual((await log.append([leafOf(0)])).indices, [0])
 })
 
+test('asks until its quorum has come, though nobody appends', async (context) => {
+  const witness = await startTestWitness(context, 'witness.example/a')
+  const place = placeForLog(context, [witness])
+  const first = await place.open()
+  await first.append(range(0, 3))
+  await first.close()
+  witness.failing = 500
+  const log = await place.open({ witnessTimeoutMs: 100 })
+  assert.equal(log.checkpoint(), undefined)
+  witness.failing = undefined
+  while (log.checkpoint() === undefined) await new Promise((resolve) => setTimeout(resolve, 10))
+  assert.equal(verifyCheckpoint(log.checkpoint()!, place.policy).size, 3)
+})
+
 test('stops signing when a witness gets ahead of it', async (context) => {
   const witness = await startTestWitness(context, 'witness.example/a')
   const place = placeForLog(context, [witness])
