@@ -15,7 +15,7 @@ interface Figure {
   met: boolean
 }
 
-const rowCount = 60_000
+const rowCount = 120_000
 const runs = 3
 
 /**
@@ -29,7 +29,7 @@ export async function bench(report: (figure: Figure) => void): Promise<void> {
     const bytes = Buffer.from(people())
     await writeFile(path, bytes)
     let inspection: Inspection | undefined
-    const inspect = { own: Number.POSITIVE_INFINITY, target: 1.5 }
+    const inspect = { own: Number.POSITIVE_INFINITY, target: 1.3 }
     const convert = { own: Number.POSITIVE_INFINITY, target: 1 }
     let peer = Number.POSITIVE_INFINITY
     for (let run = 0; run < runs; run++) {

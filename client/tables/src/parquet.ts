@@ -85,6 +85,8 @@ class Decoder implements Disposable {
       workerData: task,
       resourceLimits: { maxOldGenerationSizeMb: limits.heapMiB },
     })
+    // Who stops reading half-way is not kept from ending; while an answer is awaited, the watch keeps the process.
+    this.#worker.unref()
     this.#worker.on('message', (answer: ParquetAnswer) => this.#settle?.resolve(answer))
     this.#worker.on('error', (error: NodeJS.ErrnoException) => {
       this.#settle?.reject(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? damaged(path, error.message) : error)

@@ -16,7 +16,7 @@ export interface Dialect {
  */
 export type Field = string | typeof emptyText
 
-export const emptyText = { type: 'text', text: '' } as const
+const emptyText = { type: 'text', text: '' } as const
 
 /** The text of a field, whichever way it is kept. */
 export function textOf(field: Field): string {
