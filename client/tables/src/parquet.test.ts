@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { promisify } from 'node:util'
 import { type Cell, readTable } from '@cella/table'
 import { parquetWriteBuffer } from 'hyparquet-writer'
 import { readUserTable, TablesError } from './index.ts'
@@ -132,4 +134,16 @@ test('Parquet that takes more memory than it may is refused, and the process goe
   assert.match(String(await outcome(large, { ...tight, stallMs: 20_000, heapMiB: 12 })), /memory/)
   assert.match(String(await outcome(large, { ...tight, stallMs: 20_000, memoryMiB: 1 })), /memory grew by/)
   assert.equal(await outcome(large, { ...tight, stallMs: 20_000 }), 150_000)
+})
+
+test('who stops reading Parquet half-way can end', async () => {
+  writeFileSync(path, small())
+  const program = `
+    const { parquetTable } = await import(${JSON.stringify(new URL('./parquet.ts', import.meta.url).href)})
+    const rows = parquetTable({ path: process.argv[1] }).rows(() => {})
+    await rows.next()
+    process.stdout.write('left')
+  `
+  const ended = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', program, path])
+  assert.equal(ended.stdout, 'left')
 })

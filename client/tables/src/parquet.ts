@@ -83,15 +83,17 @@ class Decoder implements Disposable {
     const task: ParquetTask = { path, progress: this.#progress }
     this.#worker = new Worker(new URL(entry, import.meta.url), {
       workerData: task,
+      // Not the options of this process: some, as --eval has them, keep a thread from starting.
+      execArgv: [],
       resourceLimits: { maxOldGenerationSizeMb: limits.heapMiB },
     })
-    // Who stops reading half-way is not kept from ending; while an answer is awaited, the watch keeps the process.
-    this.#worker.unref()
     this.#worker.on('message', (answer: ParquetAnswer) => this.#settle?.resolve(answer))
     this.#worker.on('error', (error: NodeJS.ErrnoException) => {
       this.#settle?.reject(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? damaged(path, error.message) : error)
     })
     this.#worker.on('exit', () => this.#settle?.reject(damaged(path, 'the decoder ended')))
+    // After the listeners, which would undo it: who stops reading half-way is not kept from ending; while an answer is awaited, the watch keeps the process.
+    this.#worker.unref()
   }
 
   async next(): Promise<ParquetAnswer> {
