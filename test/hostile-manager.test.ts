@@ -60,7 +60,7 @@ before(async () => {
   contract = await approvedContract(scene, { runs: 1000, attempts: 1 })
   other = await approvedContract(scene, { runs: 1000, attempts: 1, name: 'wages-again' })
   honest = await runOnce(scene.university.session, contract)
-  assert.equal(honest.status, 'finished')
+  assert.equal(honest.status, 'finished', JSON.stringify(honest.error))
   assert.equal((await runOnce(scene.university.session, other)).status, 'finished')
 })
 
