@@ -124,17 +124,21 @@ export async function resolveContract(session: Session, draft: ContractDraft): P
     notBefore: draft.notBefore,
     notAfter: draft.notAfter,
   }
-  const problems = contractProblems(payload, documents)
-  if (problems.length > 0) {
-    throw new SdkError(
-      'ERR_DRAFT_REFUSED',
-      `no owner would accept this contract: ${problems.map(problemText).join('; ')}`,
-      {
-        hint: 'mend these and try again; nothing was signed',
-      },
-    )
-  }
+  requireSound(payload, documents)
   return { payload, gathered }
+}
+
+/** Throws ERR_DRAFT_REFUSED with everything that is wrong with a contract whoever is asked. */
+function requireSound(contract: Contract, documents: DocumentSet): void {
+  const problems = contractProblems(contract, documents)
+  if (problems.length === 0) return
+  throw new SdkError(
+    'ERR_DRAFT_REFUSED',
+    `no owner would accept this contract: ${problems.map(problemText).join('; ')}`,
+    {
+      hint: 'its author mends these and tries again; nothing was signed',
+    },
+  )
 }
 
 function defaultRules({ format }: DeclaredOutput): OutputRules {
@@ -316,11 +320,16 @@ export async function showContract(
   return { contract, gathered, forecast: await forecast(session, contract, gathered.documents) }
 }
 
-/** Approves a contract for one's own organisation. */
+/**
+ * Approves a contract for one's own organisation. Throws ERR_DRAFT_REFUSED where no owner could accept it, such as one with
+ * an output without a receiver's role or key, or an asset without a policy: found here, whatever the manager says of it.
+ */
 export async function approveContract(
   session: Session,
   options: { contract: Digest; runs: number; notBefore: number; notAfter: number },
 ): Promise<Logged<'cella/approval'>> {
+  const { documents } = await gatherForContract(session, options.contract)
+  requireSound(documents.find('cella/contract', options.contract)!.payload, documents)
   const keys = await session.keys()
   const payload: Approval = {
     type: 'cella/approval',

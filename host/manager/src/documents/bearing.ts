@@ -85,13 +85,16 @@ async function problemsOf(bearing: Bearing): Promise<readonly Reason[]> {
   return contractProblems(bearing.contract, await readDocumentSet(bearing.envelopes, log, verified))
 }
 
+/** What became of an asset that is known: its owner learns of the refusal from the vault. */
+const left = new Set(['ERR_DOCUMENT_REVOKED', 'ERR_DOCUMENT_NOT_ENTITLED'])
+
 /**
- * Throws ERR_CONTRACT_UNSOUND naming every problem of the contract itself. Whether its assets stand is left to the vault,
+ * Throws ERR_CONTRACT_UNSOUND naming every problem of the contract itself. Whether its assets still stand is left to the vault,
  * whose refusal is logged and tells their owners why.
  */
 export async function requireSound(bearing: Bearing): Promise<void> {
   const problems = (await problemsOf(bearing)).filter(
-    ({ code, clause }) => !(code.startsWith('ERR_DOCUMENT_') && clause.startsWith('asset ')),
+    ({ code, clause }) => !(left.has(code) && clause.startsWith('asset ')),
   )
   if (problems.length === 0) return
   const words = problems.map(
