@@ -7,6 +7,8 @@ export type SupervisorErrorCode =
   | 'ERR_ENCLAVES_MISSING'
   /** Something in the data folder is not of the form it has to be. */
   | 'ERR_DATA_MALFORMED'
+  /** The port that was asked for is another program's. */
+  | 'ERR_PORT_TAKEN'
   | 'ERR_USAGE'
 
 /** The installation could not be started or kept running. `code` is stable; `hint` says what to do. */

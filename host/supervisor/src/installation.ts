@@ -8,7 +8,7 @@ import { Child, type ChildOptions, runOnce, runToEnd } from './child.ts'
 import { SupervisorError } from './error.ts'
 import { readJson, writeJson } from './files.ts'
 import { endLeftovers } from './leftovers.ts'
-import { freePorts } from './ports.ts'
+import { freePorts, isFree } from './ports.ts'
 
 export interface InstallationOptions {
   /** Everything that the installation keeps. */
@@ -17,7 +17,8 @@ export interface InstallationOptions {
   readonly enclaves: string
   /** Folder of the project's sources or of an installed package, for the entry points of the host's own processes. */
   readonly root: string
-  readonly port: number
+  /** Of the manager: this one and no other. 0 or absent: that of last time, else any free one or the usual one. */
+  readonly port: number | undefined
   readonly workers: number
   /** Witnesses to run here. Only rehearsal: under one user they watch nobody. */
   readonly localWitnesses: number
@@ -89,7 +90,7 @@ export class Installation {
     ])
 
     const count = this.#options.localWitnesses
-    const wanted = [state.ports[0] ?? this.#options.port, ...state.ports.slice(1)]
+    const wanted = [await this.#managerPort(state), ...state.ports.slice(1)]
     const ports = await freePorts(Array.from({ length: 3 + count }, (_, at) => wanted[at] ?? 0))
     const [managerPort, logPort, vaultPort, ...witnessPorts] = ports as [number, number, number, ...number[]]
     writeJson(join(dataFolder, 'state.json'), { ...state, ports } satisfies State)
@@ -250,6 +251,16 @@ export class Installation {
     const parsed = buildsSchema.safeParse(readJson(path))
     if (!parsed.success) throw new SupervisorError('ERR_ENCLAVES_MISSING', `${path} is not what a build writes`)
     return parsed.data
+  }
+
+  /** The port that was asked for and no other; else the one of last time, where it is free. */
+  async #managerPort(state: State): Promise<number> {
+    const { port } = this.#options
+    if (port === undefined || port === 0) return state.ports[0] ?? port ?? usualPort
+    if (await isFree(port)) return port
+    throw new SupervisorError('ERR_PORT_TAKEN', `port ${port} is taken by another program`, {
+      hint: 'choose another one with --port, or leave --port out to take any free one',
+    })
   }
 
   #state(): State {
@@ -433,6 +444,7 @@ export class Installation {
   }
 }
 
+const usualPort = 7411
 const quiet = ['--disable-warning=ExperimentalWarning']
 
 function foreign({ vkey, url }: { vkey: string; url: string }): Witness {

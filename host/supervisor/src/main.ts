@@ -20,7 +20,7 @@ try {
   const { values } = parseArgs({
     options: {
       data: { type: 'string' },
-      port: { type: 'string', default: '7411' },
+      port: { type: 'string' },
       workers: { type: 'string', default: '1' },
       'local-witnesses': { type: 'string', default: '1' },
       witness: { type: 'string', multiple: true, default: [] },
@@ -39,7 +39,7 @@ try {
     dataFolder,
     root,
     enclaves: values.enclaves,
-    port: count(values.port, '--port', 65_535),
+    port: values.port === undefined ? undefined : count(values.port, '--port', 65_535),
     workers: count(values.workers, '--workers', 64),
     localWitnesses: count(values['local-witnesses'], '--local-witnesses', 16),
     witnesses: values.witness.map(witnessOf),

@@ -16,3 +16,11 @@ async function tryListen(port: number): Promise<ReturnType<typeof createServer> 
     server.listen(port, '127.0.0.1', () => resolve(server))
   })
 }
+
+/** Whether a loopback port can be listened on. */
+export async function isFree(port: number): Promise<boolean> {
+  const server = await tryListen(port)
+  if (server === undefined) return false
+  await new Promise((resolve) => server.close(resolve))
+  return true
+}

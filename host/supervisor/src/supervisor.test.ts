@@ -91,6 +91,14 @@ describe('an installation', () => {
     assert.equal((await status()).pid, supervisor.pid)
   })
 
+  test('takes no other port than the one it was told, and leaves nothing running', async () => {
+    const { port } = new URL((await status()).manager)
+    const second = start('--data', join(folder, 'second'), '--port', port)
+    const [text, [code]] = await Promise.all([said(second), once(second, 'exit')])
+    assert.match(text, /ERR_PORT_TAKEN.*--port/s)
+    assert.equal(code, 1)
+  })
+
   test('starts again whatever is killed, at the same address', async () => {
     const before = await status()
     for (const { pid } of before.processes) process.kill(pid ?? 0, 'SIGKILL')
