@@ -23,6 +23,24 @@ export type EvidenceErrorCode =
   | 'ERR_EVIDENCE_TCB_MISMATCH'
   /** The report's chip is not the one the certificate was issued for. */
   | 'ERR_EVIDENCE_CHIP_MISMATCH'
+  /** A certificate was revoked by its issuer, or is on hold. */
+  | 'ERR_EVIDENCE_REVOKED'
+  /** Collateral (CRL, TCB info, identity, RIM, OCSP) that verification needs was not given. */
+  | 'ERR_EVIDENCE_COLLATERAL_MISSING'
+  /** Collateral is past its own window at `now`. */
+  | 'ERR_EVIDENCE_COLLATERAL_EXPIRED'
+  /** Collateral is malformed, signed by another key than its issuer's, or for other hardware. */
+  | 'ERR_EVIDENCE_COLLATERAL_INVALID'
+  /** No TCB level of the vendor's matches: what the firmware is worth is not known. */
+  | 'ERR_EVIDENCE_TCB_UNKNOWN'
+  /** One part of the evidence does not carry the digest of the part that it has to bind. */
+  | 'ERR_EVIDENCE_BINDING'
+  /** An event log does not lead to the registers that were signed. */
+  | 'ERR_EVIDENCE_EVENT_LOG'
+  /** A token's issuer is not one that the relying party trusts. */
+  | 'ERR_EVIDENCE_ISSUER_UNKNOWN'
+  /** A format that is recognised and that this version can't verify; the message says why. */
+  | 'ERR_EVIDENCE_UNSUPPORTED'
 
 /** Evidence that is malformed or not genuine. `code` is stable; `message` is for people and never carries secrets. */
 export class EvidenceError extends Error {

@@ -16,7 +16,7 @@ export {
 export { explainEvidence } from './explain.ts'
 export { type AppraisalPolicy, type Boundary, type SnpMinimumTcb, type SnpPolicy, snpBaseline } from './policy.ts'
 export { type Reason, type ReasonCode, reasonCodes } from './reasons.ts'
-export type { TrustedRoot } from './roots.ts'
+export type { OtherRoot, SnpRoot, TeeName, TrustedIssuer, TrustedRoot } from './roots.ts'
 export { ChainCache } from './sev-snp/chain.ts'
 export type { SnpClaims } from './sev-snp/claims.ts'
 export { type SnpProduct, snpProducts } from './sev-snp/product.ts'

@@ -2,7 +2,7 @@ import { constants, createPublicKey, generateKeyPair, generateKeyPairSync, type 
 import { promisify } from 'node:util'
 import { digestOf } from '@cella/primitives'
 import type { Evidence } from '../src/evidence.ts'
-import type { TrustedRoot } from '../src/roots.ts'
+import type { SnpRoot } from '../src/roots.ts'
 import type { SnpVekClaims } from '../src/sev-snp/certificates.ts'
 import { type CertificateTimes, issueArk, issueAsk, issueVek } from '../src/sev-snp/issue.ts'
 import type { SnpVek } from '../src/sev-snp/names.ts'
@@ -36,7 +36,7 @@ export function signerOf(key: KeyObject): (tbs: Uint8Array) => Uint8Array {
 export const now = 1_790_000_000
 const times: CertificateTimes = { notBefore: now - 1000, notAfter: now + 1000 }
 
-export const roots: readonly TrustedRoot[] = (['Milan', 'Genoa', 'Turin', 'Venice'] as const).map((product) => ({
+export const roots: readonly SnpRoot[] = (['Milan', 'Genoa', 'Turin', 'Venice'] as const).map((product) => ({
   tee: 'sev-snp',
   product,
   spki: digestOf(spkiOf(arkKey)),

@@ -80,7 +80,16 @@ export const platform: Platform = {
         import: { name: 'ECDSA', namedCurve: 'P-384' },
         verify: { name: 'ECDSA', hash: 'SHA-384' },
       },
-      'rsa-pss-sha384': { import: { name: 'RSA-PSS', hash: 'SHA-384' }, verify: { name: 'RSA-PSS', saltLength: 48 } },
+      'ecdsa-p521-sha512': {
+        import: { name: 'ECDSA', namedCurve: 'P-521' },
+        verify: { name: 'ECDSA', hash: 'SHA-512' },
+      },
+      'rsa-pkcs1-sha256': rsa('RSASSA-PKCS1-v1_5', 'SHA-256', 32),
+      'rsa-pkcs1-sha384': rsa('RSASSA-PKCS1-v1_5', 'SHA-384', 48),
+      'rsa-pkcs1-sha512': rsa('RSASSA-PKCS1-v1_5', 'SHA-512', 64),
+      'rsa-pss-sha256': rsa('RSA-PSS', 'SHA-256', 32),
+      'rsa-pss-sha384': rsa('RSA-PSS', 'SHA-384', 48),
+      'rsa-pss-sha512': rsa('RSA-PSS', 'SHA-512', 64),
     }[algorithm]
     try {
       const key = await subtle.importKey('spki', owned(spki), parameters.import, false, ['verify'])
@@ -89,4 +98,8 @@ export const platform: Platform = {
       return false
     }
   },
+}
+
+function rsa(name: string, hash: string, saltLength: number) {
+  return { import: { name, hash }, verify: { name, saltLength } }
 }

@@ -15,7 +15,7 @@ import {
   verify,
 } from 'node:crypto'
 import { KEM_MLKEM768_X25519 } from 'hpke'
-import type { Platform } from './platform.ts'
+import type { HashName, Platform } from './platform.ts'
 
 const tagLength = 16
 // RFC 8410 §7 and §4: the fixed DER before a raw Ed25519 seed or public key.
@@ -145,11 +145,15 @@ export const platform: Platform = {
         return isCurve(key, 'prime256v1') && verify('sha256', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
       case 'ecdsa-p384-sha384':
         return isCurve(key, 'secp384r1') && verify('sha384', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
-      case 'rsa-pss-sha384':
-        return (
-          key.asymmetricKeyType === 'rsa' &&
-          verify('sha384', message, { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 48 }, signature)
-        )
+      case 'ecdsa-p521-sha512':
+        return isCurve(key, 'secp521r1') && verify('sha512', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+      default: {
+        const [, scheme, hash] = algorithm.split('-') as ['rsa', 'pkcs1' | 'pss', HashName]
+        if (key.asymmetricKeyType !== 'rsa') return false
+        if (scheme === 'pkcs1') return verify(hash, message, key, signature)
+        const pss = { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
+        return verify(hash, message, pss, signature)
+      }
     }
   },
 }

@@ -1,7 +1,7 @@
 import type { KEMFactory } from 'hpke'
 
 /** What each platform has to bring. `platform-node.ts` uses OpenSSL by `node:crypto`, `platform-browser.ts` noble and WebCrypto. */
-type HashName = 'sha256' | 'sha384' | 'sha512'
+export type HashName = 'sha256' | 'sha384' | 'sha512'
 
 export type PublicKeyAlgorithm =
   /** Signature 64 bytes. */
@@ -10,8 +10,16 @@ export type PublicKeyAlgorithm =
   | 'ecdsa-p256-sha256'
   /** Signature r ‖ s, big-endian, 96 bytes. */
   | 'ecdsa-p384-sha384'
-  /** Salt length 48 bytes, MGF1 with SHA-384. */
+  /** Signature r ‖ s, big-endian, 132 bytes. */
+  | 'ecdsa-p521-sha512'
+  /** RSASSA-PKCS1-v1_5 (RFC 8017 §8.2). */
+  | 'rsa-pkcs1-sha256'
+  | 'rsa-pkcs1-sha384'
+  | 'rsa-pkcs1-sha512'
+  /** RSASSA-PSS (RFC 8017 §8.1): salt as long as the hash, MGF1 with the same hash. */
+  | 'rsa-pss-sha256'
   | 'rsa-pss-sha384'
+  | 'rsa-pss-sha512'
 
 export interface Platform {
   hash(name: HashName, bytes: Uint8Array): Uint8Array

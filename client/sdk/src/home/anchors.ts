@@ -1,6 +1,6 @@
 import { encodeUtf8 } from '@cella/bytes'
 import { digestField, labelField } from '@cella/documents'
-import type { TrustedRoot } from '@cella/evidence'
+import type { SnpRoot } from '@cella/evidence'
 import { type LogPolicy, parseLogPolicy } from '@cella/log'
 import type { Anchors } from '@cella/receipt'
 import { z } from 'zod'
@@ -53,7 +53,7 @@ export function receiptAnchors(anchors: StoredAnchors, now: number): Anchors {
       policy: parseLogPolicy(encodeUtf8(policy)),
       independentWitnesses,
     })),
-    roots: anchors.roots satisfies readonly TrustedRoot[],
+    roots: anchors.roots satisfies readonly SnpRoot[],
     now,
   }
 }

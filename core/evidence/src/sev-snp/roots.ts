@@ -1,5 +1,5 @@
 import { parseDigest } from '@cella/bytes'
-import type { TrustedRoot } from '../roots.ts'
+import type { SnpRoot } from '../roots.ts'
 import type { SnpProduct } from './product.ts'
 
 // SHA-256 of the SubjectPublicKeyInfo of AMD's root keys (ARK), from the chains that AMD's key distribution service
@@ -12,7 +12,7 @@ const arks: readonly (readonly [SnpProduct, string])[] = [
 ]
 
 /** AMD's roots. Venice has none yet: its reports are read, and end as ERR_EVIDENCE_ROOT_UNKNOWN. */
-export const amdRoots: readonly TrustedRoot[] = Object.freeze(
+export const amdRoots: readonly SnpRoot[] = Object.freeze(
   arks.map(([product, spki]) =>
     Object.freeze({ tee: 'sev-snp' as const, product, spki: parseDigest(spki, `ARK-${product}`), simulated: false }),
   ),

@@ -2,7 +2,7 @@ import { encodeHex, equalBytes } from '@cella/bytes'
 import { verifySignature } from '@cella/primitives'
 import { EvidenceError, reading } from '../error.ts'
 import type { EvidenceRole, SnpEvidenceEntry } from '../evidence.ts'
-import type { TrustedRoot } from '../roots.ts'
+import type { SnpRoot, TrustedRoot } from '../roots.ts'
 import { type ChainCache, type SnpChain, verifySnpChain } from './chain.ts'
 import type { SnpVek } from './names.ts'
 import { hasTurinLayout, productOfCpuid, type SnpProduct } from './product.ts'
@@ -25,7 +25,7 @@ export interface VerifiedSnp {
   readonly boundary: 'vm'
   readonly role: EvidenceRole
   /** The root that the chain ended at, as the caller described it. */
-  readonly root: TrustedRoot
+  readonly root: SnpRoot
   /** From the root, never from the evidence. */
   readonly simulated: boolean
   readonly product: SnpProduct
@@ -95,10 +95,10 @@ export async function verifySnp(entry: SnpEvidenceEntry, options: VerifyOptions)
   }
 }
 
-function findRoot(chain: SnpChain, roots: readonly TrustedRoot[]): TrustedRoot {
+function findRoot(chain: SnpChain, roots: readonly TrustedRoot[]): SnpRoot {
   const found = roots.filter(
-    ({ tee, product, spki }) => tee === 'sev-snp' && product === chain.product && spki === chain.root,
-  )
+    (root) => root.tee === 'sev-snp' && root.product === chain.product && root.spki === chain.root,
+  ) as SnpRoot[]
   const [root] = found
   if (root === undefined) {
     throw new EvidenceError(

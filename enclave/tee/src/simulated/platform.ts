@@ -12,7 +12,7 @@ import {
   parseCanonicalJson,
   Secret,
 } from '@cella/bytes'
-import type { TrustedRoot } from '@cella/evidence'
+import type { SnpRoot } from '@cella/evidence'
 import { issueArk, issueAsk } from '@cella/evidence/sev-snp-issue'
 import { digestOf, randomBytes } from '@cella/primitives'
 import { TeeError } from '../error.ts'
@@ -38,7 +38,7 @@ export interface SimulatedPlatform {
 
 /** What an organisation puts into its terms when it accepts evidence of this simulated platform. */
 export interface SimulatedRoot {
-  readonly root: TrustedRoot
+  readonly root: SnpRoot
   /** DER: the intermediate and the root, as they travel with each evidence. */
   readonly certificates: readonly [ask: Uint8Array, ark: Uint8Array]
 }
