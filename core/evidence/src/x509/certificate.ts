@@ -6,7 +6,7 @@ import { parseTime } from './time.ts'
 const certificateBytesMax = 8192
 const extensionCountMax = 32
 
-interface Extension {
+export interface Extension {
   readonly critical: boolean
   /** What is inside the OCTET STRING. */
   readonly value: Uint8Array
@@ -80,7 +80,8 @@ export function parseCertificate(bytes: Uint8Array, field: string): Certificate 
   return { der, tbs, serial, signatureAlgorithm, issuer, subject, notBefore, notAfter, spki, extensions, signature }
 }
 
-function parseExtensions(list: DerReader, field: string): Map<string, Extension> {
+/** The entries of an Extensions sequence (RFC 5280 §4.1.2.9), each at most once. */
+export function parseExtensions(list: DerReader, field: string): Map<string, Extension> {
   const extensions = new Map<string, Extension>()
   while (!list.done) {
     if (extensions.size === extensionCountMax) throw new FormatError(field, `are more than ${extensionCountMax}`)
@@ -99,12 +100,14 @@ function parseExtensions(list: DerReader, field: string): Map<string, Extension>
   return extensions
 }
 
-function bitString(contents: Uint8Array, field: string): Uint8Array {
+/** The bytes of a BIT STRING's contents that is a whole number of bytes. */
+export function bitString(contents: Uint8Array, field: string): Uint8Array {
   if (contents[0] !== 0) throw new FormatError(field, 'is not a whole number of bytes')
   return contents.subarray(1)
 }
 
-function dottedOid(contents: Uint8Array, field: string): string {
+/** `2.5.4.3` of an OBJECT IDENTIFIER's contents. X.690 §8.19. */
+export function dottedOid(contents: Uint8Array, field: string): string {
   const arcs: number[] = []
   let arc = 0
   let open = false
@@ -145,13 +148,21 @@ export function basicConstraints(
   return { ca, pathLength }
 }
 
-/** Whether keyUsage (RFC 5280 §4.2.1.3) is there and lets the key sign certificates. */
-export function maySignCertificates(certificate: Certificate): boolean {
+// Counted from the top of the first byte. RFC 5280 §4.2.1.3.
+const keyUsages = { digitalSignature: 0x80, keyCertSign: 0x04, cRLSign: 0x02 } as const
+
+/** Whether keyUsage (RFC 5280 §4.2.1.3) is there and names `usage`. */
+export function mayUseKeyFor(certificate: Certificate, usage: keyof typeof keyUsages): boolean {
   const extension = certificate.extensions.get('2.5.29.15')
   if (extension === undefined) return false
   const outer = new DerReader(extension.value)
   const bits = outer.contents(derTag.bitString, 'keyUsage')
   outer.end('keyUsage')
-  // Bit 5 counted from the top of the first byte after the count of unused bits.
-  return ((bits[1] ?? 0) & 0x04) !== 0
+  // The first byte counts unused bits.
+  return ((bits[1] ?? 0) & keyUsages[usage]) !== 0
+}
+
+/** Whether keyUsage is there and lets the key sign certificates. */
+export function maySignCertificates(certificate: Certificate): boolean {
+  return mayUseKeyFor(certificate, 'keyCertSign')
 }

@@ -9,6 +9,7 @@ export const derTag = {
   bitString: 0x03,
   octetString: 0x04,
   null: 0x05,
+  enumerated: 0x0a,
   oid: 0x06,
   utf8String: 0x0c,
   printableString: 0x13,
@@ -69,10 +70,13 @@ export class DerReader {
     const first = this.#reader.uint8(field)
     if (first < 0x80) return first
     const count = first & 0x7f
-    // Two length bytes reach 65,535, more than any certificate that is read here. 0x80 is BER's indefinite length.
-    if (count === 0 || count > 2) throw new FormatError(field, `has a DER length of ${count} bytes`)
-    const length = count === 1 ? this.#reader.uint8(field) : this.#reader.uint16(field)
-    if (length < (count === 1 ? 0x80 : 0x100)) throw new FormatError(field, 'has a DER length that is not the shortest')
+    // Three length bytes reach 16 MiB, more than any certificate or CRL that is read here. 0x80 is BER's indefinite length.
+    if (count === 0 || count > 3) throw new FormatError(field, `has a DER length of ${count} bytes`)
+    let length = 0
+    for (let read = 0; read < count; read++) length = length * 256 + this.#reader.uint8(field)
+    if (length < (count === 1 ? 0x80 : 256 ** (count - 1))) {
+      throw new FormatError(field, 'has a DER length that is not the shortest')
+    }
     return length
   }
 }
@@ -101,14 +105,11 @@ export function checkInteger(contents: Uint8Array, field: string): void {
 /** One DER element: tag, shortest length, contents. */
 export function der(tag: number, ...contents: readonly Uint8Array[]): Uint8Array {
   const body = concatBytes(...contents)
-  if (body.length > 0xffff) throw new RangeError(`DER contents of ${body.length} bytes`)
-  const length =
-    body.length < 0x80
-      ? [body.length]
-      : body.length < 0x100
-        ? [0x81, body.length]
-        : [0x82, body.length >> 8, body.length & 0xff]
-  return concatBytes(Uint8Array.of(tag, ...length), body)
+  if (body.length > 0xffffff) throw new RangeError(`DER contents of ${body.length} bytes`)
+  const length: number[] = []
+  for (let rest = body.length; rest > 0; rest >>>= 8) length.unshift(rest & 0xff)
+  if (body.length < 0x80) return concatBytes(Uint8Array.of(tag, body.length), body)
+  return concatBytes(Uint8Array.of(tag, 0x80 | length.length, ...length), body)
 }
 
 /** A DER INTEGER of `value`, 0 to 2³¹−1. */
