@@ -11,6 +11,14 @@ export function sha256Parts(...parts: readonly Uint8Array[]): Uint8Array {
   return platform.sha256Parts(parts)
 }
 
+/**
+ * SHA-1, 20 bytes: for TPM registers of the SHA-1 bank alone. It gives no protection against collisions, so nothing may
+ * be trusted on its account that a policy did not name.
+ */
+export function dangerousSha1(bytes: Uint8Array): Uint8Array {
+  return platform.hash('sha1', bytes)
+}
+
 /** SHA-384, 48 bytes. */
 export function sha384(bytes: Uint8Array): Uint8Array {
   return platform.hash('sha384', bytes)

@@ -7,7 +7,7 @@ export {
   aesGcmSealInto,
   aesGcmTagLength,
 } from './aead.ts'
-export { digestOf, hkdfSha256, hmacSha256, sha256, sha256Parts, sha384, sha512 } from './hashes.ts'
+export { dangerousSha1, digestOf, hkdfSha256, hmacSha256, sha256, sha256Parts, sha384, sha512 } from './hashes.ts'
 export {
   deriveHpkeKeyPair,
   generateHpkeKeyPair,

@@ -2,11 +2,12 @@ import { gcm } from '@noble/ciphers/aes.js'
 import { ed25519 } from '@noble/curves/ed25519.js'
 import { hkdf } from '@noble/hashes/hkdf.js'
 import { hmac } from '@noble/hashes/hmac.js'
+import { sha1 } from '@noble/hashes/legacy.js'
 import { sha256, sha384, sha512 } from '@noble/hashes/sha2.js'
 import type { Platform } from './platform.ts'
 import { xwingKem } from './xwing-browser.ts'
 
-const hashes = { sha256, sha384, sha512 }
+const hashes = { sha1, sha256, sha384, sha512 }
 const subtle = globalThis.crypto.subtle
 
 /** WebCrypto wants memory that is not shared with another thread. */
@@ -84,6 +85,7 @@ export const platform: Platform = {
         import: { name: 'ECDSA', namedCurve: 'P-521' },
         verify: { name: 'ECDSA', hash: 'SHA-512' },
       },
+      'rsa-pkcs1-sha1': rsa('RSASSA-PKCS1-v1_5', 'SHA-1', 20),
       'rsa-pkcs1-sha256': rsa('RSASSA-PKCS1-v1_5', 'SHA-256', 32),
       'rsa-pkcs1-sha384': rsa('RSASSA-PKCS1-v1_5', 'SHA-384', 48),
       'rsa-pkcs1-sha512': rsa('RSASSA-PKCS1-v1_5', 'SHA-512', 64),

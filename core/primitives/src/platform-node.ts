@@ -15,7 +15,7 @@ import {
   verify,
 } from 'node:crypto'
 import { KEM_MLKEM768_X25519 } from 'hpke'
-import type { HashName, Platform } from './platform.ts'
+import type { HashName, LegacyHashName, Platform } from './platform.ts'
 
 const tagLength = 16
 // RFC 8410 §7 and §4: the fixed DER before a raw Ed25519 seed or public key.
@@ -148,7 +148,7 @@ export const platform: Platform = {
       case 'ecdsa-p521-sha512':
         return isCurve(key, 'secp521r1') && verify('sha512', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
       default: {
-        const [, scheme, hash] = algorithm.split('-') as ['rsa', 'pkcs1' | 'pss', HashName]
+        const [, scheme, hash] = algorithm.split('-') as ['rsa', 'pkcs1' | 'pss', HashName | LegacyHashName]
         if (key.asymmetricKeyType !== 'rsa') return false
         if (scheme === 'pkcs1') return verify(hash, message, key, signature)
         const pss = { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }

@@ -2,6 +2,8 @@ import type { KEMFactory } from 'hpke'
 
 /** What each platform has to bring. `platform-node.ts` uses OpenSSL by `node:crypto`, `platform-browser.ts` noble and WebCrypto. */
 export type HashName = 'sha256' | 'sha384' | 'sha512'
+/** Broken against collisions. Only for registers and signatures of TPMs that know nothing newer. */
+export type LegacyHashName = 'sha1'
 
 export type PublicKeyAlgorithm =
   /** Signature 64 bytes. */
@@ -14,6 +16,8 @@ export type PublicKeyAlgorithm =
   | 'ecdsa-p521-sha512'
   /** RSASSA-PKCS1-v1_5 (RFC 8017 §8.2). */
   | 'rsa-pkcs1-sha256'
+  /** Only for quotes of old TPMs, where the caller's policy allows them. */
+  | 'rsa-pkcs1-sha1'
   | 'rsa-pkcs1-sha384'
   | 'rsa-pkcs1-sha512'
   /** RSASSA-PSS (RFC 8017 §8.1): salt as long as the hash, MGF1 with the same hash. */
@@ -22,7 +26,7 @@ export type PublicKeyAlgorithm =
   | 'rsa-pss-sha512'
 
 export interface Platform {
-  hash(name: HashName, bytes: Uint8Array): Uint8Array
+  hash(name: HashName | LegacyHashName, bytes: Uint8Array): Uint8Array
   sha256Parts(parts: readonly Uint8Array[]): Uint8Array
   hmacSha256(key: Uint8Array, bytes: Uint8Array): Uint8Array
   hkdf(options: { hash: HashName; ikm: Uint8Array; salt: Uint8Array; info: Uint8Array; length: number }): Uint8Array

@@ -110,6 +110,16 @@ const algorithms: [PublicKeyAlgorithm, Parameters<typeof subtle.generateKey>[0],
     ['ecdsa-p256-sha256', { name: 'ECDSA', namedCurve: 'P-256' } as never, { name: 'ECDSA', hash: 'SHA-256' }],
     ['ecdsa-p384-sha384', { name: 'ECDSA', namedCurve: 'P-384' } as never, { name: 'ECDSA', hash: 'SHA-384' }],
     [
+      'rsa-pkcs1-sha1',
+      {
+        name: 'RSASSA-PKCS1-v1_5',
+        modulusLength: 2048,
+        publicExponent: Uint8Array.of(1, 0, 1),
+        hash: 'SHA-1',
+      } as never,
+      { name: 'RSASSA-PKCS1-v1_5' },
+    ],
+    [
       'rsa-pss-sha384',
       { name: 'RSA-PSS', modulusLength: 2048, publicExponent: Uint8Array.of(1, 0, 1), hash: 'SHA-384' } as never,
       { name: 'RSA-PSS', saltLength: 48 },
