@@ -48,6 +48,11 @@ function certificate(parts: Parts = {}): Uint8Array {
   return der(derTag.sequence, tbs, algorithm, parts.signature ?? der(derTag.bitString, Uint8Array.of(0, 7, 7)))
 }
 
+test('reads a serial number of twenty bytes with its top bit set', () => {
+  const contents = Uint8Array.of(0, ...new Uint8Array(20).fill(0xff))
+  assert.deepEqual(parseCertificate(certificate({ serial: der(derTag.integer, contents) }), 'test').serial, contents)
+})
+
 test('reads the parts of a certificate, serial number 0 too', () => {
   const read = parseCertificate(certificate(), 'test')
   assert.deepEqual(read.serial, Uint8Array.of(0))

@@ -60,7 +60,10 @@ export function parseCertificate(bytes: Uint8Array, field: string): Certificate 
   if (number !== 2) throw new FormatError(`${field}.version`, `is v${number + 1}, expected v3`)
   const serial = body.contents(derTag.integer, `${field}.serialNumber`)
   checkInteger(serial, `${field}.serialNumber`)
-  if (serial.length > 20) throw new FormatError(`${field}.serialNumber`, `has ${serial.length} bytes, at most 20`)
+  // Twenty bytes of value, RFC 5280 §4.1.2.2: a set top bit costs one more for the sign, as in AWS Nitro's zonal CAs.
+  if (serial.length > 20 && !(serial.length === 21 && serial[0] === 0)) {
+    throw new FormatError(`${field}.serialNumber`, `has ${serial.length} bytes, at most 20`)
+  }
   const innerAlgorithm = body.element(derTag.sequence, `${field}.tbsCertificate.signature`)
   if (!equalBytes(innerAlgorithm, signatureAlgorithm)) {
     throw new FormatError(field, 'names two signature algorithms') // RFC 5280 §4.1.1.2
