@@ -141,10 +141,7 @@ test('what a log may not be is refused as malformed', () => {
     ['digest size', head(specId(algorithms, { 30: 21 }))],
     ['vendor info too short', head(specId(algorithms, { [one.length - 3]: 1 }))],
     ['vendor info too long', head(specId(algorithms, { [one.length - 3]: 3 }))],
-    [
-      'digest count',
-      agileLog(algorithms, []).length ? join(agileLog(algorithms, []), agileEvent(events[1]!, ['sha1'])) : body,
-    ],
+    ['digest count', join(agileLog(algorithms, []), agileEvent(events[1]!, ['sha1']))],
     ['digest twice', join(agileLog(algorithms, []), agileEvent(events[1]!, ['sha1', 'sha256', 'sha256']))],
     ['algorithm not of the log', join(agileLog(algorithms, []), agileEvent(events[1]!, ['sha1', 'sha256', 'sha512']))],
     ['register 24', agileLog(algorithms, [{ register: 24, type: 13, data: zero(1) }])],
