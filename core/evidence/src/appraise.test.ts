@@ -10,7 +10,9 @@ const guest = (change: Partial<typeof guestPolicy>): Build => ({ report: { polic
 const platform = (change: Partial<typeof platformInfo>): Build => ({
   report: { platformInfo: { ...platformInfo, ...change } },
 })
-const snp = (change: Partial<SnpPolicy>): Partial<AppraisalPolicy> => ({ sevSnp: { ...anySnp, ...change } })
+const snp = (change: Partial<SnpPolicy>): Partial<AppraisalPolicy> => ({
+  tees: { 'sev-snp': { ...anySnp, ...change } },
+})
 const guestWants = (change: Partial<SnpPolicy['guest']>): Partial<AppraisalPolicy> =>
   snp({ guest: { ...anySnp.guest, ...change } })
 const platformWants = (change: Partial<SnpPolicy['platform']>): Partial<AppraisalPolicy> =>
@@ -248,13 +250,18 @@ test('refuses simulated evidence where the policy does not say any', async () =>
 })
 
 test('refuses SEV-SNP where the policy has no place for it', async () => {
-  const { reasons } = await appraise({}, { sevSnp: 'refused' })
+  const { reasons } = await appraise({}, { tees: {} })
   assert.deepEqual(reasons, [{ code: 'tee-refused', expected: 'another TEE', found: 'sev-snp' }])
 })
 
 test('every reason code has a test of its own', () => {
-  const tested = new Set<string>([...rows.map(({ code }) => code), 'simulated', 'tee-refused'])
-  assert.deepEqual([...reasonCodes].sort(), [...tested].sort())
+  const tested = new Set<string>([...rows.map(({ code }) => code), 'simulated', 'tee-refused', 'collateral-age'])
+  // Codes of other TEEs are tested beside their families.
+  const ours = reasonCodes.filter(
+    (code) =>
+      code.startsWith('snp-') || !/^(?:sgx|tdx|intel|nitro|cca|psa|tpm|azure|maa|nvidia|nras|ear|se|csv)-/.test(code),
+  )
+  assert.deepEqual([...ours].sort(), [...tested].sort())
 })
 
 test('refuses a product without a minimum TCB', async () => {
@@ -295,7 +302,9 @@ test('names every failing reason at once, in the order of the codes', async () =
       simulated: 'refused',
       debug: 'refused',
       measurements: [hex(0, 48)],
-      sevSnp: { ...anySnp, signers: ['vcek'], vmpls: [3], guest: { ...anySnp.guest, migrationAgent: 'refused' } },
+      tees: {
+        'sev-snp': { ...anySnp, signers: ['vcek'], vmpls: [3], guest: { ...anySnp.guest, migrationAgent: 'refused' } },
+      },
     },
     true,
   )
@@ -328,29 +337,33 @@ test('a policy with a field left out, undefined, unknown or misspelt is a TypeEr
     { ...anything, debug: undefined },
     { ...anything, debug: 'allowed' },
     { ...anything, measurements: hex(4, 48) },
-    { ...anything, reportData: new Uint8Array(63) },
-    { ...anything, sevSnp: {} },
-    { ...anything, sevSnp: 'any' },
+    { ...anything, reportData: new Uint8Array(0) },
+    { ...anything, reportData: { binding: 1 } },
+    { ...anything, tees: { 'sev-es': anySnp } },
+    { ...anything, measurements: [{ measurements: {}, notBefore: 'any', notAfter: 'any' }] },
+    { ...anything, measurements: [{ measurements: { measurement: hex(4, 48) }, notBefore: 'any' }] },
+    { ...anything, tees: { 'sev-snp': {} } },
+    { ...anything, tees: { 'sev-snp': 'any' } },
     { ...anything, boundaries: ['vm', 1] },
-    { ...anything, sevSnp: { ...anySnp, minimumGuestSvn: 'refused' } },
-    { ...anything, sevSnp: { ...anySnp, minimumGuestSvn: Number.NaN } },
-    { ...anything, sevSnp: { ...anySnp, minimumFirmware: { major: 1, minor: 55 } } },
-    { ...anything, sevSnp: { ...anySnp, minimumAbi: { major: 1, minor: '31' } } },
-    { ...anything, sevSnp: { ...anySnp, minimumTcb: { Milan: { ...tcb, snp: Number.NaN } } } },
-    { ...anything, sevSnp: { ...anySnp, minimumTcb: { Milan: { ...tcb, spl: 1 } } } },
-    { ...anything, sevSnp: { ...anySnp, minimumTcb: { Milan: 1 } } },
-    { ...anything, sevSnp: { ...anySnp, vmpls: [4] } },
-    { ...anything, sevSnp: { ...anySnp, launchMitigations: [64] } },
-    { ...anything, sevSnp: { ...anySnp, guest: { ...anySnp.guest, smt: 'required' } } },
-    { ...anything, sevSnp: { ...anySnp, guest: {} } },
-    { ...anything, sevSnp: { ...anySnp, platform: { ...anySnp.platform, ecc: undefined } } },
+    { ...anything, tees: { 'sev-snp': { ...anySnp, minimumGuestSvn: 'refused' } } },
+    { ...anything, tees: { 'sev-snp': { ...anySnp, minimumGuestSvn: Number.NaN } } },
+    { ...anything, tees: { 'sev-snp': { ...anySnp, minimumFirmware: { major: 1, minor: 55 } } } },
+    { ...anything, tees: { 'sev-snp': { ...anySnp, minimumAbi: { major: 1, minor: '31' } } } },
+    { ...anything, tees: { 'sev-snp': { ...anySnp, minimumTcb: { Milan: { ...tcb, snp: Number.NaN } } } } },
+    { ...anything, tees: { 'sev-snp': { ...anySnp, minimumTcb: { Milan: { ...tcb, spl: 1 } } } } },
+    { ...anything, tees: { 'sev-snp': { ...anySnp, minimumTcb: { Milan: 1 } } } },
+    { ...anything, tees: { 'sev-snp': { ...anySnp, vmpls: [4] } } },
+    { ...anything, tees: { 'sev-snp': { ...anySnp, launchMitigations: [64] } } },
+    { ...anything, tees: { 'sev-snp': { ...anySnp, guest: { ...anySnp.guest, smt: 'required' } } } },
+    { ...anything, tees: { 'sev-snp': { ...anySnp, guest: {} } } },
+    { ...anything, tees: { 'sev-snp': { ...anySnp, platform: { ...anySnp.platform, ecc: undefined } } } },
   ]
   for (const name of Object.keys(anything)) {
     bad.push(Object.fromEntries(Object.entries(anything).filter(([other]) => other !== name)))
   }
   for (const name of Object.keys(anySnp)) {
     const less = Object.fromEntries(Object.entries(anySnp).filter(([other]) => other !== name))
-    bad.push({ ...anything, sevSnp: less })
+    bad.push({ ...anything, tees: { 'sev-snp': less } })
   }
   for (const policy of bad) assert.throws(() => appraiseEvidence(verified, policy as AppraisalPolicy), TypeError)
 })

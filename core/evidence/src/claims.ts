@@ -15,7 +15,7 @@ export const tcbStatuses = [
 ] as const
 export type TcbStatus = (typeof tcbStatuses)[number]
 
-/** What genuine evidence says, the same for every TEE, as plain JSON: byte strings in lower-case hexadecimal, absent things `null`. */
+/** What genuine evidence says, the same for every TEE, as plain JSON throughout: byte strings in lower-case hexadecimal, absent things `null`. */
 export interface Claims {
   readonly tee: TeeName
   readonly role: EvidenceRole
@@ -45,5 +45,5 @@ export interface Claims {
   readonly debug: boolean
   readonly simulated: boolean
   /** What only this kind of hardware says. */
-  readonly hardware: { readonly [name: string]: Json }
+  readonly hardware: object
 }

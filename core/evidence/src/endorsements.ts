@@ -1,19 +1,22 @@
-/** What vendors and providers publish about hardware. Untrusted bytes until a verification has checked them. */
-export type EndorsementKind =
+export const endorsementKinds = [
   /** DER certificate: an intermediate, a VCEK, a signing chain. */
-  | 'certificate'
+  'certificate',
   /** DER CRL (RFC 5280 §5). */
-  | 'crl'
+  'crl',
   /** The exact JSON bytes of Intel's TCB info answer (`{"tcbInfo":…,"signature":…}`). */
-  | 'tcb-info'
+  'tcb-info',
   /** The same for QE and TD QE identities (`{"enclaveIdentity":…,"signature":…}`). */
-  | 'enclave-identity'
+  'enclave-identity',
   /** DER SubjectPublicKeyInfo of a device key that is known by its digest only: Arm, TPM. */
-  | 'public-key'
+  'public-key',
   /** XML of a reference integrity manifest. */
-  | 'rim'
+  'rim',
   /** DER OCSP response. */
-  | 'ocsp'
+  'ocsp',
+] as const
+
+/** What vendors and providers publish about hardware. Untrusted bytes until a verification has checked them. */
+export type EndorsementKind = (typeof endorsementKinds)[number]
 
 export interface Endorsement {
   readonly kind: EndorsementKind

@@ -12,6 +12,7 @@ import {
   evidenceJson,
   parseEvidence,
   parseEvidenceJson,
+  type SnpEvidenceEntry,
 } from './index.ts'
 
 const bytes = fc.uint8Array({ maxLength: 40 })
@@ -26,11 +27,13 @@ const anyEvidence: fc.Arbitrary<Evidence> = fc.record({
     { minLength: 1, maxLength: 8 },
   ),
 })
-const small: Evidence = {
-  entries: [
-    { role: 'cpu', format: 'sev-snp/1', report: Uint8Array.of(1, 2, 3), certificates: [Uint8Array.of(255, 254)] },
-  ],
+const entry: SnpEvidenceEntry = {
+  role: 'cpu',
+  format: 'sev-snp/1',
+  report: Uint8Array.of(1, 2, 3),
+  certificates: [Uint8Array.of(255, 254)],
 }
+const small: Evidence = { entries: [entry] }
 // docs/formats/evidence.md shows these.
 const smallText = '{"entries":[{"certificates":["__4"],"format":"sev-snp/1","report":"AQID","role":"cpu"}]}'
 

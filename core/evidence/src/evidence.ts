@@ -9,31 +9,30 @@ import {
   parseCanonicalJson,
 } from '@cella/bytes'
 import { digestOf } from '@cella/primitives'
+import { type Endorsement, endorsementKinds } from './endorsements.ts'
 import { EvidenceError, reading } from './error.ts'
+import type { EntryFields } from './family.ts'
 
 /** Bytes of encoded evidence that are read at most. */
-export const evidenceBytesMax = 65_536
+export const evidenceBytesMax = 1_048_576
 const entryCountMax = 8
-const certificateCountMax = 8
+const listCountMax = 8
+const endorsementCountMax = 32
 
 export type EvidenceRole = 'cpu' | 'gpu' | 'vtpm' | 'container-group'
-const roles: readonly string[] = ['cpu', 'gpu', 'vtpm', 'container-group'] satisfies EvidenceRole[]
+const roles: readonly EvidenceRole[] = ['cpu', 'gpu', 'vtpm', 'container-group']
 
-/** An AMD SEV-SNP report with its certificates: VCEK or VLEK, ASK or ASVK, ARK, each DER. */
-export interface SnpEvidenceEntry {
+/** What one device or service says. A format's own members are its family's; see docs/formats/evidence.md. */
+export interface EvidenceEntry {
   readonly role: EvidenceRole
-  readonly format: 'sev-snp/1'
-  /** 1184 bytes. */
-  readonly report: Uint8Array
-  readonly certificates: readonly Uint8Array[]
+  readonly format: string
 }
-
-/** One kind per format. Another TEE joins with its own. */
-export type EvidenceEntry = SnpEvidenceEntry
 
 /** What a TEE says about itself: a non-empty list, judged together. Nothing about it has been verified. */
 export interface Evidence {
   readonly entries: readonly EvidenceEntry[]
+  /** Certificates, revocation lists and other collateral that travel along; untrusted like the rest. */
+  readonly endorsements?: readonly Endorsement[]
 }
 
 /** The one wire form: RFC 8785 JSON, see docs/formats/evidence.md. */
@@ -42,15 +41,27 @@ export function encodeEvidence(evidence: Evidence): Uint8Array<ArrayBuffer> {
 }
 
 /** The same as a JSON value, to be a member of a larger document. */
-export function evidenceJson(evidence: Evidence): Json {
+export function evidenceJson({ entries, endorsements = [] }: Evidence): Json {
+  const members = { entries: entries.map((entry) => entryJson(entry)) }
+  if (endorsements.length === 0) return members
   return {
-    entries: evidence.entries.map(({ role, format, report, certificates }) => ({
-      role,
-      format,
-      report: encodeBase64url(report),
-      certificates: certificates.map(encodeBase64url),
-    })),
+    ...members,
+    endorsements: endorsements.map(({ kind, content }) => ({ kind, content: encodeBase64url(content) })),
   }
+}
+
+/** One entry as it stands in the wire form. */
+export function entryJson(entry: EvidenceEntry): { readonly [name: string]: Json } {
+  const written = (value: unknown): Json => {
+    if (value instanceof Uint8Array) return encodeBase64url(value)
+    if (Array.isArray(value)) return value.map(written)
+    return value as Json
+  }
+  return Object.fromEntries(
+    Object.entries(entry)
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value]) => [name, written(value)]),
+  )
 }
 
 /** SHA-256 over the wire form. */
@@ -58,42 +69,76 @@ export function evidenceDigest(evidence: Evidence): Digest {
   return digestOf(encodeEvidence(evidence))
 }
 
+/** The wire members of each format that a reader knows. */
+export type EvidenceFormats = { readonly [format: string]: EntryFields }
+
 /**
- * Reads the wire form: canonical JSON of at most 64 KiB, unknown members refused. Throws EvidenceError. The report and
- * the certificates are not looked into: `verifyEvidence` does.
+ * Reads the wire form: canonical JSON of at most 1 MiB, unknown members refused. Throws EvidenceError. Reports,
+ * certificates and tokens are not looked into: verification does.
  */
-export function parseEvidence(bytes: Uint8Array): Evidence {
-  return reading(() => readEvidence(parseCanonicalJson(bytes, 'evidence', evidenceBytesMax)))
+export function readEvidence(bytes: Uint8Array, formats: EvidenceFormats): Evidence {
+  return reading(() => {
+    const value = parseCanonicalJson(bytes, 'evidence', evidenceBytesMax)
+    const { entries, endorsements } = members(value, ['entries'], ['endorsements'], 'evidence')
+    const read = list(entries, entryCountMax, 'entries').map((entry, at) => readEntry(entry, formats, `entries[${at}]`))
+    if (endorsements === undefined) return { entries: read }
+    const all = list(endorsements, endorsementCountMax, 'endorsements')
+    return { entries: read, endorsements: all.map((item, at) => readEndorsement(item, `endorsements[${at}]`)) }
+  })
 }
 
-/** parseEvidence for a JSON value that was read as part of a larger document. */
-export function parseEvidenceJson(value: Json): Evidence {
+/** readEvidence for a JSON value that was read as part of a larger document. */
+export function readEvidenceJson(value: Json, formats: EvidenceFormats): Evidence {
   // Measured again: the larger document may have had a larger cap.
-  return parseEvidence(reading(() => encodeUtf8(canonicalJson(value))))
+  return readEvidence(
+    reading(() => encodeUtf8(canonicalJson(value))),
+    formats,
+  )
 }
 
-function readEvidence(value: Json): Evidence {
-  const { entries } = members(value, ['entries'], 'evidence')
-  return { entries: list(entries, entryCountMax, 'entries').map((entry, at) => readEntry(entry, `entries[${at}]`)) }
+function readEndorsement(value: Json, field: string): Endorsement {
+  const { kind, content } = members(value, ['content', 'kind'], [], field)
+  const known = endorsementKinds.find((name) => name === kind)
+  if (known === undefined) throw new FormatError(`${field}.kind`, `is not one of ${endorsementKinds.join(', ')}`)
+  return { kind: known, content: base64url(content, `${field}.content`) }
 }
 
-function readEntry(value: Json, field: string): EvidenceEntry {
+function readEntry(value: Json, formats: EvidenceFormats, field: string): EvidenceEntry {
   const format = isObject(value) ? value.format : undefined
-  if (typeof format === 'string' && format !== 'sev-snp/1') {
-    throw new EvidenceError('ERR_EVIDENCE_FORMAT_UNKNOWN', `${field}.format: is not one that is read here: sev-snp/1`)
+  if (typeof format !== 'string') {
+    members(value, ['format'], undefined, field)
+    throw new FormatError(`${field}.format`, 'is not text')
   }
-  const entry = members(value, ['certificates', 'format', 'report', 'role'], field)
-  if (typeof format !== 'string') throw new FormatError(`${field}.format`, 'is not text')
-  if (typeof entry.role !== 'string' || !roles.includes(entry.role)) {
-    throw new FormatError(`${field}.role`, `is not one of ${roles.join(', ')}`)
+  const fields = Object.hasOwn(formats, format) ? formats[format] : undefined
+  if (fields === undefined) {
+    const known = Object.keys(formats).join(', ')
+    throw new EvidenceError('ERR_EVIDENCE_FORMAT_UNKNOWN', `${field}.format: is not one that is read here: ${known}`)
   }
-  return {
-    role: entry.role as EvidenceRole,
-    format: 'sev-snp/1',
-    report: base64url(entry.report, `${field}.report`),
-    certificates: list(entry.certificates, certificateCountMax, `${field}.certificates`).map((certificate, at) =>
-      base64url(certificate, `${field}.certificates[${at}]`),
-    ),
+  const names = Object.keys(fields)
+  const optional = names.filter((name) => name.endsWith('?')).map((name) => name.slice(0, -1))
+  const needed = names.filter((name) => !name.endsWith('?'))
+  const entry = members(value, ['format', 'role', ...needed], optional, field)
+  const role = roles.find((known) => known === entry.role)
+  if (role === undefined) throw new FormatError(`${field}.role`, `is not one of ${roles.join(', ')}`)
+  const read = Object.entries(fields).flatMap(([name, kind]) => {
+    const plain = name.endsWith('?') ? name.slice(0, -1) : name
+    const given = entry[plain]
+    return given === undefined ? [] : [[plain, readMember(given, kind, `${field}.${plain}`)] as const]
+  })
+  return { role, format, ...Object.fromEntries(read) }
+}
+
+function readMember(value: Json, kind: EntryFields[string], field: string): unknown {
+  switch (kind) {
+    case 'bytes':
+      return base64url(value, field)
+    case 'bytes[]':
+      return list(value, listCountMax, field).map((item, at) => base64url(item, `${field}[${at}]`))
+    case 'text':
+      if (typeof value !== 'string') throw new FormatError(field, 'is not text')
+      return value
+    case 'json':
+      return value
   }
 }
 
@@ -101,18 +146,21 @@ function isObject(value: Json | undefined): value is { readonly [name: string]: 
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function members<Name extends string>(
+/** The members of an object: each of `needed`, some of `optional` (`undefined`: whatever there is), no others. */
+function members(
   value: Json,
-  names: readonly Name[],
+  needed: readonly string[],
+  optional: readonly string[] | undefined,
   field: string,
-): Record<Name, Json | undefined> {
+): { readonly [name: string]: Json | undefined } {
   if (!isObject(value)) throw new FormatError(field, 'is not a JSON object')
   const found = Object.keys(value)
-  const unknown = found.find((name) => !names.includes(name as Name))
-  if (unknown !== undefined) throw new FormatError(field, 'has a member that is not known')
-  const missing = names.find((name) => !found.includes(name))
+  if (optional && found.some((name) => !needed.includes(name) && !optional.includes(name))) {
+    throw new FormatError(field, 'has a member that is not known')
+  }
+  const missing = needed.find((name) => !found.includes(name))
   if (missing !== undefined) throw new FormatError(`${field}.${missing}`, 'is missing')
-  return value as Record<Name, Json>
+  return value
 }
 
 function list(value: Json | undefined, countMax: number, field: string): readonly Json[] {

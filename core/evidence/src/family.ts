@@ -3,7 +3,7 @@ import type { Claims } from './claims.ts'
 import type { Endorsements } from './endorsements.ts'
 import type { EvidenceRole } from './evidence.ts'
 import type { Finding } from './reasons.ts'
-import type { TrustedIssuer, TrustedRoot } from './roots.ts'
+import type { TeeName, TrustedIssuer, TrustedRoot } from './roots.ts'
 
 /** The members of an entry beside `role` and `format`, and how each travels. A name with `?` at its end may be absent. */
 export type EntryFields = { readonly [name: string]: 'bytes' | 'bytes[]' | 'text' | 'json' }
@@ -55,12 +55,20 @@ export interface Family<
   Policy = never,
 > {
   readonly format: Format
+  /** The name under which a policy has its part. */
+  readonly tee: TeeName
   /** Wire members. */
   readonly fields: EntryFields
   /** Is it genuine? Throws EvidenceError at the first thing that is not; records every check in `context.checks`. */
   verify(entry: Entry, context: VerifyContext): Promise<Verified>
   /** Throws TypeError for a policy part with a member missing, unknown or not of its kind. */
   checkPolicy(policy: unknown, field: string): void
-  /** Every requirement of the policy part that the entry does not meet. Only what `appraiseCommon` does not judge. */
+  /** Every requirement of the policy part that the entry does not meet, beyond what every TEE is judged by. */
   appraise(verified: Verified, policy: Policy): Finding[]
+}
+
+/** Any of them, as a list of several holds it. */
+export interface AnyFamily extends Pick<Family, 'format' | 'tee' | 'fields' | 'checkPolicy'> {
+  verify(entry: never, context: VerifyContext): Promise<VerifiedEntry>
+  appraise(verified: never, policy: never): Finding[]
 }

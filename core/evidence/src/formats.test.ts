@@ -1,17 +1,25 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import test from 'node:test'
 import { reasonCodes } from './index.ts'
 
 const read = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8')
+const folder = new URL('../../../docs/formats/', import.meta.url)
 const document = read('../../../docs/formats/evidence.md')
 
-test('the document of the format lists every reason in its order and every error', () => {
-  const rows = [...document.matchAll(/^\| `([a-z0-9-]+)` \| /gm)].map(([, code]) => code)
-  assert.deepEqual(
-    rows.filter((code) => reasonCodes.some((known) => known === code)),
-    [...reasonCodes],
-  )
+test('the documents of the formats list every reason in its order, and every error', () => {
+  const listed = new Set<string>()
+  for (const name of readdirSync(folder).filter((file) => file.startsWith('evidence'))) {
+    const rows = [...read(`../../../docs/formats/${name}`).matchAll(/^\| `([a-z0-9-]+)` \| /gm)].map(([, code]) => code!)
+    const reasons = rows.filter((code) => reasonCodes.some((known) => known === code))
+    assert.deepEqual(
+      reasons,
+      reasonCodes.filter((code) => reasons.includes(code)),
+      name,
+    )
+    for (const code of reasons) listed.add(code)
+  }
+  assert.deepEqual([...reasonCodes].filter((code) => !listed.has(code)), [])
   const codes = new Set(read('./error.ts').match(/ERR_EVIDENCE_[A-Z_]+/g))
   assert.ok(codes.size >= 11)
   for (const code of codes) assert.ok(document.includes(`\`${code}\``), code)

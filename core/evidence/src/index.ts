@@ -1,5 +1,9 @@
-export { type AttestationResult, appraiseEvidence } from './appraise.ts'
-export { bindingDigest } from './binding.ts'
+export type { AttestationResult, EntryResult } from './appraise.ts'
+export { bindingDigest, bindingDigestOf, entryBindingDigest } from './binding.ts'
+export { ChainCache } from './cache.ts'
+export type { Check } from './checks.ts'
+export { type Claims, type TcbStatus, tcbStatuses } from './claims.ts'
+export { type Endorsement, type EndorsementKind, Endorsements, endorsementKinds } from './endorsements.ts'
 export { EvidenceError, type EvidenceErrorCode } from './error.ts'
 export {
   type Evidence,
@@ -9,22 +13,28 @@ export {
   evidenceBytesMax,
   evidenceDigest,
   evidenceJson,
-  parseEvidence,
-  parseEvidenceJson,
-  type SnpEvidenceEntry,
 } from './evidence.ts'
 export { explainEvidence } from './explain.ts'
-export { type AppraisalPolicy, type Boundary, type SnpMinimumTcb, type SnpPolicy, snpBaseline } from './policy.ts'
+export {
+  type AppraisalPolicy,
+  type Boundary,
+  type ReferenceValue,
+  type SnpMinimumTcb,
+  type SnpPolicy,
+  snpBaseline,
+} from './policy.ts'
 export { type Reason, type ReasonCode, reasonCodes } from './reasons.ts'
 export type { OtherRoot, SnpRoot, TeeName, TrustedIssuer, TrustedRoot } from './roots.ts'
-export { ChainCache } from './sev-snp/chain.ts'
 export type { SnpClaims } from './sev-snp/claims.ts'
+export type { SnpEvidenceEntry } from './sev-snp/entry.ts'
+export { snpFamily } from './sev-snp/family.ts'
 export { type SnpProduct, snpProducts } from './sev-snp/product.ts'
 export { parseCertificateTable, snpEvidenceOf, snpEvidenceOfTsm } from './sev-snp/readers.ts'
 export { parseSnpReport, type SnpReport, snpReportLength } from './sev-snp/report.ts'
 export { amdRoots } from './sev-snp/roots.ts'
 export type { SnpTcb } from './sev-snp/tcb.ts'
 export { snpEvidenceOfTrustee } from './sev-snp/trustee.ts'
-export type { SnpTcbs, VerifiedSnp, VerifyOptions } from './sev-snp/verify.ts'
+export type { SnpTcbs, VerifiedSnp } from './sev-snp/verify.ts'
 export type { TrustClaim, TrustStatus, TrustVector } from './trust-vector.ts'
-export { type VerifiedEvidence, verifyEvidence } from './verify.ts'
+export { type Judgement, type VerifiedEvidence, Verifier, type VerifyOptions } from './verifier.ts'
+export { appraiseEvidence, judgeEvidence, parseEvidence, parseEvidenceJson, verifyEvidence } from './verify.ts'

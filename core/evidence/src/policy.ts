@@ -1,3 +1,5 @@
+import type { Json } from '@cella/bytes'
+import type { TeeName } from './roots.ts'
 import type { SnpVek } from './sev-snp/names.ts'
 import type { SnpProduct } from './sev-snp/product.ts'
 import type { SnpFirmwareVersion } from './sev-snp/report.ts'
@@ -12,6 +14,15 @@ export type SnpMinimumTcb = { readonly [Product in SnpProduct]?: SnpTcb }
 type Refused = 'refused' | 'any'
 type Required = 'required' | 'any'
 
+/** A tuple of measured registers that is acceptable in a window of time. A plain text stands for `measurement` alone, at any time. */
+export interface ReferenceValue {
+  /** By the names in `claims.measurements`; each has to be equal. */
+  readonly measurements: { readonly [name: string]: string }
+  /** Unix seconds, both inclusive. */
+  readonly notBefore: number | 'any'
+  readonly notAfter: number | 'any'
+}
+
 /**
  * What a relying party accepts. Every field is required: one that was left out is a TypeError, and to accept anything
  * the policy says `any`. Lists name what is acceptable; byte strings are lower-case hexadecimal.
@@ -20,19 +31,23 @@ export interface AppraisalPolicy {
   /** A simulated TEE protects nothing. */
   readonly simulated: Refused
   readonly boundaries: readonly Boundary[] | 'any'
-  /** Launch measurements (SNP: 48 bytes). */
-  readonly measurements: readonly string[] | 'any'
-  /** The 64 bytes of `bindingDigest`: what makes the evidence fresh and bound to keys. */
-  readonly reportData: Uint8Array | 'any'
-  /** SNP: 32 bytes. */
+  /** Measured code. */
+  readonly measurements: readonly (string | ReferenceValue)[] | 'any'
+  /**
+   * What makes the evidence fresh and bound to keys: the bytes of the field that carries it, whole, or the JSON whose
+   * `bindingDigest` it is. Evidence of several entries needs the JSON: docs/formats/evidence-binding.md.
+   */
+  readonly reportData: Uint8Array | { readonly binding: { readonly [name: string]: Json } } | 'any'
   readonly hostData: readonly string[] | 'any'
-  /** Chips (SNP: chip id). */
+  /** Chips or machines, as `claims.platformId`. */
   readonly platformIds: readonly string[] | 'any'
-  /** Cloud providers whose own key (VLEK) may sign, as its certificate names them; evidence without a provider is refused. */
+  /** Cloud providers whose own key may sign, as `claims.provider`; evidence without a provider is refused. */
   readonly providers: readonly string[] | 'any'
   readonly debug: Refused
-  /** Further requirements for AMD SEV-SNP, or that it isn't accepted. */
-  readonly sevSnp: SnpPolicy | 'refused'
+  /** How old revocation lists and other collateral may be; evidence that was verified without any is refused. */
+  readonly collateralDaysMax: number | 'any'
+  /** What is demanded of each TEE beyond that. One that is not here is not accepted. */
+  readonly tees: { readonly [Tee in TeeName]?: unknown }
 }
 
 export interface SnpPolicy {
@@ -84,7 +99,7 @@ export interface SnpPolicy {
 }
 
 /**
- * A start for `sevSnp`: what no use should go below, `any` where uses differ. Products, minimum TCBs and privilege
+ * A start for `tees['sev-snp']`: what no use should go below, `any` where uses differ. Products, minimum TCBs and privilege
  * levels are left for the caller to name.
  */
 export const snpBaseline: Omit<

@@ -41,3 +41,8 @@ export function statusOf(vector: TrustVector): TrustStatus {
   if (worst >= 32) return 'warning'
   return worst >= 2 ? 'affirming' : 'none'
 }
+
+/** Claim by claim the worse of two vectors. */
+export function worse(a: TrustVector, b: TrustVector): TrustVector {
+  return harmed(a, Object.entries(b) as [TrustClaim, number][])
+}

@@ -11,8 +11,10 @@ import {
   newP384Key,
   now,
   roots,
+  snpEvidence,
   spkiOf,
   vekKey,
+  verifySnpEvidence,
 } from '../test/vendor.ts'
 import { amdRoots, appraiseEvidence, ChainCache, type Evidence, EvidenceError, verifyEvidence } from './index.ts'
 
@@ -21,7 +23,7 @@ const options = { roots, now }
 for (const product of ['Milan', 'Genoa', 'Turin', 'Venice'] as const) {
   for (const vek of ['vcek', 'vlek'] as const) {
     test(`takes a sound ${product} report under a ${vek} for genuine`, async () => {
-      const verified = await verifyEvidence(await issueEvidence({ product, vek }), options)
+      const verified = await verifySnpEvidence(await issueEvidence({ product, vek }), options)
       assert.equal(verified.product, product)
       assert.equal(verified.signer, vek)
       assert.equal(verified.simulated, false)
@@ -37,7 +39,7 @@ for (const version of [2, 3, 4, 5] as const) {
   test(`reads reports of version ${version}`, async () => {
     const old = version < 5 ? { launchMitigation: 0n, currentMitigation: 0n } : {}
     const cpuid = version === 2 ? { cpuid: undefined } : {}
-    const verified = await verifyEvidence(await issueEvidence({ report: { version, ...old, ...cpuid } }), options)
+    const verified = await verifySnpEvidence(await issueEvidence({ report: { version, ...old, ...cpuid } }), options)
     assert.equal(verified.report.version, version)
     assert.equal(verified.product, 'Milan')
   })
@@ -130,7 +132,7 @@ test('calls evidence simulated when its root is, and only then', async () => {
 
 test('knows the chip of a masked report from its VCEK', async () => {
   const evidence = await issueEvidence({ report: { chipId: new Uint8Array(64) } })
-  const verified = await verifyEvidence(evidence, options)
+  const verified = await verifySnpEvidence(evidence, options)
   assert.equal(verified.chipIdMasked, true)
   assert.equal(verified.platformId, 'c1'.repeat(64))
 })
@@ -149,7 +151,7 @@ test('refuses certificates out of order, missing, doubled, or with bytes after t
     [[Uint8Array.of(...leaf, 0), ask, ark], 'ERR_EVIDENCE_MALFORMED'],
     [[new Uint8Array(9000), ask, ark], 'ERR_EVIDENCE_MALFORMED'],
   ] as const) {
-    await assert.rejects(verifyEvidence({ entries: [{ ...entry, certificates }] }, options), { code })
+    await assert.rejects(verifyEvidence(snpEvidence({ ...entry, certificates }), options), { code })
   }
 })
 
@@ -176,7 +178,7 @@ test('refuses every truncation and every changed byte of each certificate', asyn
       for (const bad of [whole.subarray(0, at), changed]) {
         const certificates = entry.certificates.with(which, bad)
         await assert.rejects(
-          verifyEvidence({ entries: [{ ...entry, certificates }] }, options),
+          verifyEvidence(snpEvidence({ ...entry, certificates }), options),
           (error) => error instanceof EvidenceError,
           `certificate ${which} byte ${at}`,
         )
@@ -195,7 +197,7 @@ test('refuses every truncation and every changed byte of a report', async () => 
     changed[at]! ^= 1 << (at % 8)
     for (const report of [entry.report.subarray(0, at), changed]) {
       await assert.rejects(
-        verifyEvidence({ entries: [{ ...entry, report }] }, { ...options, cache }),
+        verifyEvidence(snpEvidence({ ...entry, report }), { ...options, cache }),
         (error) => error instanceof EvidenceError,
         `byte ${at}`,
       )

@@ -22,5 +22,6 @@ export const anything: AppraisalPolicy = {
   platformIds: 'any',
   providers: 'any',
   debug: 'any',
-  sevSnp: anySnp,
+  collateralDaysMax: 'any',
+  tees: { 'sev-snp': anySnp },
 }

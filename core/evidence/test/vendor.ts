@@ -4,11 +4,15 @@ import { digestOf } from '@cella/primitives'
 import type { Evidence } from '../src/evidence.ts'
 import type { SnpRoot } from '../src/roots.ts'
 import type { SnpVekClaims } from '../src/sev-snp/certificates.ts'
+import type { SnpEvidenceEntry } from '../src/sev-snp/entry.ts'
 import { type CertificateTimes, issueArk, issueAsk, issueVek } from '../src/sev-snp/issue.ts'
 import type { SnpVek } from '../src/sev-snp/names.ts'
 import { hasTurinLayout, type SnpProduct } from '../src/sev-snp/product.ts'
 import { encodeSnpReport, type SnpReport, snpSignedLength } from '../src/sev-snp/report.ts'
 import { encodeTcb, type SnpTcb } from '../src/sev-snp/tcb.ts'
+import type { VerifiedSnp } from '../src/sev-snp/verify.ts'
+import type { VerifyOptions } from '../src/verifier.ts'
+import { verifyEvidence } from '../src/verify.ts'
 
 // A vendor of our own, whose keys are made once a process. One ARK and one ASK key serve all products, since
 // roots are told apart by product too.
@@ -125,8 +129,12 @@ export function soundReport(product: SnpProduct, vek: SnpVek): SnpReport {
   }
 }
 
+export interface SnpEvidence extends Evidence {
+  readonly entries: readonly SnpEvidenceEntry[]
+}
+
 /** Signed evidence of a machine that differs from a sound one by `build`. */
-export async function issueEvidence(build: Build = {}): Promise<Evidence> {
+export async function issueEvidence(build: Build = {}): Promise<SnpEvidence> {
   const { product = 'Milan', vek = 'vcek' } = build
   const report = encodeSnpReport({ ...soundReport(product, vek), ...build.report })
   build.patch?.(report)
@@ -171,4 +179,14 @@ export async function issueChain(build: Build = {}): Promise<[Uint8Array, Uint8A
       ...times,
     }),
   ])
+}
+
+/** Evidence of this entry alone. */
+export function snpEvidence(entry: SnpEvidenceEntry): SnpEvidence {
+  return { entries: [entry] }
+}
+
+/** Verifies evidence whose one entry is a SEV-SNP report. */
+export async function verifySnpEvidence(evidence: Evidence, options: VerifyOptions): Promise<VerifiedSnp> {
+  return (await verifyEvidence(evidence, options)).entries[0] as VerifiedSnp
 }

@@ -7,6 +7,7 @@ import {
   type ChainCache,
   type Evidence,
   EvidenceError,
+  type SnpPolicy,
   snpBaseline,
   type VerifiedEvidence,
   verifyEvidence,
@@ -70,7 +71,7 @@ export async function appraiseEnclave(
     payload.measurements
       .filter(
         ({ tee, boundary, simulated }) =>
-          tee === verified.tee && boundary === verified.boundary && simulated === verified.simulated,
+          tee === verified.claims.tee && boundary === verified.claims.boundary && simulated === verified.simulated,
       )
       .map(({ measurement }) => measurement),
   )
@@ -82,16 +83,6 @@ export async function appraiseEnclave(
       whoCanChange: 'operator',
     }),
   )
-  if (terms.collateralDaysMax !== 'any') {
-    // Evidence of this version carries no revocation lists, so no bound on their age can be met.
-    reasons.push(
-      reason('ERR_TEE_COLLATERAL', 'terms.collateralDaysMax', {
-        expected: `revocation lists of at most ${terms.collateralDaysMax} days`,
-        got: 'none came with the evidence',
-        whoCanChange: 'publisher',
-      }),
-    )
-  }
   if (isolation < terms.isolation && role === 'worker') {
     reasons.push(
       reason('ERR_TEE_ISOLATION', 'terms.isolation', {
@@ -105,12 +96,13 @@ export async function appraiseEnclave(
   return {
     tee: {
       kind: claims.tee,
-      boundary: claims.boundary,
+      // What has no boundary passes no terms: their list of boundaries refuses it.
+      boundary: claims.boundary ?? unknownTee.boundary,
       simulated: claims.simulated,
       debug: claims.debug,
       platformId: claims.platformId ?? '',
       provider: claims.provider ?? '',
-      product: claims.product,
+      product: 'product' in claims.hardware ? String(claims.hardware.product) : '',
     },
     isolation,
     reasons,
@@ -141,13 +133,16 @@ function policyOf(terms: Terms, measurements: readonly string[], reportData: Uin
     platformIds: terms.chips,
     providers: 'any',
     debug: 'refused',
-    sevSnp: {
-      ...snpBaseline,
-      products: 'any',
-      minimumTcb,
-      minimumCommittedTcb: minimumTcb,
-      minimumLaunchTcb: minimumTcb,
-      vmpls: [0],
+    collateralDaysMax: terms.collateralDaysMax,
+    tees: {
+      'sev-snp': {
+        ...snpBaseline,
+        products: 'any',
+        minimumTcb,
+        minimumCommittedTcb: minimumTcb,
+        minimumLaunchTcb: minimumTcb,
+        vmpls: [0],
+      } satisfies SnpPolicy,
     },
   }
 }
@@ -159,6 +154,7 @@ function clauseOf(code: string): string {
     boundary: 'terms.boundaries',
     'platform-id': 'terms.chips',
     'report-data': 'evidence.binding',
+    'collateral-age': 'terms.collateralDaysMax',
   }
   return members[code] ?? (code.includes('tcb') ? 'terms.minimumTcb' : 'evidence')
 }

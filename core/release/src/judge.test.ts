@@ -517,7 +517,7 @@ const cases: Case[] = [
   {
     name: 'evidence without revocation lists under terms that bound their age',
     change: { terms: { collateralDaysMax: 30 } },
-    data: ['ERR_TEE_COLLATERAL'],
+    data: ['ERR_TEE_COLLATERAL_AGE'],
   },
   {
     name: 'a simulated TEE under a contract that demands a real one',

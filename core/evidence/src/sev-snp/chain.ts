@@ -1,6 +1,7 @@
 import { concatBytes, type Digest, equalBytes, FormatError, uint32Bytes } from '@cella/bytes'
 import { digestOf, verifySignature } from '@cella/primitives'
 import { EvidenceError, reading } from '../error.ts'
+import type { VerificationCache } from '../family.ts'
 import { type Certificate, parseCertificate } from '../x509/certificate.ts'
 import { checkIssuer, checkP384Key, checkSignedByRsa, parseVekClaims, type SnpVekClaims } from './certificates.ts'
 import { amdName, intermediateName, leafName, rootName, type SnpVek } from './names.ts'
@@ -16,61 +17,23 @@ export interface SnpChain {
   readonly spki: Uint8Array
   /** SHA-256 of the root's SubjectPublicKeyInfo. */
   readonly root: Digest
+  readonly intermediate: Certificate
+  readonly rootCertificate: Certificate
   /** Unix seconds in which every certificate is valid, both inclusive, and the name of the one that ends each side. */
   readonly notBefore: { readonly at: number; readonly certificate: string }
   readonly notAfter: { readonly at: number; readonly certificate: string }
 }
 
-/**
- * Chains that were checked before, by the digest of their certificates, so that the next report of a chip costs one
- * signature verification. It holds what no time and no terms change: roots and validity are judged at every use. Full,
- * it forgets the chain that was used longest ago. The caller owns it.
- */
-export class ChainCache {
-  readonly #chains = new Map<Digest, SnpChain>()
-  readonly #countMax: number
-
-  constructor(countMax = 64) {
-    if (!Number.isInteger(countMax) || countMax < 1) throw new RangeError(`countMax: ${countMax}`)
-    this.#countMax = countMax
-  }
-
-  /** Chains held now. */
-  get count(): number {
-    return this.#chains.size
-  }
-
-  /** For the verifier alone: what `add` put there under this digest. */
-  find(certificates: Digest): SnpChain | undefined {
-    const chain = this.#chains.get(certificates)
-    if (chain === undefined) return undefined
-    this.#chains.delete(certificates)
-    this.#chains.set(certificates, chain)
-    return chain
-  }
-
-  /** For the verifier alone. */
-  add(certificates: Digest, chain: SnpChain): void {
-    if (this.#chains.size >= this.#countMax) {
-      for (const oldest of this.#chains.keys()) {
-        this.#chains.delete(oldest)
-        break
-      }
-    }
-    this.#chains.set(certificates, chain)
-  }
-}
-
 /** Checks leaf, intermediate and root (DER, in this order) as AMD issues them. Throws EvidenceError. */
 export async function verifySnpChain(
   certificates: readonly Uint8Array[],
-  cache: ChainCache | undefined,
+  cache: VerificationCache | undefined,
 ): Promise<SnpChain> {
   const digest = cache && digestOf(concatBytes(...certificates.flatMap((der) => [uint32Bytes(der.length), der])))
-  const known = digest && cache.find(digest)
-  if (known) return known
+  const known = digest && cache.find('snp-chain', digest)
+  if (known) return known as SnpChain
   const chain = await verifyUnknownChain(certificates)
-  if (digest) cache.add(digest, chain)
+  if (digest) cache.add('snp-chain', digest, chain)
   return chain
 }
 
@@ -117,6 +80,8 @@ async function verifyUnknownChain(certificates: readonly Uint8Array[]): Promise<
     claims,
     spki: leaf.spki,
     root: digestOf(root.spki),
+    intermediate,
+    rootCertificate: root,
     notBefore: starts.reduce((latest, start) => (start.at > latest.at ? start : latest)),
     notAfter: ends.reduce((first, end) => (end.at < first.at ? end : first)),
   }

@@ -1,8 +1,8 @@
 import { ByteReader, encodeHex, FormatError } from '@cella/bytes'
 import { EvidenceError, reading } from '../error.ts'
-import type { SnpEvidenceEntry } from '../evidence.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 import { certificatesOf } from '../x509/pem.ts'
+import type { SnpEvidenceEntry } from './entry.ts'
 import { snpReportLength } from './report.ts'
 
 /** GHCB 2.x certificate table, GUIDs in their textual byte order. */

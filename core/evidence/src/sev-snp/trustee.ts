@@ -1,6 +1,6 @@
 import { decodeUtf8, FormatError, type Json } from '@cella/bytes'
 import { reading } from '../error.ts'
-import type { SnpEvidenceEntry } from '../evidence.ts'
+import type { SnpEvidenceEntry } from './entry.ts'
 import { hasTurinLayout, productOfCpuid, type SnpCpuid, type SnpProduct } from './product.ts'
 import { snpEvidenceOf } from './readers.ts'
 import { encodeTcb } from './tcb.ts'

@@ -4,11 +4,13 @@ import { readFileSync } from 'node:fs'
 import { encodeHex } from '@cella/bytes'
 import { sharedPath, sharedTest } from '@cella/testing'
 import { anything } from '../../test/policy.ts'
+import { type SnpEvidence, snpEvidence, verifySnpEvidence } from '../../test/vendor.ts'
 import {
   amdRoots,
   appraiseEvidence,
   type Evidence,
   EvidenceError,
+  type SnpClaims,
   snpEvidenceOf,
   snpEvidenceOfTrustee,
   snpEvidenceOfTsm,
@@ -30,7 +32,7 @@ function json(path: string): Vector {
   return JSON.parse(readFileSync(sharedPath(`vectors/${path}`), 'utf8')) as Vector
 }
 
-function load(name: string, files: readonly string[]): Evidence {
+function load(name: string, files: readonly string[]): SnpEvidence {
   const [report = '', ...certificates] = files
   const bytes = file(`snp/${name}/${report}`)
   const raw = report.endsWith('.hex') ? Uint8Array.fromHex(new TextDecoder().decode(bytes).trim()) : bytes
@@ -80,7 +82,7 @@ sharedTest(
     const chain = file('roots/amd/ask_ark_genoa.pem')
     const entry = snpEvidenceOfTrustee(text, [chain])
     // The signature over the whole report verifies, so each byte of it is as the chip wrote it.
-    const verified = await verifyEvidence({ entries: [entry] }, { roots: amdRoots, now: 1_767_225_600 })
+    const verified = await verifySnpEvidence({ entries: [entry] }, { roots: amdRoots, now: 1_767_225_600 })
     assert.equal(verified.product, 'Genoa')
     assert.throws(() => snpEvidenceOfTrustee(text), { code: 'ERR_EVIDENCE_CHAIN' })
   },
@@ -91,12 +93,14 @@ async function checkClaims(evidence: Evidence, now: number, expected: Record<str
   const { allowed, claims, reasons } = appraiseEvidence(verified, anything)
   assert.deepEqual(reasons, [])
   assert.equal(allowed, true)
+  const hardware = claims.hardware as SnpClaims['hardware']
+  const said = { ...hardware, ...claims }
   assert.equal(claims.simulated, false)
-  assert.equal(claims.reportVersion, expected.version)
-  assert.equal(claims.guestSvn, expected.guest_svn)
-  assert.equal(claims.vmpl, expected.vmpl)
+  assert.equal(hardware.reportVersion, expected.version)
+  assert.equal(hardware.guestSvn, expected.guest_svn)
+  assert.equal(hardware.vmpl, expected.vmpl)
   assert.equal(claims.debug, expected.debug)
-  assert.equal(claims.signer.toUpperCase(), expected.signing_key)
+  assert.equal(hardware.signer.toUpperCase(), expected.signing_key)
   for (const [ours, theirs] of [
     ['measurement', 'measurement'],
     ['hostData', 'host_data'],
@@ -107,24 +111,24 @@ async function checkClaims(evidence: Evidence, now: number, expected: Record<str
     ['authorKeyDigest', 'author_key_digest'],
     ['reportId', 'report_id'],
   ] as const) {
-    assert.equal(claims[ours], expected[theirs], ours)
+    assert.equal(said[ours], expected[theirs], ours)
   }
   const bits = expected.policy_bits as Record<string, number>
-  const { guestPolicy } = claims
+  const { guestPolicy } = hardware
   assert.deepEqual(
     [guestPolicy.abiMajor, guestPolicy.abiMinor, +guestPolicy.smt, +guestPolicy.migrationAgent, +guestPolicy.debug],
     [bits.abi_major, bits.abi_minor, bits.smt, bits.migrate_ma, bits.debug],
   )
   const parts = expected.reported_tcb_parts as Record<string, number>
-  const { reported } = claims.tcb
+  const { reported } = hardware.tcb
   assert.deepEqual(
     [reported.fmc, reported.bootLoader, reported.tee, reported.snp, reported.microcode],
     [parts.fmc, parts.boot_loader, parts.tee, parts.snp, parts.microcode],
   )
   const chip = expected.chip_id as string
   const masked = /^0+$/.test(chip)
-  assert.equal(claims.platformId, masked ? null : claims.product === 'Turin' ? chip.slice(0, 16) : chip)
-  assert.equal(claims.chipIdMasked, masked)
+  assert.equal(claims.platformId, masked ? null : hardware.product === 'Turin' ? chip.slice(0, 16) : chip)
+  assert.equal(hardware.chipIdMasked, masked)
 }
 
 for (const name of ['negative-vcek-legacy-wrong-signer-trustee', 'negative-vcek-new-wrong-signer-trustee']) {
@@ -138,7 +142,7 @@ for (const name of ['negative-vcek-legacy-wrong-signer-trustee', 'negative-vcek-
 sharedTest('refuses a VLEK a second after its year', 'vectors/snp/milan-v3-vlek-trustee', async () => {
   const evidence = load('milan-v3-vlek-trustee', ['report.bin', 'vlek.der', 'asvk_ark.pem'])
   const end = Date.parse('2025-12-10T22:14:21Z') / 1000
-  const verified = await verifyEvidence(evidence, { roots: amdRoots, now: end })
+  const verified = await verifySnpEvidence(evidence, { roots: amdRoots, now: end })
   assert.equal(verified.provider, 'CN=cc-us-east-2.amazonaws.com')
   for (const [now, code] of [
     [end + 1, 'ERR_EVIDENCE_EXPIRED'],
@@ -157,9 +161,9 @@ sharedTest('refuses a real VCEK under the VLEK’s intermediate and the other wa
     [vlek, vcek],
   ] as const) {
     const certificates = [entry.certificates[0]!, other.certificates[1]!, other.certificates[2]!]
-    const mixed = { entries: [{ ...entry, certificates }] }
+    const mixed = snpEvidence({ ...entry, certificates })
     await assert.rejects(verifyEvidence(mixed, { roots: amdRoots, now }), { code: 'ERR_EVIDENCE_CHAIN' })
-    const swapped = { entries: [{ ...entry, certificates: other.certificates }] }
+    const swapped = snpEvidence({ ...entry, certificates: other.certificates })
     await assert.rejects(verifyEvidence(swapped, { roots: amdRoots, now }), { code: 'ERR_EVIDENCE_CHAIN' })
   }
 })
@@ -186,7 +190,7 @@ sharedTest(
     const cache = new ChainCache()
     const refused = async (report: Uint8Array): Promise<void> => {
       await assert.rejects(
-        verifyEvidence({ entries: [{ ...entry!, report }] }, { roots: amdRoots, now, cache }),
+        verifyEvidence(snpEvidence({ ...entry!, report }), { roots: amdRoots, now, cache }),
         (error) => error instanceof EvidenceError,
         encodeHex(report).slice(0, 16),
       )

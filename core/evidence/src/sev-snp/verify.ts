@@ -1,10 +1,14 @@
 import { encodeHex, equalBytes } from '@cella/bytes'
 import { verifySignature } from '@cella/primitives'
 import { EvidenceError, reading } from '../error.ts'
-import type { EvidenceRole, SnpEvidenceEntry } from '../evidence.ts'
+import type { VerifiedEntry, VerifyContext } from '../family.ts'
 import type { SnpRoot, TrustedRoot } from '../roots.ts'
-import { type ChainCache, type SnpChain, verifySnpChain } from './chain.ts'
-import type { SnpVek } from './names.ts'
+import { type Crl, crlsOf } from '../x509/crl.ts'
+import { checkNotRevoked, timeText } from '../x509/path.ts'
+import { type SnpChain, verifySnpChain } from './chain.ts'
+import { snpClaims } from './claims.ts'
+import type { SnpEvidenceEntry } from './entry.ts'
+import { intermediateName, type SnpVek } from './names.ts'
 import { hasTurinLayout, productOfCpuid, type SnpProduct } from './product.ts'
 import { parseSnpReport, type SnpReport, snpReportLength, snpSignedLength } from './report.ts'
 import { equalTcb, parseTcb, type SnpTcb, tcbBelow, tcbText } from './tcb.ts'
@@ -20,14 +24,9 @@ export interface SnpTcbs {
 }
 
 /** A genuine SEV-SNP report: signed by the key of a chain that ends at a trusted root. Not yet acceptable to anyone. */
-export interface VerifiedSnp {
-  readonly tee: 'sev-snp'
-  readonly boundary: 'vm'
-  readonly role: EvidenceRole
-  /** The root that the chain ended at, as the caller described it. */
+export interface VerifiedSnp extends VerifiedEntry {
+  readonly format: 'sev-snp/1'
   readonly root: SnpRoot
-  /** From the root, never from the evidence. */
-  readonly simulated: boolean
   readonly product: SnpProduct
   /** As the certificate writes it: `Milan-B0`. */
   readonly productName: string
@@ -40,22 +39,11 @@ export interface VerifiedSnp {
   readonly chipIdMasked: boolean
   readonly tcb: SnpTcbs
   readonly report: SnpReport
-  /** Unix seconds in which all certificates are valid, both inclusive. */
-  readonly notBefore: number
-  readonly notAfter: number
-  /** The `now` it was judged at. */
-  readonly verifiedAt: number
-}
-
-export interface VerifyOptions {
-  readonly roots: readonly TrustedRoot[]
-  /** Unix seconds. */
-  readonly now: number
-  readonly cache?: ChainCache
 }
 
 /** Steps 1 to 6 of the checklist in docs/formats/evidence.md. Throws EvidenceError at the first that fails. */
-export async function verifySnp(entry: SnpEvidenceEntry, options: VerifyOptions): Promise<VerifiedSnp> {
+export async function verifySnp(entry: SnpEvidenceEntry, context: VerifyContext): Promise<VerifiedSnp> {
+  const { checks } = context
   // One copy for parsing and for the signature: what is checked later is what was read.
   const bytes = entry.report.slice(0, snpReportLength + 1)
   const report = reading(() => parseSnpReport(bytes))
@@ -66,22 +54,27 @@ export async function verifySnp(entry: SnpEvidenceEntry, options: VerifyOptions)
       'report was asked for by the host, so the guest says nothing in it',
     )
   }
-  const chain = await verifySnpChain(entry.certificates, options.cache)
+  checks.passed(
+    'snp-report',
+    'a report of version 2 to 5 with its reserved fields as the ABI wants',
+    `version ${report.version}`,
+  )
+  const chain = await verifySnpChain(entry.certificates, context.cache)
   if (chain.vek !== report.signingKey) {
     throw new EvidenceError('ERR_EVIDENCE_CHAIN', `report says its key is a ${report.signingKey}, not a ${chain.vek}`)
   }
-  const root = findRoot(chain, options.roots)
-  checkValidity(chain, options.now)
+  const root = findRoot(chain, context.roots)
+  checks.passed('snp-chain', `a ${chain.vek} whose chain ends at a trusted root`, `${chain.product} root ${chain.root}`)
+  checkValidity(chain, context.now)
+  checks.passed('snp-validity', `certificates valid at ${timeText(context.now)}`)
+  const crl = await checkRevocation(chain, context)
   await checkReportSignature(bytes, report, chain)
+  checks.passed('snp-signature', 'a report signed by the key of its certificate')
   checkProduct(report, chain)
   const tcb = checkTcb(report, chain)
+  checks.passed('snp-tcb-match', 'a reported TCB equal to the certificate’s', tcbText(tcb.reported))
   const chip = checkChip(report, chain)
-  return {
-    tee: 'sev-snp',
-    boundary: 'vm',
-    role: entry.role,
-    root,
-    simulated: root.simulated,
+  const verified = {
     product: chain.product,
     productName: chain.claims.productName,
     signer: chain.vek,
@@ -89,10 +82,33 @@ export async function verifySnp(entry: SnpEvidenceEntry, options: VerifyOptions)
     ...chip,
     tcb,
     report,
-    notBefore: chain.notBefore.at,
-    notAfter: chain.notAfter.at,
-    verifiedAt: options.now,
   }
+  return {
+    ...verified,
+    format: 'sev-snp/1',
+    role: entry.role,
+    claims: snpClaims({ ...verified, role: entry.role, simulated: root.simulated }),
+    root,
+    simulated: root.simulated,
+    notBefore: Math.max(chain.notBefore.at, crl?.thisUpdate ?? 0),
+    notAfter: Math.min(chain.notAfter.at, crl?.nextUpdate ?? Number.POSITIVE_INFINITY),
+    collateralIssuedAt: crl?.thisUpdate,
+    verifiedAt: context.now,
+  }
+}
+
+/** AMD's lists are signed by the ARK and speak of what it issued: the ASK or ASVK. A VCEK has no list. */
+async function checkRevocation(
+  chain: SnpChain,
+  { now, endorsements, checks }: VerifyContext,
+): Promise<Crl | undefined> {
+  const name = intermediateName(chain.vek, chain.product)
+  const crls = crlsOf(endorsements)
+  const crl = await checkNotRevoked(chain.intermediate, chain.rootCertificate, { now, crls, name })
+  if (crl)
+    checks.passed('snp-revocation', `${name} not on AMD’s revocation list`, `list of ${timeText(crl.thisUpdate)}`)
+  else checks.notApplicable('snp-revocation', 'no revocation list of this product was given')
+  return crl
 }
 
 function findRoot(chain: SnpChain, roots: readonly TrustedRoot[]): SnpRoot {

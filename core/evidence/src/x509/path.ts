@@ -158,7 +158,11 @@ export async function judgePath(
   let checked = true
   let collateralIssuedAt: number | undefined
   for (let at = 0; at + 1 < certificates.length; at++) {
-    const crl = await currentCrl(certificates[at + 1]!, { now, crls, name })
+    const crl = await checkNotRevoked(certificates[at]!, certificates[at + 1]!, {
+      now,
+      crls,
+      name: at === 0 ? name : `${name}, issuer ${at}`,
+    })
     if (crl === undefined) {
       if (revocation === 'required') {
         throw new EvidenceError(
@@ -169,7 +173,6 @@ export async function judgePath(
       checked = false
       continue
     }
-    checkRevoked(certificates[at]!, crl, at === 0 ? name : `${name}, issuer ${at}`)
     notBefore = Math.max(notBefore, crl.thisUpdate)
     notAfter = Math.min(notAfter, crl.nextUpdate)
     collateralIssuedAt = Math.min(collateralIssuedAt ?? crl.thisUpdate, crl.thisUpdate)
@@ -203,6 +206,22 @@ export function checkWindow(window: { notBefore: number; notAfter: number }, now
   }
 }
 
+/**
+ * Judges one certificate against the newest list of its issuer, which is returned; `undefined` when none was given.
+ * Throws ERR_EVIDENCE_REVOKED, ERR_EVIDENCE_COLLATERAL_EXPIRED.
+ */
+export async function checkNotRevoked(
+  certificate: Certificate,
+  issuer: Certificate,
+  options: { now: number; crls: readonly Crl[]; name: string },
+): Promise<Crl | undefined> {
+  const crl = await currentCrl(issuer, options)
+  const entry = crl?.revoked.get(encodeHex(certificate.serial))
+  if (entry === undefined) return crl
+  const hold = entry.reason === 6 ? 'put on hold' : 'revoked'
+  throw new EvidenceError('ERR_EVIDENCE_REVOKED', `${options.name} was ${hold} by its issuer at ${timeText(entry.at)}`)
+}
+
 /** The newest list of `issuer` that is in force; a list that is not, where there is no other, is an error. */
 async function currentCrl(
   issuer: Certificate,
@@ -229,13 +248,6 @@ async function currentCrl(
     )
   }
   return newest
-}
-
-function checkRevoked(certificate: Certificate, crl: Crl, name: string): void {
-  const entry = crl.revoked.get(encodeHex(certificate.serial))
-  if (entry === undefined) return
-  const hold = entry.reason === 6 ? 'put on hold' : 'revoked'
-  throw new EvidenceError('ERR_EVIDENCE_REVOKED', `${name} was ${hold} by its issuer at ${timeText(entry.at)}`)
 }
 
 /** Unix seconds as ISO 8601. */

@@ -63,13 +63,16 @@ const policy: AppraisalPolicy = {
   platformIds: [(await open()).describe().platformId],
   providers: 'any',
   debug: 'refused',
-  sevSnp: {
-    ...snpBaseline,
-    products: ['Milan'],
-    minimumTcb: minimum,
-    minimumCommittedTcb: minimum,
-    minimumLaunchTcb: minimum,
-    vmpls: [0],
+  collateralDaysMax: 'any',
+  tees: {
+    'sev-snp': {
+      ...snpBaseline,
+      products: ['Milan'],
+      minimumTcb: minimum,
+      minimumCommittedTcb: minimum,
+      minimumLaunchTcb: minimum,
+      vmpls: [0],
+    },
   },
 }
 
