@@ -13,6 +13,7 @@ export const teeNames = [
   'azure-container-group',
   'maa',
   'nvidia-gpu',
+  'nvidia-rim',
   'nras',
   'ibm-se',
   'hygon-csv',

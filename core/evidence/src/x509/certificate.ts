@@ -38,8 +38,13 @@ export interface Certificate {
 /**
  * Reads a DER certificate, whole and nothing after it; at most 8 KiB. Keeps a copy. Refused: other versions than v3,
  * unique identifiers, duplicate extensions, any encoding that isn't DER. Throws FormatError. Checks no signature.
+ * `generalized: 'any'` also takes a GeneralizedTime before 2050, as NVIDIA's manifest signers have it.
  */
-export function parseCertificate(bytes: Uint8Array, field: string): Certificate {
+export function parseCertificate(
+  bytes: Uint8Array,
+  field: string,
+  generalized: 'from-2050' | 'any' = 'from-2050',
+): Certificate {
   if (bytes.length > certificateBytesMax) {
     throw new FormatError(field, `has ${bytes.length} bytes, at most ${certificateBytesMax} are read`)
   }
@@ -70,8 +75,8 @@ export function parseCertificate(bytes: Uint8Array, field: string): Certificate 
   }
   const issuer = body.element(derTag.sequence, `${field}.issuer`)
   const validity = body.enter(derTag.sequence, `${field}.validity`)
-  const notBefore = parseTime(validity, `${field}.notBefore`)
-  const notAfter = parseTime(validity, `${field}.notAfter`)
+  const notBefore = parseTime(validity, `${field}.notBefore`, generalized)
+  const notAfter = parseTime(validity, `${field}.notAfter`, generalized)
   validity.end(`${field}.validity`)
   const subject = body.element(derTag.sequence, `${field}.subject`)
   const spki = body.element(derTag.sequence, `${field}.subjectPublicKeyInfo`)
