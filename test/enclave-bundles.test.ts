@@ -12,8 +12,8 @@ const [first, second] = await Promise.all(folders.map((folder) => buildEnclaves(
 
 /** What may be inside. A new package needs a decision record. */
 const packagesInside: Record<string, readonly string[]> = {
-  vault: ['@cedar-policy/cedar-wasm', 'hpke', 'jose', 'zod'],
-  worker: ['@cedar-policy/cedar-wasm', 'hpke', 'jose', 'zod'],
+  vault: ['@cedar-policy/cedar-wasm', 'hpke', 'zod'],
+  worker: ['@cedar-policy/cedar-wasm', 'hpke', 'zod'],
   runner: ['hpke'],
 }
 

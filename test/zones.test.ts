@@ -24,7 +24,6 @@ const allowedThirdParty: Record<string, Record<string, string>> = {
     '@noble/hashes': 'synchronous hashes in browsers',
     '@noble/post-quantum': 'X-Wing in browsers',
     hpke: 'RFC 9180 over WebCrypto, no dependencies',
-    jose: 'JWS, no dependencies',
     zod: 'strict schemas without code from strings, no dependencies',
   },
   enclave: { '@cedar-policy/cedar-wasm': 'bundled for core/policy', zod: 'schemas of requests' },

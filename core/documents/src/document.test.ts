@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { canonicalJson, encodeBase64url, encodeUtf8, type Json } from '@cella/bytes'
 import { digestOf, ed25519PublicKey, ed25519Sign, type KeyId, keyIdOf } from '@cella/primitives'
 import fc from 'fast-check'
+import { GeneralSign, generalVerify, importJWK } from 'jose'
 import { digest, publicKeys, samples, seedOf, seeds, signers } from '../test/samples.ts'
 import {
   DocumentError,
@@ -63,6 +64,30 @@ async function refusalOf(envelope: string): Promise<DocumentErrorCode | undefine
 
 test('there is a sample of every type', () => {
   assert.deepEqual(types.sort(), Object.keys(documentSchemas).sort())
+})
+
+const jwkOf = (key: Uint8Array, seed?: Uint8Array) => ({
+  ...{ kty: 'OKP', crv: 'Ed25519', alg: 'Ed25519', x: encodeBase64url(key) },
+  ...(seed && { d: encodeBase64url(seed) }),
+})
+
+test('another implementation of JWS verifies what is signed here, and what it signs is verified here', async () => {
+  const ours = await sign(samples['cella/terms'])
+  for (const [at, key] of publicKeys.entries()) {
+    const envelope = JSON.parse(ours.envelope) as Envelope
+    const one = { ...envelope, signatures: [envelope.signatures[at]!] }
+    const { payload } = await generalVerify(one, await importJWK(jwkOf(key)))
+    assert.deepEqual(JSON.parse(new TextDecoder().decode(payload)), samples['cella/terms'])
+  }
+  const theirs = new GeneralSign(encodeUtf8(canonicalJson(samples['cella/terms'])))
+  for (const [at, kid] of signers.entries()) {
+    const key = await importJWK(jwkOf(publicKeys[at]!, seeds[at]!))
+    theirs.addSignature(key).setProtectedHeader({ alg: 'Ed25519', kid, typ: 'cella/terms' })
+  }
+  const { payload, signatures } = await theirs.sign()
+  const plain = signatures.map(({ protected: header, signature }) => ({ protected: header!, signature }))
+  assert.equal(json({ payload, signatures: plain }), ours.envelope)
+  assert.equal(await refusalOf(json({ payload, signatures: plain })), undefined)
 })
 
 for (const type of types) {

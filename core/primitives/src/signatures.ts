@@ -1,6 +1,6 @@
 import { type Brand, encodeBase64url, encodeUtf8 } from '@cella/bytes'
 import { platform } from '#platform'
-import { sha256 } from './hashes.ts'
+import { sha256, sha256Parts } from './hashes.ts'
 import type { PublicKeyAlgorithm } from './platform.ts'
 
 /** RFC 7638 thumbprint of an Ed25519 public key: base64url of SHA-256, 43 characters. Names a signer. */
@@ -16,10 +16,27 @@ export function ed25519Sign(seed: Uint8Array, message: Uint8Array): Uint8Array {
   return platform.ed25519Sign(seed, message)
 }
 
-/** Whether `signature` (64 bytes) over `message` is of `publicKey` (32 bytes); wrong lengths are `false`. */
+/**
+ * Whether `signature` (64 bytes) over `message` is of `publicKey` (32 bytes); wrong lengths are `false`. What verified
+ * before is not computed again.
+ */
 export function ed25519Verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
-  return publicKey.length === 32 && signature.length === 64 && platform.ed25519Verify(publicKey, message, signature)
+  if (publicKey.length !== 32 || signature.length !== 64) return false
+  // Both have one length, so no byte can move from one part to the next.
+  const name = encodeBase64url(sha256Parts(publicKey, signature, message))
+  if (verified.has(name)) return true
+  const isValid = platform.ed25519Verify(publicKey, message, signature)
+  if (isValid) {
+    if (verified.size >= verifiedMax) verified.clear()
+    verified.add(name)
+  }
+  return isValid
 }
+
+// What verified once verifies for ever: one checkpoint and one document are each judged several times in a run, and a
+// digest costs a fiftieth of a signature. Only what verified is kept, by a digest over all that decides.
+const verified = new Set<string>()
+const verifiedMax = 8192
 
 /** The KeyId of an Ed25519 public key (32 bytes). RFC 7638 §3, members of RFC 8037 §2. */
 export function keyIdOf(publicKey: Uint8Array): KeyId {
