@@ -65,6 +65,11 @@ export const reasonCodes = [
   'ear-policy',
   'ear-status',
   'ear-age',
+  'nitro-pcr',
+  'nitro-nonce',
+  'nitro-public-key',
+  'nitro-age',
+  'nitro-region',
 ] as const
 
 export type ReasonCode = (typeof reasonCodes)[number]
