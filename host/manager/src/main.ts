@@ -8,14 +8,18 @@ import { startManager } from './manager.ts'
 try {
   const { values } = parseArgs({ options: { config: { type: 'string' } } })
   if (values.config === undefined) throw new TypeError('usage: --config FILE')
-  const manager = await startManager(await readConfig(values.config), { databaseUrl: process.env.DATABASE_URL })
   let isStopping = false
+  let stop = (): void => undefined
+  // From the first moment on: what a start has begun (initdb, a database server) must not outlive this process.
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
       isStopping = true
-      manager.stop().then(() => process.exit(0), fail)
+      stop()
     })
   }
+  const manager = await startManager(await readConfig(values.config), { databaseUrl: process.env.DATABASE_URL })
+  stop = () => void manager.stop().then(() => process.exit(0), fail)
+  if (isStopping) stop()
   // Whoever watches this process starts it again, and with it the database.
   void manager.lost.then(() => {
     if (isStopping) return

@@ -113,23 +113,33 @@ export class Child {
   }
 }
 
-/** Runs a command to its end and returns the JSON object that it prints. Throws ERR_PROCESS_FAILED. */
-export async function runOnce(command: string, parameters: readonly string[]): Promise<Record<string, unknown>> {
-  return JSON.parse(await runToEnd(command, parameters))
+/** Runs a command to its end and returns the JSON object that it prints. Throws as `runToEnd`. */
+export async function runOnce(
+  command: string,
+  parameters: readonly string[],
+  signal: AbortSignal,
+): Promise<Record<string, unknown>> {
+  return JSON.parse(await runToEnd(command, parameters, signal))
 }
 
-/** Runs a command to its end and returns what it prints. Throws ERR_PROCESS_FAILED. */
-export async function runToEnd(command: string, parameters: readonly string[]): Promise<string> {
-  const child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'pipe'], env: {} })
+/**
+ * Runs a command to its end and returns what it prints. Ends it when `signal` aborts, and settles once it is gone, never
+ * before. Throws ERR_PROCESS_FAILED, and the signal's reason.
+ */
+export async function runToEnd(command: string, parameters: readonly string[], signal: AbortSignal): Promise<string> {
+  signal.throwIfAborted()
+  const child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'pipe'], env: {}, signal })
   const [stdout, stderr] = [[], []] as [Buffer[], Buffer[]]
   child.stdout.on('data', (chunk) => stdout.push(chunk))
   child.stderr.on('data', (chunk) => stderr.push(chunk))
-  const code = await new Promise((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', resolve)
+  let failure = ''
+  child.on('error', (error) => {
+    failure = error.message
   })
+  const code = await new Promise((resolve) => child.once('close', resolve))
+  signal.throwIfAborted()
   if (code !== 0) {
-    const said = Buffer.concat(stderr).toString('utf8').trim().slice(-500)
+    const said = failure || Buffer.concat(stderr).toString('utf8').trim().slice(-500)
     throw new SupervisorError('ERR_PROCESS_FAILED', `${parameters.join(' ')} ended with ${code}: ${said}`)
   }
   return Buffer.concat(stdout).toString('utf8')

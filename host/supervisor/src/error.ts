@@ -9,6 +9,8 @@ export type SupervisorErrorCode =
   | 'ERR_DATA_MALFORMED'
   /** The port that was asked for is another program's. */
   | 'ERR_PORT_TAKEN'
+  /** It was told to end before it was up. */
+  | 'ERR_STOPPED'
   | 'ERR_USAGE'
 
 /** The installation could not be started or kept running. `code` is stable; `hint` says what to do. */

@@ -64,7 +64,8 @@ export class Installation {
   readonly #ready = new Map<string, Record<string, unknown>>()
   readonly #startedAt = new Date().toISOString()
   #url = ''
-  #stopping = false
+  readonly #stop = new AbortController()
+  #starting: Promise<void> = Promise.resolve()
   #statusTimer: NodeJS.Timeout | undefined
   #onReport: () => void = () => undefined
 
@@ -72,8 +73,16 @@ export class Installation {
     this.#options = { ...options, dataFolder: resolve(options.dataFolder), enclaves: resolve(options.enclaves) }
   }
 
-  /** Starts everything in the order in which each needs the others, and returns once a run could be served. */
-  async start(): Promise<void> {
+  /**
+   * Starts everything in the order in which each needs the others, and returns once a run could be served. Throws
+   * ERR_STOPPED when it is stopped meanwhile.
+   */
+  start(): Promise<void> {
+    this.#starting = this.#start()
+    return this.#starting
+  }
+
+  async #start(): Promise<void> {
     const { dataFolder } = this.#options
     mkdirSync(join(dataFolder, 'logs'), { recursive: true, mode: 0o700 })
     await this.#endLeftovers()
@@ -82,12 +91,7 @@ export class Installation {
     const state = this.#state()
     const tee = join(dataFolder, 'tee')
     const logConfig = join(dataFolder, 'config', 'log.json')
-    const root = await runOnce(process.execPath, [
-      ...quiet,
-      this.#entry('enclave/tee/src/simulated/create-main.ts'),
-      '--folder',
-      tee,
-    ])
+    const root = await this.#command([this.#entry('enclave/tee/src/simulated/create-main.ts'), '--folder', tee])
 
     const count = this.#options.localWitnesses
     const wanted = [await this.#managerPort(state), ...state.ports.slice(1)]
@@ -98,7 +102,7 @@ export class Installation {
 
     writeJson(logConfig, this.#logConfig(state, logPort, []))
     const log = this.#entry('host/log/src/main.ts')
-    const { vkey } = await runOnce(process.execPath, [...quiet, log, '--config', logConfig, '--init'])
+    const { vkey } = await this.#command([log, '--config', logConfig, '--init'])
     const witnesses = [...(await this.#localWitnesses(String(vkey), witnessPorts)), ...state.witnesses.map(foreign)]
     writeJson(logConfig, this.#logConfig(state, logPort, witnesses))
 
@@ -173,9 +177,11 @@ export class Installation {
     this.#writeStatus()
   }
 
-  /** Ends all processes, those that others depend on last. */
+  /** Ends all processes, those that others depend on last. Nothing is started any more, and nothing is left. */
   async stop(): Promise<void> {
-    this.#stopping = true
+    this.#stop.abort(new SupervisorError('ERR_STOPPED', 'it was told to end'))
+    // What is at work in a start ends first: it may be about to start the next process.
+    await this.#starting.catch(() => undefined)
     const order = (name: string): number =>
       name.startsWith('worker') ? 0 : ['vault', 'manager', 'log'].indexOf(name) + 1 || 4
     const stages = new Map<number, Child[]>()
@@ -231,7 +237,7 @@ export class Installation {
     const source = this.#options.enclaves
     const script = this.#entry('scripts/build-enclave.ts')
     if (!existsSync(join(source, 'builds.json')) && existsSync(script)) {
-      await runToEnd(process.execPath, [...quiet, script])
+      await runToEnd(process.execPath, [...quiet, script], this.#stop.signal)
     }
     if (!existsSync(join(source, 'builds.json'))) {
       throw new SupervisorError('ERR_ENCLAVES_MISSING', `${join(source, 'builds.json')} is not there`, {
@@ -310,10 +316,15 @@ export class Installation {
         listen: { host: '127.0.0.1', port },
       })
       const entry = this.#entry('client/witness/src/main.ts')
-      const { vkey } = await runOnce(process.execPath, [...quiet, entry, '--config', config, '--init'])
+      const { vkey } = await this.#command([entry, '--config', config, '--init'])
       witnesses.push({ name, vkey: String(vkey), url: `http://127.0.0.1:${port}`, config })
     }
     return witnesses
+  }
+
+  /** Runs a program of the host to its end. */
+  #command(parameters: readonly string[]): Promise<Record<string, unknown>> {
+    return runOnce(process.execPath, [...quiet, ...parameters], this.#stop.signal)
   }
 
   #run(name: string, parameters: readonly string[]): void {
@@ -353,6 +364,7 @@ export class Installation {
   }
 
   #add(child: Child): void {
+    this.#stop.signal.throwIfAborted()
     this.#children.push(child)
     child.start()
   }
@@ -362,10 +374,12 @@ export class Installation {
     this.#onReport()
   }
 
-  /** Waits for reports; a process that keeps ending before is an error with its log. */
+  /** Waits for reports; a process that keeps ending before is an error with its log. Throws ERR_STOPPED. */
   async #until(condition: () => boolean): Promise<void> {
     const deadline = performance.now() + 60_000
-    while (!condition()) {
+    for (;;) {
+      this.#stop.signal.throwIfAborted()
+      if (condition()) return
       const failing = this.#children.find(({ starts, pid }) => starts >= 3 && pid === undefined)
       if (failing !== undefined || performance.now() > deadline) {
         const names = failing?.name ?? this.#children.filter(({ name }) => !this.#isReady(name)).map(({ name }) => name)
@@ -398,6 +412,7 @@ export class Installation {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ document, salt: randomBytes(32).toString('base64url') }),
+        signal: this.#stop.signal,
       })
       if (!response.ok) {
         throw new SupervisorError(
@@ -414,7 +429,7 @@ export class Installation {
     try {
       writeJson(join(this.#options.dataFolder, 'status.json'), this.#status())
     } catch {
-      if (this.#stopping) return
+      if (this.#stop.signal.aborted) return
       this.#statusTimer = setTimeout(() => this.#writeStatus(), 1000)
       this.#statusTimer.unref()
     }
@@ -425,7 +440,7 @@ export class Installation {
       format: 'cella-status/1',
       pid: process.pid,
       startedAt: this.#startedAt,
-      state: this.#stopping
+      state: this.#stop.signal.aborted
         ? 'stopping'
         : existsSync(join(this.#options.dataFolder, 'installation.json'))
           ? 'up'

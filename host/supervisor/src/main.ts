@@ -75,7 +75,8 @@ try {
     await installation.start()
     process.stdout.write(`${JSON.stringify({ event: 'ready', url: installation.url })}\n`)
   } catch (error) {
-    report(error)
+    // Told to end while it started: that is what it does.
+    if (!stopping) report(error)
     stop(1)
   }
 } catch (error) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -169,4 +169,33 @@ describe('an installation', () => {
       for (const { pid } of processes) assert.throws(() => process.kill(pid ?? 0, 0), { code: 'ESRCH' })
     })
   }
+
+  for (const step of ['create-main', '--init', 'initdb']) {
+    const skip = process.platform !== 'linux' && 'reads /proc'
+    test(`told to end while ${step} is at work, it leaves no process`, { skip }, async () => {
+      const fresh = await mkdtemp(join(folder, 'fresh-'))
+      const starting = start('--data', fresh)
+      while (!commandLines(fresh).some((line) => line.includes(step))) {
+        assert.equal(starting.exitCode, null, `${step} was not seen`)
+        await sleep(1)
+      }
+      starting.kill('SIGTERM')
+      const [text, [code]] = await Promise.all([said(starting), once(starting, 'exit')])
+      assert.deepEqual(commandLines(fresh), [])
+      assert.doesNotMatch(text, /"failed"/)
+      assert.equal(code, 0)
+    })
+  }
 })
+
+/** Command lines that name `text`. */
+function commandLines(text: string): string[] {
+  const lines = readdirSync('/proc').flatMap((entry) => {
+    try {
+      return /^\d+$/.test(entry) ? [readFileSync(`/proc/${entry}/cmdline`, 'utf8').replaceAll('\0', ' ')] : []
+    } catch {
+      return []
+    }
+  })
+  return lines.filter((line) => line.includes(text))
+}
