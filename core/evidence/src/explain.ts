@@ -15,6 +15,7 @@ const teeTexts: { readonly [Tee in Claims['tee']]: string } = {
   'azure-container-group': 'an Azure confidential container group',
   maa: 'Microsoft Azure Attestation, which appraised a TEE,',
   'nvidia-gpu': 'an NVIDIA device',
+  'nvidia-rim': 'an NVIDIA manifest signer',
   nras: 'NVIDIA’s attestation service, which appraised a device,',
   'ibm-se': 'an IBM Secure Execution machine',
   'hygon-csv': 'a Hygon CSV processor',

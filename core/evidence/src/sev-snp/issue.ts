@@ -34,7 +34,7 @@ export function issueArk(
     serial: 0x40000,
     issuer: name,
     subject: name,
-    extensions: caExtensions(undefined),
+    extensions: caExtensions(undefined, keyUsage.certificatesAndLists),
     ca: true,
   })
 }
@@ -45,10 +45,10 @@ export function issueAsk(
 ): Promise<Uint8Array> {
   return issue({
     ...options,
-    serial: options.vek === 'vcek' ? 0x40001 : 0x40002,
+    serial: intermediateSerials[options.vek],
     issuer: rootName(options.product),
     subject: intermediateName(options.vek, options.product),
-    extensions: caExtensions(0),
+    extensions: caExtensions(0, keyUsage.certificates),
     ca: true,
   })
 }
@@ -66,6 +66,32 @@ export function issueVek(
     extensions: vekExtensions(claims),
     ca: false,
   })
+}
+
+/** Serial numbers that `issueAsk` gives. */
+export const intermediateSerials: { readonly [Vek in SnpVek]: number } = { vcek: 0x40001, vlek: 0x40002 }
+
+/** The revocation list of a product, signed by its ARK, DER. `revoked` are serial numbers of ASKs and ASVKs. */
+export async function issueArkCrl(options: {
+  product: SnpProduct
+  /** Unix seconds. */
+  thisUpdate: number
+  nextUpdate: number
+  revoked: readonly number[]
+  sign: CertificateSigner
+}): Promise<Uint8Array> {
+  const { thisUpdate, nextUpdate } = options
+  const revoked = options.revoked.map((serial) => der(derTag.sequence, derInteger(serial), encodeTime(thisUpdate)))
+  const tbs = der(
+    derTag.sequence,
+    derInteger(1),
+    rsaPssSha384WithTrailer,
+    amdName(rootName(options.product)),
+    encodeTime(thisUpdate),
+    encodeTime(nextUpdate),
+    ...(revoked.length === 0 ? [] : [der(derTag.sequence, ...revoked)]),
+  )
+  return signed(tbs, rsaPssSha384WithTrailer, options.sign)
 }
 
 interface Issue extends CertificateTimes {
@@ -91,19 +117,24 @@ async function issue(options: Issue): Promise<Uint8Array> {
     options.spki,
     der(derTag.context3, der(derTag.sequence, ...options.extensions)),
   )
-  const signature = await options.sign(tbs)
-  return der(derTag.sequence, tbs, algorithm, der(derTag.bitString, concatBytes(Uint8Array.of(0), signature)))
+  return signed(tbs, algorithm, options.sign)
 }
 
-function caExtensions(pathLength: number | undefined): Uint8Array[] {
+async function signed(tbs: Uint8Array, algorithm: Uint8Array, sign: CertificateSigner): Promise<Uint8Array> {
+  return der(derTag.sequence, tbs, algorithm, der(derTag.bitString, concatBytes(Uint8Array.of(0), await sign(tbs))))
+}
+
+// DER of the BIT STRING: keyCertSign, for the ARK with cRLSign, and the count of unused bits. RFC 5280 §4.2.1.3.
+const keyUsage = { certificates: [2, 0x04], certificatesAndLists: [1, 0x06] } as const
+
+function caExtensions(pathLength: number | undefined, usage: readonly number[]): Uint8Array[] {
   const limits = [
     der(derTag.boolean, Uint8Array.of(0xff)),
     ...(pathLength === undefined ? [] : [derInteger(pathLength)]),
   ]
   return [
     extension('2.5.29.19', der(derTag.sequence, ...limits), true),
-    // keyCertSign, one unused bit less than a byte: RFC 5280 §4.2.1.3.
-    extension('2.5.29.15', der(derTag.bitString, Uint8Array.of(2, 0x04)), true),
+    extension('2.5.29.15', der(derTag.bitString, Uint8Array.from(usage)), true),
   ]
 }
 
