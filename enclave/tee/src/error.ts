@@ -3,10 +3,16 @@ export type TeeErrorCode =
   | 'ERR_TEE_UNAVAILABLE'
   /** A simulated platform is already in the folder. */
   | 'ERR_TEE_EXISTS'
-  /** The platform's file is not what `createSimulatedPlatform` writes. */
+  /** What a file, kernel, device or daemon gave is not of its form, is cut off, or answers another question. */
   | 'ERR_TEE_MALFORMED'
   /** Sealed bytes that this measurement, chip and label can't open, or that were altered: one code for all causes. */
   | 'ERR_TEE_UNSEAL'
+  /** The kernel, device or daemon is there and said no. */
+  | 'ERR_TEE_REFUSED'
+  /** Still busy, or disturbed by another user, after all retries. */
+  | 'ERR_TEE_BUSY'
+  /** No answer in time. */
+  | 'ERR_TEE_TIMEOUT'
 
 /** Something about the TEE failed. `code` is stable; `message` is for people and never carries secrets. */
 export class TeeError extends Error {
