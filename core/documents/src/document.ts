@@ -11,6 +11,7 @@ import {
 import { digestOf, ed25519PublicKey, ed25519Sign, ed25519Verify, type KeyId, keyIdOf } from '@cella/primitives'
 import { z } from 'zod'
 import { grantSchema, manifestSchema } from './asset.ts'
+import { attestationPolicySchema } from './attestation-policy.ts'
 import { approvalSchema, contractSchema, decisionSchema, receiptSchema, workflowSchema } from './contract.ts'
 import { DocumentError } from './error.ts'
 import { buildSchema, membershipSchema, organisationSchema, revocationSchema, termsSchema } from './organisation.ts'
@@ -24,6 +25,7 @@ export const documentSchemas = {
   'cella/terms': termsSchema,
   'cella/build': buildSchema,
   'cella/revocation': revocationSchema,
+  'cella/attestation-policy': attestationPolicySchema,
   'cella/manifest': manifestSchema,
   'cella/grant': grantSchema,
   'cella/workflow': workflowSchema,

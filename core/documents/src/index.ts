@@ -7,6 +7,7 @@ export {
   type Sealed,
   sealedSchema,
 } from './asset.ts'
+export { type AttestationPolicy, attestationPolicySchema } from './attestation-policy.ts'
 export {
   type Approval,
   approvalSchema,

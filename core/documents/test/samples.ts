@@ -98,6 +98,21 @@ export const samples: { readonly [Type in DocumentType]: Payload<Type> } = {
     reason: 'a key was lost',
     issuedAt: 1_760_000_000,
   },
+  'cella/attestation-policy': {
+    type: 'cella/attestation-policy',
+    version: 1,
+    ...rootSigned,
+    name: 'production',
+    revision: 2,
+    ...window,
+    freshness: 'nonce',
+    roots: [
+      { tee: 'sev-snp', product: 'Milan', spki: digest('5'), simulated: true },
+      { tee: 'tdx', spki: digest('6'), simulated: false },
+    ],
+    issuers: [{ tee: 'maa', issuer: 'https://maa.example', jwks: '{"keys":[]}', simulated: false }],
+    policy: { simulated: 'refused', measurements: ['0f'.repeat(48)], tees: { 'sev-snp': { products: ['Milan'] } } },
+  },
   'cella/manifest': {
     type: 'cella/manifest',
     version: 1,

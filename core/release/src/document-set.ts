@@ -200,6 +200,7 @@ export class DocumentSet {
       case 'cella/membership':
       case 'cella/terms':
       case 'cella/build':
+      case 'cella/attestation-policy':
         return this.#rootsSigned(document, payload.organisation, at)
       case 'cella/revocation':
         return (
