@@ -39,6 +39,8 @@ export type EvidenceErrorCode =
   | 'ERR_EVIDENCE_EVENT_LOG'
   /** A token's issuer is not one that the relying party trusts. */
   | 'ERR_EVIDENCE_ISSUER_UNKNOWN'
+  /** An appraisal policy's JSON without a member that it needs, with an unknown one, or with one not of its kind. */
+  | 'ERR_EVIDENCE_POLICY'
   /** A format that is recognised and that this version can't verify; the message says why. */
   | 'ERR_EVIDENCE_UNSUPPORTED'
 

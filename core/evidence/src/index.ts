@@ -23,6 +23,7 @@ export {
   type SnpPolicy,
   snpBaseline,
 } from './policy.ts'
+export { appraisalPolicyBytesMax, appraisalPolicyJson, parseAppraisalPolicy } from './policy-json.ts'
 export { type Reason, type ReasonCode, reasonCodes } from './reasons.ts'
 export type { OtherRoot, SnpRoot, TeeName, TrustedIssuer, TrustedRoot } from './roots.ts'
 export type { SnpClaims } from './sev-snp/claims.ts'
