@@ -133,7 +133,7 @@ function readMember(value: Json, kind: EntryFields[string], field: string): unkn
     case 'bytes':
       return base64url(value, field)
     case 'bytes[]':
-      return list(value, listCountMax, field).map((item, at) => base64url(item, `${field}[${at}]`))
+      return list(value, listCountMax, field, 0).map((item, at) => base64url(item, `${field}[${at}]`))
     case 'text':
       if (typeof value !== 'string') throw new FormatError(field, 'is not text')
       return value
@@ -163,10 +163,10 @@ function members(
   return value
 }
 
-function list(value: Json | undefined, countMax: number, field: string): readonly Json[] {
+function list(value: Json | undefined, countMax: number, field: string, countMin = 1): readonly Json[] {
   if (!Array.isArray(value)) throw new FormatError(field, 'is not a list')
-  if (value.length === 0 || value.length > countMax) {
-    throw new FormatError(field, `has ${value.length} items, expected 1 to ${countMax}`)
+  if (value.length < countMin || value.length > countMax) {
+    throw new FormatError(field, `has ${value.length} items, expected ${countMin} to ${countMax}`)
   }
   return value
 }

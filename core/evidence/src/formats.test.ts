@@ -9,8 +9,10 @@ const document = read('../../../docs/formats/evidence.md')
 
 test('the documents of the formats list every reason in its order, and every error', () => {
   const listed = new Set<string>()
-  for (const name of readdirSync(folder).filter((file) => file.startsWith('evidence'))) {
-    const rows = [...read(`../../../docs/formats/${name}`).matchAll(/^\| `([a-z0-9-]+)` \| /gm)].map(([, code]) => code!)
+  for (const name of readdirSync(folder).filter((file) => file.endsWith('.md'))) {
+    const rows = [...read(`../../../docs/formats/${name}`).matchAll(/^\| `([a-z0-9-]+)` \| /gm)].map(
+      ([, code]) => code!,
+    )
     const reasons = rows.filter((code) => reasonCodes.some((known) => known === code))
     assert.deepEqual(
       reasons,
@@ -19,7 +21,10 @@ test('the documents of the formats list every reason in its order, and every err
     )
     for (const code of reasons) listed.add(code)
   }
-  assert.deepEqual([...reasonCodes].filter((code) => !listed.has(code)), [])
+  assert.deepEqual(
+    [...reasonCodes].filter((code) => !listed.has(code)),
+    [],
+  )
   const codes = new Set(read('./error.ts').match(/ERR_EVIDENCE_[A-Z_]+/g))
   assert.ok(codes.size >= 11)
   for (const code of codes) assert.ok(document.includes(`\`${code}\``), code)

@@ -25,6 +25,7 @@ export {
 } from './policy.ts'
 export { appraisalPolicyBytesMax, appraisalPolicyJson, parseAppraisalPolicy } from './policy-json.ts'
 export { type Reason, type ReasonCode, reasonCodes } from './reasons.ts'
+export { type RecognisedEvidence, recogniseEvidence } from './recognise.ts'
 export type { OtherRoot, SnpRoot, TeeName, TrustedIssuer, TrustedRoot } from './roots.ts'
 export type { SnpClaims } from './sev-snp/claims.ts'
 export type { SnpEvidenceEntry } from './sev-snp/entry.ts'

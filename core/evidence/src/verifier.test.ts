@@ -202,3 +202,30 @@ test('what runs the code stands first and once, and each kind has its role', asy
     await assert.rejects(verifier.verify({ entries: entries as never }, options), { code: 'ERR_EVIDENCE_MALFORMED' })
   }
 })
+
+test('certificates that a report lacks are found among the endorsements, by chip and TCB', async () => {
+  const { entries } = await issueEvidence()
+  const entry = entries[0]!
+  const other = (await issueEvidence({ claims: { tcb: { bootLoader: 4, tee: 1, snp: 26, microcode: 222 } } }))
+    .entries[0]!
+  const given = (...contents: Uint8Array[]) => ({
+    ...options,
+    endorsements: new Endorsements([
+      { kind: 'certificate', content: Uint8Array.of(1, 2) },
+      ...contents.map((content) => ({ kind: 'certificate' as const, content })),
+    ]),
+  })
+  const [leaf, ask, ark] = entry.certificates as [Uint8Array, Uint8Array, Uint8Array]
+  for (const [certificates, contents] of [
+    [[], [ark, other.certificates[0]!, leaf, ask]],
+    [[leaf], [ark, ask]],
+    [[ark, leaf], [ask]],
+  ]) {
+    const evidence = { entries: [{ ...entry, certificates: certificates! }] }
+    assert.equal((await verifyEvidence(evidence, given(...contents!))).claims.tee, 'sev-snp')
+  }
+  for (const contents of [[], [leaf], [leaf, ask], [other.certificates[0]!, ask, ark]]) {
+    const evidence = { entries: [{ ...entry, certificates: [] }] }
+    await assert.rejects(verifyEvidence(evidence, given(...contents)), { code: 'ERR_EVIDENCE_CHAIN' })
+  }
+})

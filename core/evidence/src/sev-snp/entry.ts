@@ -1,6 +1,9 @@
 import type { EvidenceRole } from '../evidence.ts'
 
-/** An AMD SEV-SNP report with its certificates: VCEK or VLEK, ASK or ASVK, ARK, each DER. */
+/**
+ * An AMD SEV-SNP report with its certificates: VCEK or VLEK, ASK or ASVK, ARK, each DER, in this order. Where they are
+ * not all three, the missing ones come from the endorsements.
+ */
 export interface SnpEvidenceEntry {
   readonly role: EvidenceRole
   readonly format: 'sev-snp/1'

@@ -7,6 +7,7 @@ import { type Crl, crlsOf } from '../x509/crl.ts'
 import { checkNotRevoked, timeText } from '../x509/path.ts'
 import { type SnpChain, verifySnpChain } from './chain.ts'
 import { snpClaims } from './claims.ts'
+import { completeChain } from './complete.ts'
 import type { SnpEvidenceEntry } from './entry.ts'
 import { intermediateName, type SnpVek } from './names.ts'
 import { hasTurinLayout, productOfCpuid, type SnpProduct } from './product.ts'
@@ -59,7 +60,8 @@ export async function verifySnp(entry: SnpEvidenceEntry, context: VerifyContext)
     'a report of version 2 to 5 with its reserved fields as the ABI wants',
     `version ${report.version}`,
   )
-  const chain = await verifySnpChain(entry.certificates, context.cache)
+  const certificates = completeChain(entry.certificates, report, context.endorsements)
+  const chain = await verifySnpChain(certificates, context.cache)
   if (chain.vek !== report.signingKey) {
     throw new EvidenceError('ERR_EVIDENCE_CHAIN', `report says its key is a ${report.signingKey}, not a ${chain.vek}`)
   }
