@@ -16,7 +16,14 @@ import type { TrustedRoot } from '../src/roots.ts'
 // A Nitro attestation PKI of our own in the shape of AWS's: root, region, zone, instance, enclave.
 
 const newKey = (): KeyObject => generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey
-export const nitroKeys = { root: newKey(), region: newKey(), zone: newKey(), instance: newKey(), leaf: newKey() }
+export const nitroKeys = {
+  root: newKey(),
+  region: newKey(),
+  zone: newKey(),
+  instance: newKey(),
+  leaf: newKey(),
+  stranger: newKey(),
+}
 
 export const signWith =
   (key: KeyObject) =>

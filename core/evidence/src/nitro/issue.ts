@@ -38,8 +38,9 @@ export function issueNitroCa(options: NitroCertificate & { pathLength: number | 
     der(derTag.boolean, Uint8Array.of(0xff)),
     ...(pathLength === undefined ? [] : [derInteger(pathLength)]),
   ]
-  // keyCertSign, two unused bits: RFC 5280 §4.2.1.3.
-  return issue(options, [extension('2.5.29.19', der(derTag.sequence, ...limits)), keyUsage(2, 0x04)])
+  // As AWS writes them: the lowest CA signs certificates only, those above also revocation lists. RFC 5280 §4.2.1.3.
+  const usage = pathLength === 0 ? keyUsage(2, 0x04) : keyUsage(1, 0x86)
+  return issue(options, [extension('2.5.29.19', der(derTag.sequence, ...limits)), usage])
 }
 
 /** The certificate of an enclave's key, named `<module id>.<region>.<partition>`. */

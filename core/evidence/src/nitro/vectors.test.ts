@@ -6,6 +6,7 @@ import { sharedPath, sharedTest } from '@cella/testing'
 import { nitroContext } from '../../test/nitro-vendor.ts'
 import type { EvidenceErrorCode } from '../error.ts'
 import { parseCertificate } from '../x509/certificate.ts'
+import { certificatesOf } from '../x509/pem.ts'
 import type { NitroEntry } from './entry.ts'
 import { nitroEvidenceOf, nitroEvidenceOfBase64, nitroEvidenceOfDstack, recogniseNitro } from './readers.ts'
 import { awsNitroRoots } from './roots.ts'
@@ -75,7 +76,7 @@ sharedTest(
         value === 'zero[48]' ? '0'.repeat(96) : value,
       ])
       assert.deepEqual(claims.measurements, Object.fromEntries(pcrs))
-      assert.equal(claims.measurement, claims.measurements['pcr0'])
+      assert.equal(claims.measurement, claims.measurements.pcr0)
       assert.equal(claims.simulated, false)
     }
   },
@@ -96,18 +97,17 @@ sharedTest('a document counts for as long as its chain does', folder, async () =
   }
 })
 
-sharedTest('an unrelated CA is no root, and a changed copy of the root is one by its key alone', folder, async () => {
+sharedTest('an unrelated CA is no root, and a root is known by its key', folder, async () => {
   const name = 'fortanix-2021'
   const now = secondsOf(vectorOf(name).valid_at)
   const stranger = parseCertificate(new Uint8Array(new X509Certificate(fileOf(name, 'unknown_ca.crt')).raw), 'CA')
   const rootOf = (spki: Uint8Array) => [{ tee: 'nitro' as const, spki: digestOf(spki), simulated: false }]
   await refuses(verifyAt(name, now, rootOf(stranger.spki)), 'ERR_EVIDENCE_ROOT_UNKNOWN')
   await refuses(verifyAt(name, now, []), 'ERR_EVIDENCE_ROOT_UNKNOWN')
-  const tampered = new X509Certificate(fileOf(name, 'tampered_root_cert.crt'))
-  const spki = new Uint8Array(tampered.publicKey.export({ type: 'spki', format: 'der' }))
-  // The file differs in its signature, which nobody needs of a root: what is pinned is the key.
-  assert.equal(tampered.verify(tampered.publicKey), false)
-  assert.equal(digestOf(spki), awsNitroRoots[0]!.spki)
+  // This copy of the root has another issuer name. What is trusted is the key, so it is worth as much as the original:
+  // nobody checks what a root says of itself.
+  const [tampered = new Uint8Array()] = certificatesOf(fileOf(name, 'tampered_root_cert.crt'), 'root')
+  assert.equal(digestOf(parseCertificate(tampered, 'root').spki), awsNitroRoots[0]!.spki)
 })
 
 sharedTest('names what it is given', folder, () => {
