@@ -15,6 +15,7 @@ export {
   evidenceJson,
 } from './evidence.ts'
 export { explainEvidence } from './explain.ts'
+export { type NearestPolicy, nearestPolicy, type PolicyChange } from './nearest.ts'
 export {
   type AppraisalPolicy,
   type Boundary,
