@@ -18,7 +18,7 @@ async function demo(folder: string, parameters: readonly string[]): Promise<{ co
     ['--disable-warning=ExperimentalWarning', main, '--folder', folder, ...parameters],
     {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { PATH: process.env.PATH ?? '', NO_COLOR: '1' },
+      env: { PATH: process.env.PATH, NO_COLOR: '1', NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
     },
   )
   let output = ''

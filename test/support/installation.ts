@@ -73,7 +73,11 @@ export class RealInstallation {
     const child = spawn(
       process.execPath,
       ['--disable-warning=ExperimentalWarning', supervisor, '--data', this.data, ...this.#options],
-      { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: { PATH: process.env.PATH ?? '' } },
+      {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        detached: true,
+        env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
+      },
     )
     this.#child = child
     running.add(this)

@@ -10,7 +10,7 @@ export const release = '0.1.0'
 /** Runs one command line; returns its exit code: 0 done, 1 refused, 2 usage, 3 unavailable. */
 export async function runCella(args: readonly string[], io: Io): Promise<number> {
   const cli: Cli = { io, ending: { exitCode: 0 } }
-  const program: Command = buildProgram(cli, release)
+  const program: Command = await buildProgram(cli, release, args)
   try {
     await program.parseAsync([...args], { from: 'user' })
     return cli.ending.exitCode

@@ -1,6 +1,6 @@
 import { type Command, CommanderError, Option } from 'commander'
 import { type Context, type GlobalOptions, type Io, makeContext } from './context.ts'
-import { integerOption } from './options.ts'
+import { integerOption } from './flags.ts'
 
 /** What a command found: `data` for `--json`, `text` for people. */
 export interface Result {

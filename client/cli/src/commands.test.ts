@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
@@ -12,7 +12,6 @@ import { buildProgram } from './index.ts'
 // Real commands as child processes, for everything that needs no server.
 
 const launcher = fileURLToPath(new URL('../bin/cella.js', import.meta.url))
-const main = fileURLToPath(new URL('main.ts', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'cella-cli-'))
 const home = join(folder, 'home')
 after(() => rmSync(folder, { recursive: true, force: true }))
@@ -24,14 +23,10 @@ interface Ended {
 }
 
 async function cella(args: readonly string[], passphrases: readonly string[] = []): Promise<Ended> {
-  const child: ChildProcess = spawn(
-    process.execPath,
-    ['--disable-warning=ExperimentalWarning', main, '--home', home, ...args],
-    {
-      stdio: ['ignore', 'pipe', 'pipe', ...passphrases.map(() => 'pipe' as const)],
-      env: { PATH: process.env.PATH },
-    },
-  )
+  const child: ChildProcess = spawn(process.execPath, [launcher, '--home', home, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe', ...passphrases.map(() => 'pipe' as const)],
+    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
+  })
   for (const [index, passphrase] of passphrases.entries()) {
     const pipe = child.stdio[index + 3] as NodeJS.WritableStream
     pipe.on('error', () => undefined)
@@ -56,9 +51,11 @@ function leaves(command: Command, path: string[] = []): [string[], Command][] {
   return command.commands.length === 0 ? [[here, command]] : command.commands.flatMap((child) => leaves(child, here))
 }
 
+const { stdin, stdout, stderr } = process
+const cli = { io: { stdin, stdout, stderr, env: {} }, ending: { exitCode: 0 } }
+const program = await buildProgram(cli, '0.0.0')
+
 describe('the tree of commands', () => {
-  const { stdin, stdout, stderr } = process
-  const program = buildProgram({ io: { stdin, stdout, stderr, env: {} }, ending: { exitCode: 0 } }, '0.0.0')
   const all = leaves(program)
 
   test('has every command of the reference', () => {
@@ -68,6 +65,17 @@ describe('the tree of commands', () => {
     assert.deepEqual(
       wanted.split('|').filter((name) => !names.includes(name)),
       [],
+    )
+  })
+
+  test('lists the same commands where it loads none of them', async () => {
+    const listed = await buildProgram(cli, '0.0.0', [])
+    assert.equal(listed.helpInformation(), program.helpInformation())
+    const inspect = await buildProgram(cli, '0.0.0', ['inspect'])
+    const whole = leaves(inspect).filter(([, { options }]) => options.length > 0)
+    assert.deepEqual(
+      whole.map(([path]) => path.slice(1)),
+      [['inspect']],
     )
   })
 
@@ -123,7 +131,7 @@ describe('exit codes and errors', () => {
       [launcher, '--home', home, '--profile', 'launched', '--passphrase-fd', '3', 'keys', 'list', '--create', '--json'],
       {
         stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
-        env: { PATH: process.env.PATH },
+        env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
       },
     )
     ;(child.stdio[3] as NodeJS.WritableStream).end(`${secret}\n`)
@@ -134,6 +142,24 @@ describe('exit codes and errors', () => {
     const code = await new Promise((resolve) => child.once('close', resolve))
     assert.equal(code, 0)
     assert.equal(JSON.parse(stdout).entries.length, 2)
+  })
+
+  test('the launcher keeps compiled code where nobody else can write, or not at all', async () => {
+    const launch = async (cache: string): Promise<string[]> => {
+      const child = spawn(process.execPath, [launcher, '--version'], {
+        stdio: 'ignore',
+        env: { PATH: process.env.PATH, XDG_CACHE_HOME: cache },
+      })
+      await new Promise((resolve) => child.once('close', resolve))
+      return readdirSync(join(cache, 'cella/compiled'), { recursive: true, encoding: 'utf8' })
+    }
+    const own = join(folder, 'own-cache')
+    assert.ok((await launch(own)).length > 2)
+    assert.equal(statSync(join(own, 'cella/compiled')).mode & 0o777, 0o700)
+    const open = join(folder, 'open-cache')
+    mkdirSync(join(open, 'cella/compiled'), { recursive: true })
+    chmodSync(join(open, 'cella/compiled'), 0o777)
+    assert.deepEqual(await launch(open), [])
   })
 
   test('in JSON mode an error is one value with code, message and hint', async () => {

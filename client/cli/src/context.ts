@@ -1,6 +1,6 @@
 import type { Secret } from '@cella/bytes'
-import { type Keystore, readPassphrase } from '@cella/keystore'
-import { type Home, type Keys, keysOf, openHome, openProfileKeystore, openSession, type Session } from '@cella/sdk'
+import type { Keystore } from '@cella/keystore'
+import type { Home, Keys, Session } from '@cella/sdk'
 import { CliError } from './error.ts'
 import { confirm } from './terminal/confirm.ts'
 import { type Progress, startProgress } from './terminal/progress.ts'
@@ -24,7 +24,7 @@ export interface GlobalOptions {
   readonly passphraseFd?: number
 }
 
-/** What a command works with. Homes, keystores and sessions are opened when first asked for. */
+/** What a command works with. Homes, keystores and sessions are loaded and opened when first asked for. */
 export interface Context {
   readonly io: Io
   readonly options: GlobalOptions
@@ -58,11 +58,14 @@ export function makeContext(io: Io, options: GlobalOptions): Context {
     errStyle,
     width: Math.max(40, Math.min(io.stdout.columns ?? 100, 160)),
     home() {
-      home ??= openHome({ folder: options.home, profile: options.profile, env: io.env })
+      home ??= import('@cella/sdk').then(({ openHome }) =>
+        openHome({ folder: options.home, profile: options.profile, env: io.env }),
+      )
       return home
     },
     keystore() {
       keystore ??= context.home().then(async (own) => {
+        const { openProfileKeystore } = await import('@cella/sdk')
         const passphrase = await context.passphrase(`Passphrase of profile ${own.profileName}: `)
         try {
           return await openProfileKeystore(own, passphrase)
@@ -73,19 +76,21 @@ export function makeContext(io: Io, options: GlobalOptions): Context {
       return keystore
     },
     session() {
-      session ??= context.home().then((own) =>
-        openSession({
+      session ??= context.home().then(async (own) => {
+        const { keysOf, openSession } = await import('@cella/sdk')
+        return openSession({
           home: own,
           manager: options.manager,
           unlock: () => {
             keys ??= context.keystore().then(keysOf)
             return keys
           },
-        }),
-      )
+        })
+      })
       return session
     },
-    passphrase(prompt, more = {}) {
+    async passphrase(prompt, more = {}) {
+      const { readPassphrase } = await import('@cella/keystore')
       const fd = more.fd ?? options.passphraseFd
       if (fd !== undefined) return readPassphrase({ fd })
       return readPassphrase({

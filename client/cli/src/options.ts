@@ -3,21 +3,7 @@ import { type Role, roleField } from '@cella/documents'
 import type { ColumnType, Treatment } from '@cella/table'
 import { UsageError } from './error.ts'
 
-/** Adds each value to a list. */
-export function collect(value: string, previous: readonly string[] | undefined): readonly string[] {
-  return [...(previous ?? []), value]
-}
-
-/** Parser of a whole number of at least `min`. */
-export function integerOption(what: string, min: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text)
-    if (!/^\d{1,15}$/.test(text) || !Number.isSafeInteger(value) || value < min) {
-      throw new UsageError(`${what}: “${text}” is not a whole number of at least ${min}`)
-    }
-    return value
-  }
-}
+export { collect, integerOption } from './flags.ts'
 
 /** 64 hexadecimal digits. */
 export function digestArgument(text: string | undefined, what: string): Digest {

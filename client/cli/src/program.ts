@@ -1,26 +1,22 @@
 import { Command } from 'commander'
 import { addGlobalOptions, type Cli } from './command.ts'
-import { addAssetsCommands } from './commands/assets.ts'
-import { addContractCommands, addWorkflowCommands } from './commands/contract.ts'
-import { addInspectCommand } from './commands/inspect.ts'
-import { addKeysCommands } from './commands/keys.ts'
-import { addLogCommands } from './commands/log.ts'
-import { addOpenCommand } from './commands/open.ts'
-import { addOrgCommands } from './commands/org.ts'
-import { addPolicyCommands } from './commands/policy.ts'
-import { addPublishCommand } from './commands/publish.ts'
-import { addReceiptCommands } from './commands/receipt.ts'
-import { addRunCommands } from './commands/run.ts'
-import { addServerCommands } from './commands/server.ts'
-import { addWitnessCommands } from './commands/witness.ts'
+import { parts } from './parts.ts'
 
-/** The tree of commands. Nothing runs before it is parsed. */
-export function buildProgram(cli: Cli, release: string): Command {
+/**
+ * The tree of commands. Nothing runs before it is parsed. With `args`, those commands alone are whole that the command
+ * line could mean; of the others the tree holds name and summary.
+ */
+export async function buildProgram(cli: Cli, release: string, args?: readonly string[]): Promise<Command> {
   const program = new Command('cella')
     .description('Compute on data that nobody sees: publish under a policy, stitch, run in a TEE, verify the receipt.')
     .version(release, '--version', 'print the release')
     .helpOption('--help', 'say how to use a command, with an example')
-    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .configureHelp({
+      showGlobalOptions: true,
+      sortSubcommands: false,
+      // Every command has options: not worth a word in each line.
+      subcommandTerm: (command) => `${command.name()} ${command.usage()}`.replace(/ \[(?:options|command)\]/g, ''),
+    })
     .addHelpText(
       'after',
       '\nExample:\n  $ cella up && cella org create "My organisation" --installation ~/.cella/server/installation.json',
@@ -33,19 +29,18 @@ export function buildProgram(cli: Cli, release: string): Command {
     })
     .exitOverride()
   addGlobalOptions(program)
-  addServerCommands(program, cli)
-  addOrgCommands(program, cli)
-  addKeysCommands(program, cli)
-  addInspectCommand(program, cli)
-  addPublishCommand(program, cli)
-  addAssetsCommands(program, cli)
-  addWorkflowCommands(program, cli)
-  addContractCommands(program, cli)
-  addRunCommands(program, cli)
-  addOpenCommand(program, cli)
-  addReceiptCommands(program, cli)
-  addLogCommands(program, cli)
-  addWitnessCommands(program, cli)
-  addPolicyCommands(program, cli)
+  for (const { commands, load } of parts) {
+    // A word that is an option's value may look like a command: then one more is loaded than is needed.
+    if (args === undefined || Object.keys(commands).some((usage) => args.includes(nameOf(usage)))) {
+      const add = await load()
+      add(program, cli)
+    } else {
+      for (const [usage, summary] of Object.entries(commands)) program.command(usage).description(summary)
+    }
+  }
   return program
+}
+
+function nameOf(usage: string): string {
+  return usage.split(' ')[0]!
 }

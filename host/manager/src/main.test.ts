@@ -23,7 +23,11 @@ describe('the manager as a process', () => {
   async function start(changes: object = {}): Promise<ChildProcess> {
     await writeFile(config, JSON.stringify({ ...harness.config, logLevel: 'debug', ...changes }), { mode: 0o600 })
     const child = spawn(process.execPath, [main, '--config', config], {
-      env: { PATH: process.env.PATH ?? '', DATABASE_URL: harness.postgres.url },
+      env: {
+        PATH: process.env.PATH ?? '',
+        DATABASE_URL: harness.postgres.url,
+        NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     child.stderr?.on('data', (chunk) => {

@@ -128,7 +128,7 @@ export async function runOnce(
  */
 export async function runToEnd(command: string, parameters: readonly string[], signal: AbortSignal): Promise<string> {
   signal.throwIfAborted()
-  const child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'pipe'], env: {}, signal })
+  const child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'pipe'], env: compileCache(), signal })
   const [stdout, stderr] = [[], []] as [Buffer[], Buffer[]]
   child.stdout.on('data', (chunk) => stdout.push(chunk))
   child.stderr.on('data', (chunk) => stderr.push(chunk))
@@ -143,4 +143,10 @@ export async function runToEnd(command: string, parameters: readonly string[], s
     throw new SupervisorError('ERR_PROCESS_FAILED', `${parameters.join(' ')} ended with ${code}: ${said}`)
   }
   return Buffer.concat(stdout).toString('utf8')
+}
+
+/** Where Node keeps what it compiled, if it was told so: it makes the host's own processes start sooner. Never an enclave's. */
+export function compileCache(): Record<string, string> {
+  const { NODE_COMPILE_CACHE } = process.env
+  return NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE }
 }

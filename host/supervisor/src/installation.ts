@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import { canonicalJson } from '@cella/bytes'
 import { parseDocumentOf } from '@cella/documents'
 import { z } from 'zod'
-import { Child, type ChildOptions, runOnce, runToEnd } from './child.ts'
+import { Child, type ChildOptions, compileCache, runOnce, runToEnd } from './child.ts'
 import { SupervisorError } from './error.ts'
 import { readJson, writeJson } from './files.ts'
 import { endLeftovers } from './leftovers.ts'
@@ -333,7 +333,7 @@ export class Installation {
         ...this.#childOptions(name),
         command: process.execPath,
         arguments: [...quiet, ...parameters],
-        environment: { PATH: process.env.PATH ?? '' },
+        environment: { PATH: process.env.PATH ?? '', ...compileCache() },
         onReport: (report) => this.#report(name, report),
       }),
     )

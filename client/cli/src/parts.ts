@@ -1,0 +1,102 @@
+import type { Command } from 'commander'
+import type { Cli } from './command.ts'
+
+/** Commands of one module, which is loaded when one of them is asked for. */
+export interface Part {
+  /** How each is used, and what it is for: all that the list of commands says. */
+  readonly commands: Readonly<Record<string, string>>
+  readonly load: () => Promise<(program: Command, cli: Cli) => void>
+}
+
+/** All commands, in the order in which they are listed. A command line loads what it names and nothing else. */
+export const parts: readonly Part[] = [
+  {
+    commands: {
+      up: 'start manager, log, vault and worker on this machine, and wait until they can serve',
+      down: 'stop the server; everything that it acknowledged is kept',
+      status: 'what runs on this machine, and whether the manager can serve',
+      doctor: 'look for what could be wrong here, and say what to do about it',
+    },
+    load: async () => (await import('./commands/server.ts')).addServerCommands,
+  },
+  {
+    commands: {
+      org: 'organisations: found one, its members, its terms, whom it trusts',
+    },
+    load: async () => (await import('./commands/org.ts')).addOrgCommands,
+  },
+  {
+    commands: {
+      keys: 'the keys of this profile: they never leave this machine in the clear',
+    },
+    load: async () => (await import('./commands/keys.ts')).addKeysCommands,
+  },
+  {
+    commands: {
+      'inspect <file>': 'read a table, say what is in it, and propose what to protect',
+    },
+    load: async () => (await import('./commands/inspect.ts')).addInspectCommand,
+  },
+  {
+    commands: {
+      'publish <file>': 'seal a table, file or program and publish it under a policy',
+    },
+    load: async () => (await import('./commands/publish.ts')).addPublishCommand,
+  },
+  {
+    commands: {
+      assets: 'what you and the organisations you trust have published',
+    },
+    load: async () => (await import('./commands/assets.ts')).addAssetsCommands,
+  },
+  {
+    commands: {
+      workflow: 'stitch inputs, program and outputs of several owners together',
+    },
+    load: async () => (await import('./commands/contract.ts')).addWorkflowCommands,
+  },
+  {
+    commands: {
+      contract: 'what may run: a workflow with every name resolved to a digest',
+    },
+    load: async () => (await import('./commands/contract.ts')).addContractCommands,
+  },
+  {
+    commands: {
+      'run <contract>': 'start a run of a contract of yours and follow it to its receipt',
+      runs: 'runs of contracts: list, show, cancel',
+    },
+    load: async () => (await import('./commands/run.ts')).addRunCommands,
+  },
+  {
+    commands: {
+      'open <contract> <run>': 'verify a run’s receipt, then open its output',
+    },
+    load: async () => (await import('./commands/open.ts')).addOpenCommand,
+  },
+  {
+    commands: {
+      receipt: 'receipts: what happened, provable to others',
+      'verify <file>': 'judge a receipt without a network: what is proved, by whom, as of when, and what is not',
+    },
+    load: async () => (await import('./commands/receipt.ts')).addReceiptCommands,
+  },
+  {
+    commands: {
+      log: 'the witnessed log: the one memory that can’t go back',
+    },
+    load: async () => (await import('./commands/log.ts')).addLogCommands,
+  },
+  {
+    commands: {
+      witness: 'watch a log for others: cosign what continues what was seen before',
+    },
+    load: async () => (await import('./commands/witness.ts')).addWitnessCommands,
+  },
+  {
+    commands: {
+      policy: 'policies in plain words, and why something was refused',
+    },
+    load: async () => (await import('./commands/policy.ts')).addPolicyCommands,
+  },
+]
