@@ -13,6 +13,11 @@ export async function generateP384Key(): Promise<KeyObject> {
   return (await generate('ec', { namedCurve: 'secp384r1' })).privateKey
 }
 
+/** A fresh P-256 key. */
+export async function generateP256Key(): Promise<KeyObject> {
+  return (await generate('ec', { namedCurve: 'prime256v1' })).privateKey
+}
+
 /** DER SubjectPublicKeyInfo. */
 export function spkiOf(key: KeyObject): Uint8Array {
   return new Uint8Array(createPublicKey(key).export({ format: 'der', type: 'spki' }))
@@ -34,4 +39,14 @@ export function certificateSigner(key: KeyObject): (tbs: Uint8Array) => Uint8Arr
 /** How a VCEK signs reports: ECDSA P-384 with SHA-384, r ‖ s big-endian, 96 bytes. */
 export function signReport(key: KeyObject, signed: Uint8Array): Uint8Array {
   return new Uint8Array(sign('sha384', signed, { key, dsaEncoding: 'ieee-p1363' }))
+}
+
+/** How Intel's keys sign: ECDSA P-256 with SHA-256, r ‖ s big-endian, 64 bytes. */
+export function signP256(key: KeyObject): (bytes: Uint8Array) => Uint8Array {
+  return (bytes) => new Uint8Array(sign('sha256', bytes, { key, dsaEncoding: 'ieee-p1363' }))
+}
+
+/** How AWS's keys sign: ECDSA P-384 with SHA-384, r ‖ s big-endian, 96 bytes. */
+export function signP384(key: KeyObject): (bytes: Uint8Array) => Uint8Array {
+  return (bytes) => signReport(key, bytes)
 }

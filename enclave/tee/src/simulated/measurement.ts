@@ -1,5 +1,5 @@
 import { canonicalJson, concatBytes, type Digest, encodeHex, encodeUtf8 } from '@cella/bytes'
-import { sha384 } from '@cella/primitives'
+import { sha256, sha384 } from '@cella/primitives'
 
 /** What a simulated launch measures: everything that decides how the process behaves. */
 export interface SimulatedLaunch {
@@ -15,12 +15,21 @@ export interface SimulatedLaunch {
  * The launch measurement of a simulated TEE, 48 bytes: SHA-384("cella/v1/simulated-launch" ‖ RFC 8785 JSON of
  * `{node, bundle, arguments}`). A Build document lists it in hexadecimal.
  */
-export function simulatedMeasurement({ nodeDigest, bundleDigest, commandLine }: SimulatedLaunch): Uint8Array {
-  const launch = canonicalJson({ node: nodeDigest, bundle: bundleDigest, arguments: commandLine })
-  return sha384(concatBytes(encodeUtf8('cella/v1/simulated-launch'), encodeUtf8(launch)))
+export function simulatedMeasurement(launch: SimulatedLaunch): Uint8Array {
+  return sha384(launchBytes(launch))
+}
+
+/** What an SGX enclave has instead, 32 bytes: SHA-256 over the same. */
+export function simulatedMrEnclave(launch: SimulatedLaunch): Uint8Array {
+  return sha256(launchBytes(launch))
 }
 
 /** simulatedMeasurement in lower-case hexadecimal, 96 digits. */
 export function simulatedMeasurementHex(launch: SimulatedLaunch): string {
   return encodeHex(simulatedMeasurement(launch))
+}
+
+function launchBytes({ nodeDigest, bundleDigest, commandLine }: SimulatedLaunch): Uint8Array {
+  const launch = canonicalJson({ node: nodeDigest, bundle: bundleDigest, arguments: commandLine })
+  return concatBytes(encodeUtf8('cella/v1/simulated-launch'), encodeUtf8(launch))
 }

@@ -1,14 +1,10 @@
-import type { KeyObject } from 'node:crypto'
-import { link, lstat, mkdir, open, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   canonicalJson,
   type Digest,
-  decodeBase64url,
   encodeBase64url,
   encodeHex,
   FormatError,
-  type Json,
   parseCanonicalJson,
   Secret,
 } from '@cella/bytes'
@@ -16,7 +12,17 @@ import type { SnpRoot } from '@cella/evidence'
 import { issueArk, issueAsk } from '@cella/evidence/sev-snp-issue'
 import { digestOf, randomBytes } from '@cella/primitives'
 import { TeeError } from '../error.ts'
-import { certificateSigner, exportKey, generateRsaKey, importKey, spkiOf } from './keys.ts'
+import {
+  base64url,
+  exists,
+  fields,
+  issuerJson,
+  readIssuer,
+  readPrivate,
+  type SimulatedIssuer,
+  writeNew,
+} from './folder.ts'
+import { certificateSigner, generateRsaKey, spkiOf } from './keys.ts'
 import { type SimulatedProduct, simulatedProducts } from './products.ts'
 
 const fileName = 'simulated-platform.json'
@@ -26,8 +32,8 @@ const day = 86_400
 /** What takes the place of AMD and of the chip: root keys and a chip, made by this installation and known to no other. */
 export interface SimulatedPlatform {
   readonly product: SimulatedProduct
-  readonly ark: { readonly key: KeyObject; readonly certificate: Uint8Array }
-  readonly ask: { readonly key: KeyObject; readonly certificate: Uint8Array }
+  readonly ark: SimulatedIssuer
+  readonly ask: SimulatedIssuer
   /** 64 bytes, of Turin only the first 8 set. */
   readonly chipId: Uint8Array
   /** Unix seconds. */
@@ -54,7 +60,6 @@ export async function createSimulatedPlatform(
 ): Promise<SimulatedRoot> {
   const product = options.product ?? 'Milan'
   const createdAt = Math.floor(options.now ?? Date.now() / 1000)
-  await mkdir(folder, { recursive: true, mode: 0o700 })
   const path = join(folder, fileName)
   if (await exists(path)) throw alreadyThere(folder)
   const [arkKey, askKey] = await Promise.all([generateRsaKey(), generateRsaKey()])
@@ -73,10 +78,10 @@ export async function createSimulatedPlatform(
     created: createdAt,
     chip: encodeHex(chipId),
     sealing: encodeBase64url(randomBytes(32)),
-    ark: { key: encodeBase64url(exportKey(arkKey)), certificate: encodeBase64url(ark) },
-    ask: { key: encodeBase64url(exportKey(askKey)), certificate: encodeBase64url(ask) },
+    ark: issuerJson({ key: arkKey, certificate: ark }),
+    ask: issuerJson({ key: askKey, certificate: ask }),
   })
-  await writeOnce(folder, path, written)
+  if (!(await writeNew(path, written))) throw alreadyThere(folder)
   return rootOf(product, ask, ark, spkiOf(arkKey))
 }
 
@@ -92,31 +97,8 @@ function rootOf(product: SimulatedProduct, ask: Uint8Array, ark: Uint8Array, spk
 }
 
 /** Reads the platform in `folder`. Throws TeeError: absent, open to other users, or not as it was written. */
-export async function readSimulatedPlatform(folder: string): Promise<SimulatedPlatform> {
-  const path = join(folder, fileName)
-  let bytes: Uint8Array
-  try {
-    const status = await lstat(path)
-    if (!status.isFile() || status.size > fileBytesMax)
-      throw new TeeError('ERR_TEE_MALFORMED', `${path}: is no platform`)
-    // Windows has no such bits.
-    if (process.platform !== 'win32' && status.mode & 0o077) {
-      throw new TeeError('ERR_TEE_UNAVAILABLE', `${path}: other users can read its keys; chmod 600 it`)
-    }
-    bytes = await readFile(path)
-  } catch (cause) {
-    if (cause instanceof TeeError) throw cause
-    throw new TeeError('ERR_TEE_UNAVAILABLE', `${path}: can't be read; make the platform first`, { cause })
-  }
-  try {
-    return parsePlatform(bytes)
-  } catch (cause) {
-    // The cause stays out: a key's reader may quote what it read.
-    const problem = cause instanceof FormatError ? cause.message : 'holds a key that can’t be read'
-    throw new TeeError('ERR_TEE_MALFORMED', `${path}: ${problem}`)
-  } finally {
-    bytes.fill(0)
-  }
+export function readSimulatedPlatform(folder: string): Promise<SimulatedPlatform> {
+  return readPrivate(join(folder, fileName), fileBytesMax, parsePlatform)
 }
 
 function parsePlatform(bytes: Uint8Array): SimulatedPlatform {
@@ -140,60 +122,12 @@ function parsePlatform(bytes: Uint8Array): SimulatedPlatform {
   if (secret.length !== 32) throw new FormatError('sealing', 'is not 32 bytes')
   return {
     product: product as SimulatedProduct,
-    ark: issuer(file.ark!),
-    ask: issuer(file.ask!),
+    ark: readIssuer(file.ark!),
+    ask: readIssuer(file.ask!),
     chipId: Uint8Array.fromHex(chip),
     createdAt: created,
     sealingSecret: new Secret(secret),
   }
-}
-
-function issuer(value: Json): SimulatedPlatform['ark'] {
-  const { key, certificate } = fields(value, ['certificate', 'key'])
-  const pkcs8 = base64url(key!, 'key')
-  try {
-    return { key: importKey(pkcs8), certificate: base64url(certificate!, 'certificate') }
-  } finally {
-    pkcs8.fill(0)
-  }
-}
-
-function fields(value: Json, names: readonly string[]): Record<string, Json> {
-  const found = typeof value === 'object' && value !== null ? Object.keys(value).sort() : []
-  if (found.join() !== names.join()) throw new FormatError('platform', `has not the members ${names.join(', ')}`)
-  return value as Record<string, Json>
-}
-
-function base64url(value: Json, field: string): Uint8Array {
-  if (typeof value !== 'string') throw new FormatError(field, 'is not text')
-  return decodeBase64url(value, field)
-}
-
-/** Whole or not at all, and never over another: the name is linked only once the bytes are on the disk. */
-async function writeOnce(folder: string, path: string, text: string): Promise<void> {
-  const temporary = join(folder, `.${fileName}.${encodeHex(randomBytes(8))}`)
-  const file = await open(temporary, 'wx', 0o600)
-  try {
-    await file.writeFile(text)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  try {
-    await link(temporary, path)
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') throw alreadyThere(folder)
-    throw new TeeError('ERR_TEE_UNAVAILABLE', `${path}: can't be written`, { cause })
-  } finally {
-    await unlink(temporary)
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    () => false,
-  )
 }
 
 function alreadyThere(folder: string): TeeError {

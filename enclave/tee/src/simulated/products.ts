@@ -31,3 +31,8 @@ export const simulatedProducts: {
     chipIdLength: 8,
   },
 }
+
+/** The TCB of a machine whose firmware was raised `level - 1` times: AMD's updates bring new microcode. */
+export function raisedTcb(sound: SnpTcb, level: number): SnpTcb {
+  return { ...sound, microcode: Math.min(255, sound.microcode + level - 1) }
+}

@@ -60,7 +60,7 @@ const policy: AppraisalPolicy = {
   measurements: [measurement],
   reportData,
   hostData: ['00'.repeat(32)],
-  platformIds: [(await open()).describe().platformId],
+  platformIds: [(await open()).describe().platformId!],
   providers: 'any',
   debug: 'refused',
   collateralDaysMax: 'any',
@@ -90,6 +90,7 @@ test('its evidence passes the same verifier and a strict policy, and is shown as
     simulated: true,
     measurement,
     platformId: result.claims.platformId,
+    sealing: 'measurement',
   })
 })
 
