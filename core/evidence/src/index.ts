@@ -3,6 +3,10 @@ export { bindingDigest, bindingDigestOf, entryBindingDigest } from './binding.ts
 export { ChainCache } from './cache.ts'
 export type { Check } from './checks.ts'
 export { type Claims, type TcbStatus, tcbStatuses } from './claims.ts'
+export { type CollateralDescription, describeCollateral } from './collateral/describe.ts'
+export { type CollateralNeed, collateralNeeds } from './collateral/needs.ts'
+export { type CollateralMerge, mergeCollateral } from './collateral/newest.ts'
+export { collateralBytesMax, encodeCollateral, readCollateral } from './collateral/read.ts'
 export { type Endorsement, type EndorsementKind, Endorsements, endorsementKinds } from './endorsements.ts'
 export { EvidenceError, type EvidenceErrorCode } from './error.ts'
 export {

@@ -1,6 +1,7 @@
 import { decodeBase64, decodeBase64url, decodeHex, encodeHex, type FormatError } from '@cella/bytes'
 import { EvidenceError, reading } from './error.ts'
 import type { Evidence, EvidenceEntry } from './evidence.ts'
+import { intelEvidenceOf, intelEvidenceOfTrustee, recogniseIntelQuote } from './intel/readers.ts'
 import { nitroEvidenceOf, nitroEvidenceOfDstack, nitroEvidenceOfNsmResponse } from './nitro/readers.ts'
 import { snpReportLength } from './sev-snp/report.ts'
 import { snpEvidenceOfTrustee } from './sev-snp/trustee.ts'
@@ -43,6 +44,16 @@ const forms: readonly Form[] = [
     // COSE_Sign1, with or without its tag; protected header {1: -35}.
     looks: (bytes) => startsWith(bytes, '8444a1013822') || startsWith(bytes, 'd28444a1013822'),
     read: (bytes) => [nitroEvidenceOf(bytes)],
+  },
+  {
+    name: 'an Intel SGX or TDX quote',
+    looks: (bytes) => recogniseIntelQuote(bytes) !== undefined,
+    read: (bytes) => [intelEvidenceOf(bytes)],
+  },
+  {
+    name: 'Intel SGX or TDX evidence of a Confidential Containers guest',
+    looks: (_, json) => json?.quote !== undefined && json.hcl_report === undefined,
+    read: (bytes) => [intelEvidenceOfTrustee(bytes)],
   },
   {
     name: 'an answer of the AWS Nitro security module',

@@ -2,13 +2,16 @@ import type { Json } from '@cella/bytes'
 import type { AttestationResult } from './appraise.ts'
 import type { Evidence } from './evidence.ts'
 import type { AnyFamily } from './family.ts'
+import { sgxFamily, tdxFamily } from './intel/family.ts'
 import { nitroFamily } from './nitro/family.ts'
+import { nvidiaFamily } from './nvidia/family.ts'
 import type { AppraisalPolicy } from './policy.ts'
 import { snpFamily } from './sev-snp/family.ts'
+import { tpmFamily } from './tpm/family.ts'
 import { type Judgement, type VerifiedEvidence, Verifier, type VerifyOptions } from './verifier.ts'
 
 /** Every format that is verified. A further one adds its family here, and its name in roots.ts. */
-export const allFamilies: readonly AnyFamily[] = [snpFamily, nitroFamily]
+export const allFamilies: readonly AnyFamily[] = [snpFamily, sgxFamily, tdxFamily, nitroFamily, tpmFamily, nvidiaFamily]
 
 const verifier = new Verifier(allFamilies)
 

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import test from 'node:test'
+import { encodeHex, encodeUtf8 } from '@cella/bytes'
+import { sharedPath, sharedTest } from '@cella/testing'
+import fc from 'fast-check'
+import { issueEvidence, soundReport } from '../../test/vendor.ts'
+import { caNow, certify, crlBytes, newCa } from '../../test/x509.ts'
+import type { Endorsement } from '../endorsements.ts'
+import { EvidenceError } from '../error.ts'
+import { recogniseEvidence } from '../recognise.ts'
+import { describeCollateral } from './describe.ts'
+import { collateralNeeds } from './needs.ts'
+import { mergeCollateral } from './newest.ts'
+import { encodeCollateral, readCollateral } from './read.ts'
+
+const root = newCa('root')
+const certificate = certify(root, root).der
+const crl = (thisUpdate: number): Endorsement => ({ kind: 'crl', content: crlBytes(root, { thisUpdate }) })
+const pem = (label: string, der: Uint8Array) =>
+  `-----BEGIN ${label}-----\n${Buffer.from(der).toString('base64')}\n-----END ${label}-----\n`
+const malformed = { name: 'EvidenceError', code: 'ERR_EVIDENCE_MALFORMED' }
+
+test('a bundle is read back as it was written, and no other spelling of it', () => {
+  const all: Endorsement[] = [{ kind: 'certificate', content: certificate }, crl(caNow - 5)]
+  const bytes = encodeCollateral(all)
+  assert.deepEqual(readCollateral(bytes), all)
+  const text = new TextDecoder().decode(bytes)
+  for (const bad of [
+    ` ${text}`.replace('{', '{ '),
+    text.replace('cella-collateral/1', 'cella-collateral/2'),
+    text.replace('"kind":"crl"', '"kind":"certificate"'),
+    text.replace('"kind":"crl"', '"kind":"magic"'),
+    text.replace('"format"', '"more":1,"format"'),
+  ]) {
+    assert.throws(() => readCollateral(encodeUtf8(bad)), malformed, bad.slice(-60))
+  }
+})
+
+test('PEM and DER of certificates and lists are told apart', () => {
+  const { content } = crl(caNow - 5)
+  assert.deepEqual(
+    readCollateral(encodeUtf8(pem('CERTIFICATE', certificate) + pem('X509 CRL', content))).map(({ kind }) => kind),
+    ['certificate', 'crl'],
+  )
+  assert.equal(readCollateral(certificate)[0]?.kind, 'certificate')
+  assert.equal(readCollateral(content)[0]?.kind, 'crl')
+  for (const bad of ['', 'x', '{}', pem('PRIVATE KEY', certificate), `${pem('CERTIFICATE', certificate)}x`]) {
+    assert.throws(() => readCollateral(encodeUtf8(bad)), EvidenceError, bad)
+  }
+})
+
+test('of a list the newest edition stays, whoever brought it and in whatever order', () => {
+  const editions = [1, 2, 3].map((age) => crl(caNow - age))
+  fc.assert(
+    fc.property(fc.shuffledSubarray(editions, { minLength: 3 }), (given) => {
+      const { kept } = given.reduce((held, one) => mergeCollateral(held.kept, [one]), mergeCollateral([], []))
+      assert.deepEqual(kept, [editions[0]])
+      assert.deepEqual(mergeCollateral([], given).kept, [editions[0]])
+    }),
+  )
+  const { ignored, added, replaced } = mergeCollateral([editions[1]!], [editions[2]!, editions[1]!, editions[0]!])
+  assert.deepEqual([ignored, added, replaced], [[editions[2], editions[1]], [editions[0]], [editions[1]]])
+})
+
+test('certificates never replace each other', () => {
+  const renewed = certify(root, root, { serial: 2 }).der
+  const all: Endorsement[] = [certificate, renewed].map((content) => ({ kind: 'certificate', content }))
+  assert.deepEqual(mergeCollateral(all.slice(0, 1), all).kept, all)
+})
+
+test('a report needs its VCEK, its chain and its list, at the address that AMD publishes', async () => {
+  const [entry] = (await issueEvidence({ product: 'Milan' })).entries
+  const chip = encodeHex(soundReport('Milan', 'vcek').chipId)
+  assert.deepEqual(
+    collateralNeeds({ entries: [{ ...entry!, certificates: [] } as never] }).map(({ path }) => path),
+    [
+      `/vcek/v1/Milan/${chip}?blSPL=04&teeSPL=01&snpSPL=27&ucodeSPL=222`,
+      '/vcek/v1/Milan/cert_chain',
+      '/vcek/v1/Milan/crl',
+    ],
+  )
+  const [turin] = (await issueEvidence({ product: 'Turin' })).entries
+  assert.equal(
+    collateralNeeds({ entries: [{ ...turin!, certificates: [] } as never] })[0]?.path,
+    `/vcek/v1/Turin/${'c1'.repeat(8)}?fmcSPL=01&blSPL=01&teeSPL=01&snpSPL=04&ucodeSPL=81`,
+  )
+  assert.deepEqual(
+    collateralNeeds({ entries: [entry!] }).map(({ path, immutable }) => [path, immutable]),
+    [['/vcek/v1/Milan/crl', false]],
+  )
+})
+
+sharedTest('a real TDX quote needs what Intel publishes for its platform', 'vectors/tdx/v5-gotdxguest', () => {
+  const folder = sharedPath('vectors/tdx/v5-gotdxguest')
+  const { evidence_file } = JSON.parse(readFileSync(`${folder}/vector.json`, 'utf8')) as { evidence_file: string }
+  const { evidence } = recogniseEvidence(new Uint8Array(readFileSync(`${folder}/${evidence_file}`)))
+  assert.deepEqual(
+    collateralNeeds(evidence).map(({ path }) => path),
+    [
+      '/tdx/certification/v4/tcb?fmspc=90c06f000000',
+      '/tdx/certification/v4/qe/identity',
+      '/sgx/certification/v4/pckcrl?ca=platform&encoding=der',
+      '/IntelSGXRootCA.der',
+    ],
+  )
+})
+
+sharedTest('real lists, TCB infos and identities say what they are about', 'vectors/tdx/v5-gotdxguest', () => {
+  const folder = sharedPath('vectors/tdx/v5-gotdxguest')
+  const subjects = readdirSync(folder)
+    .filter((name) => /crl.*\.der$|tcb.*\.json$|identity.*\.json$/.test(name))
+    .flatMap((name) => readCollateral(new Uint8Array(readFileSync(`${folder}/${name}`))))
+    .map((endorsement) => describeCollateral(endorsement).subject)
+  assert.ok(subjects.includes('CRL of Intel SGX Root CA'), subjects.join())
+  assert.ok(subjects.includes('CRL of Intel SGX PCK Platform CA'), subjects.join())
+  assert.ok(
+    subjects.some((subject) => subject.startsWith('TCB info v3 of TDX FMSPC 90c06f000000')),
+    subjects.join(),
+  )
+})
+
+test('random bytes throw nothing but EvidenceError', () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.uint8Array({ maxLength: 300 }), fc.json().map(encodeUtf8)), (bytes) => {
+      try {
+        readCollateral(bytes)
+      } catch (error) {
+        assert.ok(error instanceof EvidenceError, String(error))
+      }
+    }),
+  )
+})
