@@ -330,7 +330,7 @@ async function withRims(rims: readonly VerifiedRim[], of: NvidiaEntry = entry())
 test('compares the report with the manifests of its driver and VBIOS', async () => {
   const verified = await withRims([rim('1', 0, 3), driver, vbios])
   assert.deepEqual(verified.rims, { mismatches: [] })
-  assert.equal(verified.claims.hardware.manifests, 'match')
+  assert.equal((verified.claims.hardware as { manifests?: string }).manifests, 'match')
   assert.deepEqual([verified.notBefore, verified.notAfter], [now - 10, now + 10])
   assert.deepEqual(nvidiaFamily.appraise(verified, { ...anything, manifests: 'required' }), [])
   const simulated = await withRims([{ ...driver, simulated: true }, vbios])

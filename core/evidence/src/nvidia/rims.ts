@@ -16,6 +16,13 @@ export interface VerifiedRim {
   readonly collateralIssuedAt: number | undefined
 }
 
+/** Which manifests a report is compared with. */
+export interface WantedRims {
+  readonly product: string
+  /** Of the driver and the VBIOS, in any case of letters. */
+  readonly versions: readonly string[]
+}
+
 /** A measurement of the report that is not what a manifest lists. */
 export interface RimMismatch {
   /** The RIM's index. */

@@ -10,7 +10,7 @@ import { type NvidiaIdentity, readIdentity } from './identity.ts'
 import { judgeByOcsp, ocspResponsesOf } from './ocsp.ts'
 import { type NvidiaConfiguration, readOpaque } from './opaque.ts'
 import { parseSpdmReport, type SpdmReport } from './report.ts'
-import { compareMeasurements, type RimMismatch, type VerifiedRim } from './rims.ts'
+import { compareMeasurements, type RimMismatch, type VerifiedRim, type WantedRims } from './rims.ts'
 
 export const nvidiaFormat = 'nvidia-gpu/1'
 /** Leaf, three intermediates, root. */
@@ -41,7 +41,7 @@ export interface VerifiedNvidia extends VerifiedEntry {
 }
 
 /** Reads and verifies the manifests among `context.endorsements`. Lives in `@cella/evidence/nvidia-rim`, with its XML. */
-export type RimReader = (context: VerifyContext) => Promise<readonly VerifiedRim[]>
+export type RimReader = (context: VerifyContext, wanted: WantedRims) => Promise<readonly VerifiedRim[]>
 
 /** Steps 1 to 8 of docs/formats/evidence-nvidia.md. Throws EvidenceError at the first that fails. */
 export async function verifyNvidia(
@@ -213,8 +213,11 @@ async function judgeRims(
     checks.notApplicable('nvidia-manifests', 'this verifier was made without @cella/evidence/nvidia-rim')
     return undefined
   }
-  const rims = (await readRims(context)).filter(({ product }) => product === identity.chip)
   const { driverVersion, vbiosVersion } = configuration
+  const versions = driverVersion === null ? [vbiosVersion] : [driverVersion, vbiosVersion]
+  const rims = (await readRims(context, { product: identity.chip, versions })).filter(
+    ({ product }) => product === identity.chip,
+  )
   const find = (version: string): VerifiedRim | undefined =>
     rims.find((rim) => rim.version.toUpperCase() === version.toUpperCase())
   const driver = driverVersion === null ? undefined : find(driverVersion)
