@@ -6,7 +6,7 @@ import { sharedPath, sharedTest } from '@cella/testing'
 import fc from 'fast-check'
 import { issueEvidence, soundReport } from '../../test/vendor.ts'
 import { caNow, certify, crlBytes, newCa } from '../../test/x509.ts'
-import type { Endorsement } from '../endorsements.ts'
+import { type Endorsement, Endorsements } from '../endorsements.ts'
 import { EvidenceError } from '../error.ts'
 import { recogniseEvidence } from '../recognise.ts'
 import { describeCollateral } from './describe.ts'
@@ -85,10 +85,18 @@ test('a report needs its VCEK, its chain and its list, at the address that AMD p
     collateralNeeds({ entries: [{ ...turin!, certificates: [] } as never] })[0]?.path,
     `/vcek/v1/Turin/${'c1'.repeat(8)}?fmcSPL=01&blSPL=01&teeSPL=01&snpSPL=04&ucodeSPL=81`,
   )
-  assert.deepEqual(
-    collateralNeeds({ entries: [entry!] }).map(({ path, immutable }) => [path, immutable]),
-    [['/vcek/v1/Milan/crl', false]],
-  )
+  const [vcek, ask, ark] = entry!.certificates.map((content) => ({ kind: 'certificate', content }) as const)
+  const bare = { entries: [{ ...entry!, certificates: [] } as never] }
+  for (const [evidence, held] of [
+    [{ entries: [entry!] }, []],
+    [bare, [ark!, vcek!, ask!]],
+  ] as const) {
+    assert.deepEqual(
+      collateralNeeds(evidence, new Endorsements(held)).map(({ path }) => path),
+      ['/vcek/v1/Milan/crl'],
+    )
+  }
+  assert.equal(collateralNeeds(bare, new Endorsements([ark!, ask!])).length, 3)
 })
 
 sharedTest('a real TDX quote needs what Intel publishes for its platform', 'vectors/tdx/v5-gotdxguest', () => {

@@ -1,12 +1,14 @@
 import { decodeUtf8, encodeHex } from '@cella/bytes'
+import { Endorsements } from '../endorsements.ts'
 import { EvidenceError, reading } from '../error.ts'
 import type { Evidence, EvidenceEntry } from '../evidence.ts'
 import type { SgxEvidenceEntry, TdxEvidenceEntry } from '../intel/entry.ts'
 import { isPck, parsePckClaims } from '../intel/pck.ts'
 import { parseIntelQuote } from '../intel/quote.ts'
+import { completeChain } from '../sev-snp/complete.ts'
 import type { SnpEvidenceEntry } from '../sev-snp/entry.ts'
 import { hasTurinLayout, productOfCpuid, type SnpProduct } from '../sev-snp/product.ts'
-import { parseSnpReport } from '../sev-snp/report.ts'
+import { parseSnpReport, type SnpReport } from '../sev-snp/report.ts'
 import { parseTcb } from '../sev-snp/tcb.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 import { parsePemCertificates } from '../x509/pem.ts'
@@ -18,23 +20,25 @@ export interface CollateralNeed {
   readonly path: string
   /** How the answer is to be taken; certificates of an issuer chain come in a header of Intel's answers. */
   readonly form: 'der-certificate' | 'pem-certificates' | 'der-crl' | 'tcb-info' | 'enclave-identity'
-  /** It never changes: what is held need not be asked for again. */
-  readonly immutable: boolean
 }
 
 /**
  * What vendors publish about the machines that `evidence` speaks of, as far as it says which they are. Formats that need
- * nothing, or whose collateral has no public address, have none. Throws EvidenceError for an entry that is malformed.
+ * nothing, or whose collateral has no public address, have none; certificates that never change and are among `held`
+ * need not be asked for. Throws EvidenceError for an entry that is malformed.
  */
-export function collateralNeeds({ entries }: Evidence): readonly CollateralNeed[] {
-  const needs = entries.flatMap((entry) => reading(() => needsOf(entry)))
+export function collateralNeeds(
+  { entries }: Evidence,
+  held: Endorsements = Endorsements.none,
+): readonly CollateralNeed[] {
+  const needs = entries.flatMap((entry) => reading(() => needsOf(entry, held)))
   return [...new Map(needs.map((need) => [need.service + need.path, need])).values()]
 }
 
-function needsOf(entry: EvidenceEntry): readonly CollateralNeed[] {
+function needsOf(entry: EvidenceEntry, held: Endorsements): readonly CollateralNeed[] {
   switch (entry.format) {
     case 'sev-snp/1':
-      return snpNeeds(entry as SnpEvidenceEntry)
+      return snpNeeds(entry as SnpEvidenceEntry, held)
     case 'sgx/1':
       return intelNeeds('sgx', (entry as SgxEvidenceEntry).quote)
     case 'tdx/1':
@@ -45,7 +49,7 @@ function needsOf(entry: EvidenceEntry): readonly CollateralNeed[] {
 }
 
 /** AMD 57230 (VCEK), 58369 (VLEK): the key distribution service. */
-function snpNeeds({ report: bytes, certificates }: SnpEvidenceEntry): readonly CollateralNeed[] {
+function snpNeeds({ report: bytes, certificates }: SnpEvidenceEntry, held: Endorsements): readonly CollateralNeed[] {
   const report = parseSnpReport(bytes)
   const product = report.cpuid ? productOfCpuid(report.cpuid) : undefined
   const kind = report.signingKey
@@ -55,14 +59,12 @@ function snpNeeds({ report: bytes, certificates }: SnpEvidenceEntry): readonly C
     service: 'amd-kds',
     path: `/${kind}/v1/${product}/crl`,
     form: 'der-crl',
-    immutable: false,
   }
-  if (certificates.length >= 3) return [crl]
+  if (hasChain(certificates, report, held)) return [crl]
   const chain: CollateralNeed = {
     service: 'amd-kds',
     path: `/${kind}/v1/${product}/cert_chain`,
     form: 'pem-certificates',
-    immutable: true,
   }
   const masked = report.chipId.every((byte) => byte === 0)
   // A VLEK is handed out to its cloud provider alone, and a masked report does not say which VCEK.
@@ -72,11 +74,20 @@ function snpNeeds({ report: bytes, certificates }: SnpEvidenceEntry): readonly C
       service: 'amd-kds',
       path: vcekPath(product, report.chipId, report.reportedTcb),
       form: 'der-certificate',
-      immutable: true,
     },
     chain,
     crl,
   ]
+}
+
+function hasChain(certificates: readonly Uint8Array[], report: SnpReport, held: Endorsements): boolean {
+  try {
+    completeChain(certificates, report, held)
+    return true
+  } catch (error) {
+    if (error instanceof EvidenceError) return false
+    throw error
+  }
 }
 
 function vcekPath(product: SnpProduct, chipId: Uint8Array, reportedTcb: Uint8Array): string {
@@ -115,15 +126,13 @@ function intelNeeds(tee: 'sgx' | 'tdx', bytes: Uint8Array): readonly CollateralN
       service: 'intel-pcs',
       path: `${base}/tcb?fmspc=${parsePckClaims(pck).fmspc}`,
       form: 'tcb-info',
-      immutable: false,
     },
-    { service: 'intel-pcs', path: `${base}/qe/identity`, form: 'enclave-identity', immutable: false },
+    { service: 'intel-pcs', path: `${base}/qe/identity`, form: 'enclave-identity' },
     {
       service: 'intel-pcs',
       path: `/sgx/certification/v4/pckcrl?ca=${ca}&encoding=der`,
       form: 'der-crl',
-      immutable: false,
     },
-    { service: 'intel-certificates', path: '/IntelSGXRootCA.der', form: 'der-crl', immutable: false },
+    { service: 'intel-certificates', path: '/IntelSGXRootCA.der', form: 'der-crl' },
   ]
 }
