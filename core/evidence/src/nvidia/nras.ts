@@ -1,0 +1,231 @@
+import { canonicalJson, decodeHex, encodeUtf8, FormatError, type Json } from '@cella/bytes'
+import { digestOf } from '@cella/primitives'
+import { EvidenceError, reading } from '../error.ts'
+import type { EvidenceRole } from '../evidence.ts'
+import type { Family, VerifiedEntry, VerifyContext } from '../family.ts'
+import { type JsonObject, jsonObject, parseForeignJson, requiredText } from '../jwt/json.ts'
+import { type VerifiedJwt, verifyJwt } from '../jwt/jwt.ts'
+import { appraiseNras, checkNrasPolicy, type NrasPolicy } from './nras-policy.ts'
+
+export const nrasFormat = 'nras/1'
+const bundleBytesMax = 524_288
+const deviceCountMax = 16
+const subject = 'NVIDIA-PLATFORM-ATTESTATION'
+const algorithms = ['ES384'] as const
+
+/** What NVIDIA's Remote Attestation Service answered: a detached EAT bundle. */
+export interface NrasEntry {
+  readonly role: EvidenceRole
+  readonly format: typeof nrasFormat
+  /** `[["JWT", overall token], {"GPU-0": token, …}]`, the exact JSON text. */
+  readonly bundle: string
+}
+
+/** What one token of the bundle says about its device. */
+export interface NrasDevice {
+  readonly name: string
+  readonly kind: 'gpu' | 'nvswitch'
+  /** `GH100 A01 GSP BROM`. */
+  readonly model: string
+  /** The serial number of the device's certificate, hexadecimal. */
+  readonly serial: string
+  readonly driverVersion: string | null
+  readonly vbiosVersion: string
+  /** Of the checks that NVIDIA's claims name, those that are not `true`. */
+  readonly failed: readonly string[]
+  /** NVIDIA compared the measurements with its manifests, and they are equal. */
+  readonly measurementsMatch: boolean
+  readonly debug: boolean
+}
+
+export interface VerifiedNras extends VerifiedEntry {
+  readonly format: typeof nrasFormat
+  /** NVIDIA's own verdict over all devices. */
+  readonly result: boolean
+  readonly devices: readonly NrasDevice[]
+}
+
+/** The NRAS part of docs/formats/evidence-nvidia.md. Throws EvidenceError at the first check that fails. */
+export async function verifyNras(entry: NrasEntry, context: VerifyContext): Promise<VerifiedNras> {
+  const { checks, issuers, now } = context
+  const { overall, tokens } = reading(() => parseBundle(entry.bundle))
+  const options = { issuers, tee: 'nras', algorithms, now, expiry: 'required' } as const
+  const whole = await verifyJwt(overall, options)
+  checks.passed('nras-token', `signed by ${whole.issuer.issuer}`)
+  const claims = reading(() => readOverall(whole.claims))
+  checkDigests(claims.digests, tokens)
+  checks.passed('nras-binding', 'each device’s token by its SHA-256 in the overall one', `${tokens.size} devices`)
+  const verified: VerifiedJwt[] = [whole]
+  const devices: NrasDevice[] = []
+  for (const [name, token] of tokens) {
+    const jwt = await verifyJwt(token, options)
+    if (jwt.issuer.issuer !== whole.issuer.issuer) {
+      throw new EvidenceError('ERR_EVIDENCE_BINDING', `${name}: is of another issuer than the overall token`)
+    }
+    if (jwt.claims.eat_nonce !== claims.nonce) {
+      throw new EvidenceError('ERR_EVIDENCE_BINDING', `${name}: is about another nonce than the overall token`)
+    }
+    devices.push(reading(() => readDevice(name, jwt.claims)))
+    verified.push(jwt)
+  }
+  checks.passed('nras-devices', 'each token signed, of the same nonce', `${devices.length} devices`)
+  const serials = [...new Set(devices.map(({ serial }) => serial))]
+  if (serials.length !== devices.length) {
+    throw new EvidenceError('ERR_EVIDENCE_BINDING', 'bundle: counts a device twice')
+  }
+  const simulated = verified.some((jwt) => jwt.simulated)
+  const versions = devices.map(({ model, driverVersion, vbiosVersion }) => [model, driverVersion, vbiosVersion])
+  return {
+    format: nrasFormat,
+    role: entry.role,
+    claims: {
+      tee: 'nras',
+      role: entry.role,
+      boundary: null,
+      // The tokens name no code by its digest: this is SHA-256 of the versions that they name.
+      measurement: digestOf(encodeUtf8(canonicalJson(versions))),
+      measurements: {},
+      hostData: null,
+      reportData: claims.nonce,
+      platformId: serials.length === 1 ? serials[0]! : null,
+      provider: null,
+      tcb: { status: null, advisories: [], levels: {}, date: null, evaluation: null },
+      debug: devices.some(({ debug }) => debug),
+      simulated,
+      hardware: { issuer: whole.issuer.issuer, result: claims.result, devices: devices as unknown as Json },
+    },
+    root: undefined,
+    simulated,
+    notBefore: Math.max(...verified.map(({ notBefore, issuedAt }) => Math.max(notBefore ?? 0, issuedAt ?? 0))),
+    notAfter: Math.min(...verified.map(({ expiresAt }) => expiresAt! - 1)),
+    collateralIssuedAt: undefined,
+    verifiedAt: now,
+    result: claims.result,
+    devices,
+  }
+}
+
+/** A detached EAT bundle (RFC 9711 §5). The tokens are not looked into. Throws FormatError. */
+export function parseBundle(text: string): { overall: string; tokens: ReadonlyMap<string, string> } {
+  const bundle = parseForeignJson(encodeUtf8(text), 'bundle', bundleBytesMax)
+  if (!Array.isArray(bundle) || bundle.length !== 2) throw new FormatError('bundle', 'is not a list of two')
+  const [head, submods] = bundle as Json[]
+  if (!Array.isArray(head) || head.length !== 2 || head[0] !== 'JWT' || typeof head[1] !== 'string') {
+    throw new FormatError('bundle[0]', 'is not a JWT with its kind')
+  }
+  const tokens = new Map<string, string>()
+  for (const [name, token] of Object.entries(jsonObject(submods, 'bundle[1]'))) {
+    if (!/^(?:GPU|SWITCH)-[0-9]{1,3}$/.test(name))
+      throw new FormatError('bundle[1]', 'has a name other than GPU-0, SWITCH-0 …')
+    if (typeof token !== 'string') throw new FormatError(`bundle[1].${name}`, 'is not a token')
+    tokens.set(name, token)
+  }
+  if (tokens.size === 0 || tokens.size > deviceCountMax) {
+    throw new FormatError('bundle[1]', `has ${tokens.size} devices, expected 1 to ${deviceCountMax}`)
+  }
+  return { overall: head[1], tokens }
+}
+
+function readOverall(claims: JsonObject): { nonce: string; result: boolean; digests: ReadonlyMap<string, string> } {
+  const field = 'overall token'
+  if (claims.sub !== subject) throw new FormatError(`${field}.sub`, `is not ${subject}`)
+  const version = requiredText(claims, 'x-nvidia-ver', field)
+  if (version !== '3.0') {
+    const shown = version.replace(/[^0-9.]/g, '?').slice(0, 12)
+    throw new EvidenceError('ERR_EVIDENCE_UNSUPPORTED', `${field}: has claims of version ${shown}; read is 3.0`)
+  }
+  const result = claims['x-nvidia-overall-att-result']
+  if (typeof result !== 'boolean') throw new FormatError(`${field}.x-nvidia-overall-att-result`, 'is not true or false')
+  const nonce = requiredText(claims, 'eat_nonce', field)
+  if (decodeHex(nonce, `${field}.eat_nonce`).length !== 32)
+    throw new FormatError(`${field}.eat_nonce`, 'is not 32 bytes')
+  const digests = new Map<string, string>()
+  for (const [name, value] of Object.entries(jsonObject(claims.submods, `${field}.submods`))) {
+    const [kind, digest] = Array.isArray(value) ? value : []
+    const [algorithm, hex] = Array.isArray(digest) ? digest : []
+    if (kind !== 'DIGEST' || algorithm !== 'SHA-256' || typeof hex !== 'string' || !/^[0-9a-f]{64}$/.test(hex)) {
+      throw new FormatError(`${field}.submods`, 'has one that is not a SHA-256 digest')
+    }
+    digests.set(name, hex)
+  }
+  return { nonce, result, digests }
+}
+
+function checkDigests(digests: ReadonlyMap<string, string>, tokens: ReadonlyMap<string, string>): void {
+  const names = [...tokens.keys()]
+  if (digests.size !== tokens.size || !names.every((name) => digests.has(name))) {
+    throw new EvidenceError('ERR_EVIDENCE_BINDING', 'overall token: names other devices than there are tokens')
+  }
+  for (const [name, token] of tokens) {
+    if (digestOf(encodeUtf8(token)) !== digests.get(name)) {
+      throw new EvidenceError('ERR_EVIDENCE_BINDING', `${name}: is not the token whose digest the overall one has`)
+    }
+  }
+}
+
+// Names after `x-nvidia-gpu-` or `x-nvidia-switch-`.
+const commonChecks = [
+  'attestation-report-parsed',
+  'attestation-report-signature-verified',
+  'attestation-report-nonce-match',
+  'attestation-report-cert-chain-fwid-match',
+  'arch-check',
+]
+const manifestChecks = (name: string): string[] => [
+  `${name}-rim-signature-verified`,
+  `${name}-rim-version-match`,
+  `${name}-rim-measurements-available`,
+]
+const namedChecks = {
+  gpu: [...commonChecks, 'vbios-index-no-conflict', ...manifestChecks('driver'), ...manifestChecks('vbios')],
+  nvswitch: [...commonChecks, ...manifestChecks('bios')],
+}
+
+function readDevice(name: string, claims: JsonObject): NrasDevice {
+  const kind = name.startsWith('GPU') ? 'gpu' : 'nvswitch'
+  const prefix = kind === 'gpu' ? 'x-nvidia-gpu-' : 'x-nvidia-switch-'
+  const ueid = requiredText(claims, 'ueid', name)
+  if (!/^[1-9][0-9]{0,48}$/.test(ueid)) throw new FormatError(`${name}.ueid`, 'is not a number of at most 20 bytes')
+  const hex = BigInt(ueid).toString(16)
+  const named = namedChecks[kind].map((check) => `${prefix}${check}`)
+  const version = (of: string): string => {
+    const text = requiredText(claims, `${prefix}${of}-version`, name)
+    if (!/^[0-9A-Za-z.]{1,32}$/.test(text)) throw new FormatError(`${name} ${of} version`, 'is not one')
+    return text
+  }
+  const model = requiredText(claims, 'hwmodel', name)
+  if (!/^[\x20-\x7e]{1,64}$/.test(model)) throw new FormatError(`${name}.hwmodel`, 'is not printable')
+  return {
+    name,
+    kind,
+    model,
+    serial: hex.padStart(hex.length + (hex.length % 2), '0'),
+    driverVersion: kind === 'gpu' ? version('driver') : null,
+    vbiosVersion: version(kind === 'gpu' ? 'vbios' : 'bios'),
+    failed: [...named, 'secboot'].filter((check) => !Object.hasOwn(claims, check) || claims[check] !== true),
+    measurementsMatch: claims.measres === 'success',
+    debug: claims.dbgstat !== 'disabled',
+  }
+}
+
+/** Verdicts of NVIDIA's Remote Attestation Service about GPUs and NVSwitches, by a TrustedIssuer of `nras`. */
+export const nrasFamily: Family<typeof nrasFormat, NrasEntry, VerifiedNras, NrasPolicy> = {
+  format: nrasFormat,
+  tee: 'nras',
+  fields: { bundle: 'text' },
+  verify: verifyNras,
+  checkPolicy: checkNrasPolicy,
+  appraise: appraiseNras,
+}
+
+/** Evidence of what NRAS answered, as it came. Throws EvidenceError. */
+export function nrasEvidenceOf(bundle: string): NrasEntry {
+  reading(() => parseBundle(bundle))
+  return { role: 'gpu', format: nrasFormat, bundle }
+}
+
+/** Names text that looks like such a bundle, without verifying it. */
+export function recogniseNras(bytes: Uint8Array): string | undefined {
+  const start = String.fromCharCode(...bytes.subarray(0, 64)).replace(/\s/g, '')
+  return start.startsWith('[["JWT","eyJ') ? 'a verdict of NVIDIA’s Remote Attestation Service (NRAS)' : undefined
+}
