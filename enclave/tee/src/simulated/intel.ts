@@ -109,7 +109,8 @@ export async function simulatedIntelCollateral(
     version: 2,
     miscSelect: '00000000',
     miscSelectMask: 'ffffffff',
-    attributes: encodeHex(quotingEnclaveAttributes).replace(/07(?=0*$)/, '00'),
+    // As in Intel's identities: MODE64 and XFRM may be either way.
+    attributes: `11${'00'.repeat(15)}`,
     attributesMask: `fbffffffffffffff${'00'.repeat(8)}`,
     mrSigner: signer,
     productId,

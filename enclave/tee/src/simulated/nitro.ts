@@ -2,11 +2,10 @@ import { encodeHex, encodeUtf8 } from '@cella/bytes'
 import { issueNitroDocument, issueNitroLeaf } from '@cella/evidence/nitro-issue'
 import { randomBytes, sha384 } from '@cella/primitives'
 import { generateP384Key, signP384, spkiOf } from './keys.ts'
-import { nitroNames, type SimulatedVendors } from './vendors.ts'
+import { nitroInstanceName, type SimulatedVendors } from './vendors.ts'
 
 /** AWS gives an enclave's certificate about three hours. */
 const leafTime = 3 * 3600
-const instance = 'i-simulated'
 
 /** The security module of a launched enclave: makes documents with `userData`, as of `now` in unix seconds. */
 export async function openSecurityModule(
@@ -14,12 +13,12 @@ export async function openSecurityModule(
   { measurement, debug }: { readonly measurement: Uint8Array; readonly debug: boolean },
 ): Promise<(userData: Uint8Array, now: number) => Promise<Uint8Array>> {
   const key = await generateP384Key()
-  const moduleId = `${instance}-enc${encodeHex(randomBytes(8))}`
+  const moduleId = `${nitro.instanceId}-enc${encodeHex(randomBytes(8))}`
   const serial = Uint8Array.of(1, ...randomBytes(15))
-  const pcrs = registers(measurement, debug)
+  const pcrs = registers(nitro.instanceId, measurement, debug)
   return async (userData, now) => {
     const certificate = await issueNitroLeaf({
-      issuer: nitroNames.instance,
+      issuer: nitroInstanceName(nitro.instanceId),
       subject: `${moduleId}.eu-central-1.aws`,
       serial,
       spki: spkiOf(key),
@@ -45,7 +44,7 @@ export async function openSecurityModule(
 }
 
 /** PCR0 the launch, PCR1 and PCR2 its parts, PCR4 the instance; zeros elsewhere, and in PCR0 to PCR2 of a debug enclave. */
-function registers(measurement: Uint8Array, debug: boolean): ReadonlyMap<number, Uint8Array> {
+function registers(instance: string, measurement: Uint8Array, debug: boolean): ReadonlyMap<number, Uint8Array> {
   const of = (index: number): Uint8Array => {
     if (index === 4) return sha384(encodeUtf8(instance))
     if (index > 2 || debug) return new Uint8Array(48)

@@ -49,7 +49,7 @@ async function openIntel(tee: 'tdx' | 'sgx', options: SimulatedTeeOptions): Prom
     tee,
     boundary: tee === 'sgx' ? 'process' : 'vm',
     measurement,
-    platformId: vendors.intel.ppid,
+    platformId: encodeHex(vendors.intel.ppid),
     debug,
     attest: async (reportData) => {
       const entry = { role: 'cpu' as const, format: `${tee}/1`, quote: await quote(reportData) }
@@ -70,7 +70,7 @@ async function openNitro(options: SimulatedTeeOptions): Promise<TeeDriver> {
     tee: 'nitro',
     boundary: 'vm',
     measurement,
-    platformId: undefined,
+    platformId: vendors.nitro.instanceId,
     debug,
     attest: async (userData) => ({
       entry: { role: 'cpu', format: 'nitro/1', document: await document(userData, clock(options)) },
@@ -83,7 +83,7 @@ interface Simulation {
   readonly tee: SimulatedTee
   readonly boundary: Boundary
   readonly measurement: Uint8Array
-  readonly platformId: Uint8Array | undefined
+  readonly platformId: string
   readonly debug: boolean
   attest(
     reportData: Uint8Array,
@@ -95,7 +95,7 @@ function driverOf(platform: SimulatedPlatform, simulation: Simulation): TeeDrive
   // Of fixed lengths, as SNP's: what one kind of hardware sealed, another can't open.
   const identity = {
     measurement: sha384(concatBytes(encodeUtf8(`${tee}\u0000`), measurement)),
-    chipId: sha512(platformId ?? new Uint8Array()),
+    chipId: sha512(encodeUtf8(platformId)),
     debug,
   }
   const secret = platform.sealingSecret
@@ -105,7 +105,7 @@ function driverOf(platform: SimulatedPlatform, simulation: Simulation): TeeDrive
     boundary,
     simulated: true,
     measurement: encodeHex(measurement),
-    platformId: platformId ? encodeHex(platformId) : null,
+    platformId,
     sealing: 'measurement',
   }
   return {

@@ -29,11 +29,12 @@ const day = 86_400
 export const intelSerials = { root: 1, 'pck-ca': 2, tcbSigning: 3, pck: 4 } as const
 
 /** Common names of the simulated Nitro PKI, in AWS's form. */
-export const nitroNames = {
-  root: 'aws.nitro-enclaves',
-  region: 'simulated.eu-central-1.aws.nitro-enclaves',
-  instance: 'i-simulated.eu-central-1.aws.nitro-enclaves',
-} as const
+const nitroRootName = 'aws.nitro-enclaves'
+const nitroRegionName = `0000000000000000.eu-central-1.${nitroRootName}`
+
+export function nitroInstanceName(instance: string): string {
+  return `${instance}.eu-central-1.${nitroRootName}`
+}
 
 export interface SimulatedVendors {
   /** Unix seconds. */
@@ -53,6 +54,8 @@ export interface SimulatedVendors {
     readonly root: SimulatedIssuer
     readonly region: SimulatedIssuer
     readonly instance: SimulatedIssuer
+    /** Of EC2: `i-` and 17 hexadecimal digits. */
+    readonly instanceId: string
   }
 }
 
@@ -93,7 +96,8 @@ async function makeVendors(createdAt: number): Promise<string> {
       sign: signP384(by),
       pathLength,
     })
-  const { root: rootName, region: regionName, instance: instanceName } = nitroNames
+  const [rootName, regionName] = [nitroRootName, nitroRegionName]
+  const instanceId = `i-${encodeHex(randomBytes(9)).slice(1)}`
   return canonicalJson({
     version: 1,
     created: createdAt,
@@ -124,8 +128,9 @@ async function makeVendors(createdAt: number): Promise<string> {
       region: issuerJson({ key: region!, certificate: await nitro(rootName, regionName, region!, nitroRoot!, 1) }),
       instance: issuerJson({
         key: instance!,
-        certificate: await nitro(regionName, instanceName, instance!, region!, 0),
+        certificate: await nitro(regionName, nitroInstanceName(instanceId), instance!, region!, 0),
       }),
+      instanceId,
     },
   })
 }
@@ -135,7 +140,11 @@ function parseVendors(bytes: Uint8Array): SimulatedVendors {
   if (file.version !== 1) throw new FormatError('version', 'is not 1')
   if (typeof file.created !== 'number') throw new FormatError('created', 'is not a number')
   const intel = fields(file.intel!, ['fmspc', 'pck', 'pckCa', 'ppid', 'root', 'tcbSigning'])
-  const nitro = fields(file.nitro!, ['instance', 'region', 'root'])
+  const nitro = fields(file.nitro!, ['instance', 'instanceId', 'region', 'root'])
+  const { instanceId } = nitro
+  if (typeof instanceId !== 'string' || !/^i-[0-9a-f]{17}$/.test(instanceId)) {
+    throw new FormatError('instanceId', 'is not one of EC2')
+  }
   const pck = base64url(intel.pck!, 'pck')
   try {
     return {
@@ -152,6 +161,7 @@ function parseVendors(bytes: Uint8Array): SimulatedVendors {
         root: readIssuer(nitro.root!),
         region: readIssuer(nitro.region!),
         instance: readIssuer(nitro.instance!),
+        instanceId,
       },
     }
   } finally {
