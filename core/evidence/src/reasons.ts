@@ -131,9 +131,15 @@ export const reasonCodes = [
   'maa-compliance',
   'maa-age',
   'maa-vmpl',
-  'maa-boot',
-  'maa-minimum-svn',
-  'maa-isolation',
+  'maa-secure-boot',
+  'maa-os-debug',
+  'maa-svn',
+  'arm-lifecycle',
+  'arm-implementation-id',
+  'arm-software',
+  'arm-config',
+  'arm-caller',
+  'arm-certification',
 ] as const
 
 export type ReasonCode = (typeof reasonCodes)[number]
