@@ -89,7 +89,13 @@ async function azureEvidence(
   return {
     role: 'cpu',
     format: 'azure-vm/1',
-    fields: { hclReport: report, message, signature, pcrs, ...(await hardwareParts(report, metadata, timeoutMs)) },
+    fields: {
+      hclReport: report,
+      quote: message,
+      signature,
+      pcrs,
+      ...(await hardwareParts(report, metadata, timeoutMs)),
+    },
   }
 }
 
@@ -181,11 +187,11 @@ function readHcl(report: Uint8Array): Hcl {
 async function quoteWithPcrs(
   tpm: Tpm,
   binding: Uint8Array,
-): Promise<{ message: Uint8Array; signature: Uint8Array; pcrs: Uint8Array[] }> {
+): Promise<{ message: Uint8Array; signature: Uint8Array; pcrs: Uint8Array }> {
   for (let attempt = 1; attempt <= tries; attempt++) {
     const { message, signature, pcrDigest } = await tpm.run(quote(attestationKey, binding, pcrIndexes))
-    const pcrs = await readPcrs(tpm)
-    if (sha256(concatBytes(...pcrs)).toHex() === pcrDigest.toHex()) return { message, signature, pcrs }
+    const pcrs = concatBytes(...(await readPcrs(tpm)))
+    if (sha256(pcrs).toHex() === pcrDigest.toHex()) return { message, signature, pcrs }
   }
   throw new TeeError('ERR_TEE_BUSY', `the PCRs changed during each of ${tries} quotes`)
 }

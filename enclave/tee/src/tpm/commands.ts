@@ -194,7 +194,7 @@ export function readPublic(handle: number): TpmCommand<TpmHash> {
 export interface TpmQuote {
   /** TPMS_ATTEST. */
   readonly message: Uint8Array
-  /** RSASSA-PKCS1-v1_5: the signature alone. */
+  /** TPMT_SIGNATURE: RSASSA with SHA-256. */
   readonly signature: Uint8Array
   /** From the message. */
   readonly pcrDigest: Uint8Array
@@ -209,7 +209,8 @@ export function quote(key: number, data: Uint8Array, pcrs: readonly number[]): T
     // TPM_ALG_RSASSA: the scheme of the keys that sign here.
     if (scheme !== 0x0014) throw new FormatError('signature algorithm', `is 0x${scheme.toString(16)}, expected RSASSA`)
     if (reader.uint16('signature hash') !== 0x000b) throw new FormatError('signature hash', 'is not SHA-256')
-    const signature = takeSized(reader, 'signature', 1024)
+    const value = takeSized(reader, 'signature', 1024)
+    const signature = concatBytes(uint16Bytes(scheme), uint16Bytes(0x000b), sized(value))
     return { message, signature, pcrDigest: quotedPcrs(message, data, pcrs) }
   })
 }
