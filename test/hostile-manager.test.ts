@@ -19,8 +19,10 @@ import {
   onAnswer,
   onBytes,
   onCheckpoints,
+  onLeaves,
   onOffer,
   onRequest,
+  onTiles,
   type ReleaseLike,
   replayed,
   routes,
@@ -446,14 +448,19 @@ describe('a manager between worker and vault', () => {
 })
 
 describe('a manager that lies about the log', () => {
+  const withLastBit = (bytes: Uint8Array): Uint8Array => {
+    const changed = bytes.slice()
+    changed[changed.length - 1]! ^= 1
+    return changed
+  }
   const logKey = () => parseSkey(readFileSync(join(installation.data, 'log.key'), 'utf8').trimEnd())
   const origin = () => installation.file().log.origin
   const cases: Case[] = [
     {
       name: 'shows an old checkpoint for ever',
       attack: () => {
-        const old = proxy.recent(routes.checkpoint).at(-1)!.reply
-        return instead(routes.checkpoint, () => old)
+        const old = proxy.recent(routes.news).at(-1)!.reply
+        return instead(routes.news, () => old)
       },
       codes: ['ERR_LOG_ROLLED_BACK'],
     },
@@ -474,31 +481,36 @@ describe('a manager that lies about the log', () => {
     },
     {
       name: 'flips a bit of every entry',
-      attack: () => onBytes(routes.tile, flipped),
+      attack: () => onTiles(flipped),
       codes: ['ERR_LOG_FORKED', 'ERR_LOG_MALFORMED'],
     },
     {
       name: 'flips the last bit of every entry',
-      attack: () =>
-        onBytes(routes.tile, (bytes) => {
-          const changed = bytes.slice()
-          changed[changed.length - 1]! ^= 1
-          return changed
-        }),
+      attack: () => onTiles(withLastBit),
       codes: ['ERR_LOG_FORKED', 'ERR_LOG_MALFORMED'],
     },
     {
+      name: 'flips the last bit of the leaves that come with a checkpoint',
+      attack: () => onLeaves(withLastBit),
+      codes: ['ERR_LOG_FORKED', 'ERR_LOG_MALFORMED'],
+    },
+    {
+      name: 'gives leaves that are none',
+      attack: () => onLeaves((leaves) => leaves.subarray(1)),
+      codes: ['ERR_HOST_MALFORMED', 'ERR_LOG_UNAVAILABLE'],
+    },
+    {
       name: 'does not give the entries',
-      attack: () => onBytes(routes.tile, () => new Uint8Array(0)),
+      attack: () => onTiles(() => new Uint8Array(0)),
       codes: ['ERR_LOG_UNAVAILABLE', 'ERR_LOG_MALFORMED'],
     },
     {
       name: 'acknowledges entries that it drops',
       attack: () =>
         instead(routes.entries, async (call) => {
-          const [newest] = proxy.recent(routes.checkpoint)
-          const checkpoint = Buffer.from(newest!.reply.body).toString()
-          const { size } = parseCheckpointText(parseNote(newest!.reply.body).text)
+          const [newest] = proxy.recent(routes.news)
+          const { checkpoint } = jsonOf(newest!.reply) as { checkpoint: string }
+          const { size } = parseCheckpointText(parseNote(Buffer.from(checkpoint)).text)
           const indices = Array.from({ length: call.body.length / 64 }, (_, at) => size - 1 - at)
           return withJson(
             { status: 200, headers: { 'content-type': 'application/json' }, body: new Uint8Array() },

@@ -36,8 +36,8 @@ before(async () => {
   for (let run = 0; run < 2; run++) {
     assert.equal((await runOnce(scene.university.session, contract)).status, 'finished')
   }
-  const { poll, renew, draft, outcome, nonce, decide, release, blob, upload, checkpoint, tile, entries } = routes
-  const all = { poll, renew, draft, outcome, nonce, decide, release, blob, upload, checkpoint, tile, entries }
+  const { poll, renew, draft, outcome, nonce, decide, release, blob, upload, news, tile, entries } = routes
+  const all = { poll, renew, draft, outcome, nonce, decide, release, blob, upload, news, tile, entries }
   mutations = Object.entries(all).flatMap(([name, route]) => mutationsOf(route, name, proxy))
 })
 

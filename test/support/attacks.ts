@@ -55,7 +55,8 @@ export const routes = {
   upload: /^\/v1\/uploads/,
   checkpoint: /^\/v1\/log\/checkpoint$/,
   tile: /^\/v1\/log\/tile\//,
-  entries: /^\/v1\/log\/entries$/,
+  news: /^\/v1\/log\/news\?/,
+  entries: /^\/v1\/log\/entries(?:\?|$)/,
   submit: /^\/v1\/documents$/,
 }
 
@@ -171,8 +172,30 @@ export function onCheckpoints(change: (bytes: Uint8Array) => Uint8Array): Attack
     const reply = await pass()
     if (reply.status !== 200) return reply
     if (routes.checkpoint.test(call.path)) return { ...reply, body: change(reply.body) }
-    if (!routes.entries.test(call.path)) return reply
+    if (!hasLeaves(call)) return reply
     const answer = jsonOf(reply) as { checkpoint: string }
     return withJson(reply, { ...answer, checkpoint: Buffer.from(change(Buffer.from(answer.checkpoint))).toString() })
   }
+}
+
+/** Changes, or with `undefined` leaves out, the leaves that come with checkpoints. */
+export function onLeaves(change: (leaves: Uint8Array) => Uint8Array | undefined): Attack {
+  return async (call, pass) => {
+    const reply = await pass()
+    if (reply.status !== 200 || !hasLeaves(call)) return reply
+    const { leaves, ...answer } = jsonOf(reply) as { leaves?: string }
+    const changed = leaves === undefined ? undefined : change(Buffer.from(leaves, 'base64url'))
+    return withJson(reply, { ...answer, ...(changed && { leaves: Buffer.from(changed).toString('base64url') }) })
+  }
+}
+
+/** Leaves are read from tiles, and those are changed. */
+export function onTiles(change: (bytes: Uint8Array) => Uint8Array): Attack {
+  const bare = onLeaves(() => undefined)
+  const tiles = onBytes(routes.tile, change)
+  return (call, pass) => (hasLeaves(call) ? bare(call, pass) : tiles(call, pass))
+}
+
+function hasLeaves(call: Call): boolean {
+  return routes.news.test(call.path) || routes.entries.test(call.path)
 }

@@ -104,6 +104,7 @@ async function answer(host: EnclaveHost, request: IncomingMessage): Promise<unkn
 
 async function answerLog(log: ServedLog, path: string, body: Uint8Array): Promise<unknown> {
   if (path === 'checkpoint') return log.checkpoint()
+  if (path === 'news') return { checkpoint: Buffer.from(await log.checkpoint()).toString() }
   if (path !== 'entries') return log.tile(path)
   const leaves = Array.from({ length: body.length / 64 }, (_, at) => body.slice(at * 64, at * 64 + 64))
   const indices = await log.append(leaves)

@@ -77,7 +77,14 @@ export {
   tileWidth,
 } from './tiles.ts'
 export { edgeLength, emptyRoot, foldEdge, leafHash, nodeHash, TreeBuilder } from './tree.ts'
-export { encodeLogMemory, type LogMemory, type LogReader, LogView, parseLogMemory } from './view.ts'
+export {
+  encodeLogMemory,
+  type LogMemory,
+  type LogNews,
+  type LogReader,
+  LogView,
+  parseLogMemory,
+} from './view.ts'
 export {
   type AddCheckpoint,
   addCheckpointBytesMax,

@@ -26,6 +26,8 @@ export class LeafStore {
   #tags = 0
   #size = 0
   readonly #wanted = new Uint32Array(4)
+  /** Whole leaves of what this version does not know: there is more to them than is kept of the others. */
+  readonly #foreign = new Map<number, Uint8Array>()
 
   constructor() {
     this.#seed = new Uint32Array(randomBytes(16).buffer)
@@ -47,6 +49,7 @@ export class LeafStore {
     const chunk = this.#chunks[Math.floor(index / chunkLeaves)]!
     chunk.bytes.set(leaf.subarray(16), at * keptBytes)
     chunk.kinds[at] = isOwn(leaf) ? leaf[1]! : 0
+    if (chunk.kinds[at] === 0) this.#foreign.set(index, new Uint8Array(leaf))
     this.#size = index + 1
     if (this.#tags * 2 >= this.#slots.length) this.#grow()
     this.#insert(index)
@@ -61,6 +64,7 @@ export class LeafStore {
         this.#slots[slot] = 0
         this.#tags -= 1
       }
+      this.#foreign.delete(index)
     }
     this.#size = Math.min(size, this.#size)
   }
@@ -92,6 +96,19 @@ export class LeafStore {
       commitment: bytes.slice(at, at + 32),
       tag: bytes.slice(at + 32, at + keptBytes),
     }
+  }
+
+  /** The 64 bytes of a leaf below `size`. */
+  bytesAt(index: number): Uint8Array {
+    const foreign = this.#foreign.get(index)
+    if (foreign !== undefined) return new Uint8Array(foreign)
+    const { bytes, kinds } = this.#chunks[Math.floor(index / chunkLeaves)]!
+    const at = (index % chunkLeaves) * keptBytes
+    const leaf = new Uint8Array(leafLength)
+    leaf[0] = ownVersion
+    leaf[1] = kinds[index % chunkLeaves]!
+    leaf.set(bytes.subarray(at, at + keptBytes), leafLength - keptBytes)
+    return leaf
   }
 
   #insert(index: number): void {

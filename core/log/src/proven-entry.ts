@@ -2,7 +2,7 @@ import { type Leaf, parseLeaf } from './leaf.ts'
 import { LogError } from './log-error.ts'
 import type { LogPolicy } from './policy.ts'
 import { encodeProofFile, parseProofFile } from './proof-file.ts'
-import { inclusionProof, verifyInclusion } from './proofs.ts'
+import { type HashReader, inclusionProof, verifyInclusion } from './proofs.ts'
 import { type TileReader, tileHashes } from './tiles.ts'
 import { leafHash } from './tree.ts'
 import type { LogView } from './view.ts'
@@ -104,14 +104,16 @@ export function verifyOfflineProof(options: {
   return new Proven(door, { leaf, index, firstIndex: undefined, checkpoint })
 }
 
-/** A .tlog-proof of the leaf at `index`, its path made of the log's tiles and not verified. */
-export async function makeProofFile(options: {
-  tile: TileReader
-  checkpoint: WitnessedCheckpoint
-  index: number
-  extra?: Uint8Array
-}): Promise<Uint8Array> {
+/** A .tlog-proof of the leaf at `index`, its path made of the log's tiles, or of hashes one has, and not verified. */
+export async function makeProofFile(
+  options: {
+    checkpoint: WitnessedCheckpoint
+    index: number
+    extra?: Uint8Array
+  } & ({ tile: TileReader } | { hashes: HashReader }),
+): Promise<Uint8Array> {
   const { checkpoint, index } = options
-  const path = await inclusionProof({ index, size: checkpoint.size, hashes: tileHashes(options.tile, checkpoint.size) })
+  const hashes = 'hashes' in options ? options.hashes : tileHashes(options.tile, checkpoint.size)
+  const path = await inclusionProof({ index, size: checkpoint.size, hashes })
   return encodeProofFile({ extra: options.extra, index, path, checkpoint: checkpoint.bytes })
 }

@@ -276,6 +276,68 @@ test('every cut and every changed byte of a proof file is refused or proves the 
   assert.deepEqual(encodeProofFile(parseProofFile(proofFile)), proofFile)
 })
 
+test('leaves that come with a checkpoint are hashed like those of tiles, and save reading them', async () => {
+  const log = new TestLog(range(0, 300))
+  let news = (from: number) => ({ checkpoint: log.signed(), from, leaves: log.leaves.slice(from) })
+  const view = new LogView({
+    policy: log.policy,
+    read: { checkpoint: () => log.checkpoint(), tile: (path) => log.tile(path), news: async (from) => news(from) },
+  })
+  await view.advance()
+  log.leaves.push(...range(300, 301))
+  await view.advance()
+  assert.deepEqual(log.reads, [])
+  assert.equal(encodeHex(view.root), encodeHex(log.tree().root()))
+  // An append was answered while the view went on by itself.
+  const earlier = { checkpoint: log.signed(), from: 290, leaves: log.leaves.slice(290) }
+  assert.equal((await view.advance(earlier)).size, 301)
+  log.leaves.push(...range(301, 310))
+  await view.advance({ checkpoint: log.signed(), from: 295, leaves: log.leaves.slice(295) })
+  assert.equal(view.size, 310)
+  for (const wrong of [
+    { from: 311, leaves: [] },
+    { from: 310, leaves: log.leaves.slice(0, 3) },
+    { from: 0, leaves: [] },
+  ]) {
+    log.reads.length = 0
+    log.leaves.push(leafOf(log.leaves.length))
+    news = () => ({ checkpoint: log.signed(), ...wrong })
+    await view.advance()
+    assert.equal(view.size, log.leaves.length)
+    assert.ok(log.reads.length > 0)
+  }
+  const size = log.leaves.length
+  log.leaves.push(leafOf(size))
+  for (const leaf of [leafOf(1), new Uint8Array(64), new Uint8Array(63)]) {
+    news = (from) => ({ checkpoint: log.signed(), from, leaves: [leaf] })
+    await assert.rejects(view.advance(), LogError)
+    assert.equal(view.size, size)
+  }
+  await view.advance(log.signed())
+  assert.equal(view.size, size + 1)
+})
+
+test('proofs made of what was read are those made of tiles', async () => {
+  const odd = leafOf(5)
+  odd[0] = 9
+  const log = new TestLog([...range(0, 5), odd])
+  const view = new LogView({ policy: log.policy, read: log })
+  const first = await view.advance()
+  for (const size of [7, 255, 256, 300, 513, 1_024, 1_500]) {
+    log.leaves.push(...range(log.leaves.length, size))
+    const checkpoint = await view.advance()
+    const hashes = view.hashes()
+    for (const index of [0, 5, size >> 1, size - 1]) {
+      const made = await makeProofFile({ hashes, checkpoint, index })
+      assert.deepEqual(made, await makeProofFile({ tile: (path) => log.tile(path), checkpoint, index }))
+      if (index !== 5) verifyOfflineProof({ proofFile: made, leaf: log.leaves[index]!, policy: log.policy })
+    }
+  }
+  // For an earlier checkpoint as well; never for one to come.
+  await makeProofFile({ hashes: view.hashes(), checkpoint: first, index: 3 })
+  await assert.rejects(view.hashes()([{ level: 0, index: 1_500 }]), RangeError)
+})
+
 test('a successor is demanded of those who read no leaves', async () => {
   const log = new TestLog(range(0, 300))
   const tile = (path: string) => log.tile(path)

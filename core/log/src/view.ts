@@ -4,9 +4,9 @@ import { LeafStore } from './leaf-store.ts'
 import { LogError } from './log-error.ts'
 import { malformed, parsing } from './parsing.ts'
 import type { LogPolicy } from './policy.ts'
-import { edgePlaces } from './proofs.ts'
+import { edgePlaces, type HashReader } from './proofs.ts'
 import { readEntries, tileWidth } from './tiles.ts'
-import { emptyRoot, foldEdge, leafHash, TreeBuilder } from './tree.ts'
+import { emptyRoot, foldEdge, leafHash, nodeHash, TreeBuilder } from './tree.ts'
 import { verifyCheckpoint, type WitnessedCheckpoint, type WitnessTimes } from './witnessed.ts'
 
 /** The door to a log's files. What it returns is not trusted. */
@@ -15,6 +15,17 @@ export interface LogReader {
   checkpoint(): Promise<Uint8Array>
   /** The file at a path of `tilePath`; rejects when it is absent. */
   tile(path: string): Promise<Uint8Array>
+  /** The newest checkpoint with the leaves that are new since `from`, where the log has a way to give both at once. */
+  news?(from: number): Promise<LogNews>
+}
+
+/** A checkpoint note with leaves that are said to lead up to it. */
+export interface LogNews {
+  readonly checkpoint: Uint8Array
+  /** Index of the first of `leaves`. */
+  readonly from: number
+  /** Entries of 64 bytes. Others than were asked for, and none, are made up for from the log's tiles. */
+  readonly leaves: readonly Uint8Array[]
 }
 
 /** What to keep of a log over a restart, so that it can't go back or fork unseen. */
@@ -43,6 +54,8 @@ export class LogView {
   readonly #memory: LogMemory
   readonly #store = new LeafStore()
   readonly #verified = new WeakSet<WitnessedCheckpoint>()
+  /** Roots over 256, 256², … leaves, by level and index: with them a proof costs one tile's hashing a level. */
+  readonly #roots: Uint8Array[][] = []
   #tree = new TreeBuilder()
   #last: Promise<unknown> = Promise.resolve()
 
@@ -82,13 +95,14 @@ export class LogView {
 
   /**
    * Verifies a checkpoint (the newest of the log, or the one given), reads every leaf up to it, and goes on to it. All
-   * or nothing. Calls wait for each other.
+   * or nothing. Calls wait for each other. Leaves that come with a checkpoint save reading tiles; they are hashed like all
+   * others.
    *
    * Throws ERR_LOG_ROLLED_BACK for a checkpoint that is smaller than one seen before, ERR_LOG_FORKED where leaves or
    * roots contradict, ERR_LOG_UNAVAILABLE when the log can't be read, and what `verifyCheckpoint` throws.
    */
-  async advance(checkpointBytes?: Uint8Array): Promise<WitnessedCheckpoint> {
-    const next = this.#last.then(async () => this.#advance(checkpointBytes ?? (await this.#readCheckpoint())))
+  async advance(given?: Uint8Array | LogNews): Promise<WitnessedCheckpoint> {
+    const next = this.#last.then(async () => this.#advance(given ?? (await this.#readNews())))
     this.#last = next.catch(() => undefined)
     return next
   }
@@ -131,16 +145,38 @@ export class LogView {
     return { origin: this.origin, size: this.size, root: this.root, edge: this.#tree.edge() }
   }
 
-  async #readCheckpoint(): Promise<Uint8Array> {
+  /**
+   * Hashes of perfect subtrees of what was read, for proofs on any checkpoint of this view. Throws RangeError for a node
+   * beyond it.
+   */
+  hashes(): HashReader {
+    const known = new Map<string, Uint8Array>()
+    const hashAt = (level: number, index: number): Uint8Array => {
+      if (level === 0) return leafHash(this.#store.bytesAt(index))
+      if (level % 8 === 0) return this.#roots[level / 8]![index]!
+      const name = `${level}/${index}`
+      const hash = known.get(name) ?? nodeHash(hashAt(level - 1, index * 2), hashAt(level - 1, index * 2 + 1))
+      known.set(name, hash)
+      return hash
+    }
+    return async (places) =>
+      places.map(({ level, index }) => {
+        if ((index + 1) * 2 ** level > this.size) throw new RangeError(`hashes: ${this.size} leaves have no such node`)
+        return hashAt(level, index)
+      })
+  }
+
+  async #readNews(): Promise<Uint8Array | LogNews> {
     try {
-      return await this.#reader.checkpoint()
+      return (await this.#reader.news?.(this.size)) ?? (await this.#reader.checkpoint())
     } catch (cause) {
       throw new LogError('ERR_LOG_UNAVAILABLE', `the checkpoint of ${this.origin} can't be read`, { cause })
     }
   }
 
-  async #advance(bytes: Uint8Array): Promise<WitnessedCheckpoint> {
-    const checkpoint = verifyCheckpoint(bytes, this.#policy)
+  async #advance(given: Uint8Array | LogNews): Promise<WitnessedCheckpoint> {
+    const news = 'checkpoint' in given ? given : { checkpoint: given, from: 0, leaves: [] }
+    const checkpoint = verifyCheckpoint(news.checkpoint, this.#policy)
     const seen = Math.max(this.size, this.#memory.size)
     if (checkpoint.size < seen) {
       throw new LogError(
@@ -149,7 +185,7 @@ export class LogView {
       )
     }
     try {
-      const tree = await this.#readLeaves(checkpoint.size)
+      const tree = await this.#readLeaves(checkpoint.size, news)
       if (!equalBytes(tree.root(), checkpoint.root)) {
         throw new LogError(
           'ERR_LOG_FORKED',
@@ -166,9 +202,13 @@ export class LogView {
   }
 
   /** The tree over all leaves to `end`; their tags are in the store. */
-  async #readLeaves(end: number): Promise<TreeBuilder> {
+  async #readLeaves(end: number, { from, leaves }: LogNews): Promise<TreeBuilder> {
     const tree = new TreeBuilder({ size: this.#tree.size, edge: this.#tree.edge() })
     this.#compareMemory(tree)
+    // This view may have gone on while they were on their way.
+    if (from <= tree.size && from + leaves.length === end) {
+      for (const leaf of leaves.slice(tree.size - from)) this.#add(tree, leaf)
+    }
     const ahead: Promise<Uint8Array[]>[] = []
     let asked = Math.floor(tree.size / tileWidth)
     while (tree.size < end) {
@@ -192,7 +232,11 @@ export class LogView {
       throw malformed(`entry ${tree.size}`, `has ${entry.length} bytes, every leaf of this log has ${leafLength}`)
     }
     this.#store.append(entry)
-    tree.append(leafHash(entry))
+    tree.append(leafHash(entry), (level, index, hash) => {
+      if (level === 0 || level % 8 !== 0) return
+      this.#roots[level / 8] ??= []
+      this.#roots[level / 8]![index] = hash
+    })
     this.#compareMemory(tree)
   }
 

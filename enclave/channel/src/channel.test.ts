@@ -201,9 +201,10 @@ test('an append that is answered with anything but an index for each leaf is ref
   const good = { indices: [7], checkpoint: 'text' }
   const answer = async (body: unknown) => {
     const client = await serve(context, (_, response) => response.end(JSON.stringify(body)))
-    return new HostLog(client).append([leaf])
+    return new HostLog(client).append([leaf], 7)
   }
   assert.deepEqual((await answer(good)).indices, [7])
+  assert.deepEqual((await answer({ ...good, leaves: 'A'.repeat(86) })).news.leaves, [leaf])
   for (const bent of [
     {},
     { ...good, indices: [] },
@@ -212,6 +213,10 @@ test('an append that is answered with anything but an index for each leaf is ref
     { ...good, indices: [0.5] },
     { ...good, indices: ['7'] },
     { ...good, checkpoint: null },
+    { ...good, leaves: 'A' },
+    { ...good, leaves: 'AAAA' },
+    { ...good, leaves: 'A'.repeat(100_000) },
+    { ...good, leaves: 7 },
     null,
   ]) {
     await assert.rejects(answer(bent), { code: 'ERR_HOST_MALFORMED' })

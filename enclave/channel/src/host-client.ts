@@ -1,15 +1,35 @@
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { canonicalJson, concatBytes, decodeUtf8, encodeUtf8 } from '@cella/bytes'
 import { ChannelError } from './error.ts'
 
-/** Talks HTTP to the untrusted manager. Every answer has a cap, every call an end. */
+const maxSockets = 32
+
+interface CallOptions {
+  readonly body?: Uint8Array
+  readonly contentType?: string
+  /** For the whole call, its body included. */
+  readonly timeoutMs?: number
+  readonly signal?: AbortSignal
+}
+
+/** Talks HTTP to the untrusted manager. Every answer has a cap, every call an end. Connections are kept. */
 export class HostClient {
   readonly #origin: string
   readonly #token: string | undefined
+  readonly #agent: HttpAgent
 
   /** `token` protects the manager's queue from others on its network; no secret depends on it. */
   constructor(options: { origin: string; token?: string | undefined }) {
     this.#origin = options.origin
     this.#token = options.token
+    this.#agent = this.#isSecure
+      ? new HttpsAgent({ keepAlive: true, maxSockets })
+      : new HttpAgent({ keepAlive: true, maxSockets })
+  }
+
+  get #isSecure(): boolean {
+    return this.#origin.startsWith('https:')
   }
 
   /** A JSON call; the answer is parsed by JSON.parse and must go through a schema. */
@@ -23,7 +43,7 @@ export class HostClient {
       ...(body === undefined ? {} : { body: encodeUtf8(canonicalJson(body)), contentType: 'application/json' }),
       ...options,
     })
-    if (response.status === 204) return undefined
+    if (response.statusCode === 204) return drained(response)
     const bytes = await readAll(response, options.bytesMax ?? 4_194_304)
     try {
       return JSON.parse(decodeUtf8(bytes, path))
@@ -40,7 +60,7 @@ export class HostClient {
   /** Posts bytes, gets JSON. */
   async send(method: 'POST' | 'PUT', path: string, body: Uint8Array): Promise<unknown> {
     const response = await this.#request(method, path, { body, contentType: 'application/octet-stream' })
-    if (response.status === 204) return undefined
+    if (response.statusCode === 204) return drained(response)
     const bytes = await readAll(response, 1_048_576)
     try {
       return JSON.parse(decodeUtf8(bytes, path))
@@ -54,7 +74,7 @@ export class HostClient {
     const response = await this.#request('GET', path, { timeoutMs: 3_600_000 })
     let length = 0
     try {
-      for await (const chunk of response.body ?? []) {
+      for await (const chunk of response as AsyncIterable<Uint8Array>) {
         length += chunk.length
         if (length > bytesMax) {
           throw new ChannelError('ERR_HOST_MALFORMED', `GET ${path}: more than ${bytesMax} bytes`)
@@ -67,38 +87,53 @@ export class HostClient {
     }
   }
 
-  async #request(
+  async #request(method: string, path: string, options: CallOptions): Promise<IncomingMessage> {
+    const call = `${method} ${path}`
+    let response: IncomingMessage
+    try {
+      response = await this.#send(method, path, options)
+    } catch (cause) {
+      throw new ChannelError('ERR_HOST_UNAVAILABLE', `${call}: the manager can't be reached`, { cause })
+    }
+    const status = response.statusCode ?? 0
+    if (status >= 200 && status < 300) return response
+    if (status >= 400) throw await refusalOf(response, call)
+    response.destroy()
+    throw new ChannelError('ERR_HOST_UNAVAILABLE', `${call}: the manager answered ${status}, which is not followed`)
+  }
+
+  /** The answer's head; the time limit goes on until its body was read. */
+  #send(
     method: string,
     path: string,
-    options: {
-      body?: Uint8Array<ArrayBuffer> | Uint8Array
-      contentType?: string
-      timeoutMs?: number
-      signal?: AbortSignal
-    },
-  ): Promise<Response> {
-    const timeout = AbortSignal.timeout(options.timeoutMs ?? 30_000)
-    let response: Response
-    try {
-      response = await fetch(`${this.#origin}${path}`, {
+    { body, contentType, timeoutMs = 30_000, signal }: CallOptions,
+  ): Promise<IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      const request = (this.#isSecure ? httpsRequest : httpRequest)(`${this.#origin}${path}`, {
         method,
-        redirect: 'error',
-        signal: options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal]),
+        agent: this.#agent,
+        ...(signal && { signal }),
         headers: {
-          ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
-          ...(options.contentType === undefined ? {} : { 'content-type': options.contentType }),
+          ...(this.#token !== undefined && { authorization: `Bearer ${this.#token}` }),
+          ...(contentType !== undefined && { 'content-type': contentType }),
+          ...(body !== undefined && { 'content-length': body.length }),
         },
-        ...(options.body === undefined ? {} : { body: options.body as Uint8Array<ArrayBuffer> }),
       })
-    } catch (cause) {
-      throw new ChannelError('ERR_HOST_UNAVAILABLE', `${method} ${path}: the manager can't be reached`, { cause })
-    }
-    if (response.ok) return response
-    throw await refusalOf(response, `${method} ${path}`)
+      const timer = setTimeout(() => request.destroy(new Error(`no answer in ${timeoutMs} ms`)), timeoutMs)
+      request.once('close', () => clearTimeout(timer))
+      request.once('error', reject)
+      request.once('response', resolve)
+      request.end(body)
+    })
   }
 }
 
-async function refusalOf(response: Response, call: string): Promise<ChannelError> {
+/** Reads the nothing that is left, so that the connection can be used again. */
+function drained(response: IncomingMessage): undefined {
+  response.resume()
+}
+
+async function refusalOf(response: IncomingMessage, call: string): Promise<ChannelError> {
   let code = 'ERR_UNKNOWN'
   try {
     const body: unknown = JSON.parse(decodeUtf8(await readAll(response, 65_536), 'error'))
@@ -107,15 +142,16 @@ async function refusalOf(response: Response, call: string): Promise<ChannelError
   } catch {
     // A refusal without a readable body is a refusal all the same.
   }
-  const refusal = { status: response.status, code }
-  return new ChannelError('ERR_HOST_REFUSED', `${call}: the manager answered ${response.status} ${code}`, { refusal })
+  const status = response.statusCode ?? 0
+  const refusal = { status, code }
+  return new ChannelError('ERR_HOST_REFUSED', `${call}: the manager answered ${status} ${code}`, { refusal })
 }
 
-async function readAll(response: Response, bytesMax: number): Promise<Uint8Array<ArrayBuffer>> {
+async function readAll(response: IncomingMessage, bytesMax: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = []
   let length = 0
   try {
-    for await (const chunk of response.body ?? []) {
+    for await (const chunk of response as AsyncIterable<Uint8Array>) {
       length += chunk.length
       if (length > bytesMax) throw new ChannelError('ERR_HOST_MALFORMED', `the answer has more than ${bytesMax} bytes`)
       chunks.push(chunk)

@@ -1,18 +1,21 @@
-import { concatBytes, encodeUtf8 } from '@cella/bytes'
-import type { LogReader } from '@cella/log'
+import { concatBytes, decodeBase64url, encodeUtf8, FormatError } from '@cella/bytes'
+import { type LogNews, type LogReader, leafLength } from '@cella/log'
 import { z } from 'zod'
 import { ChannelError } from './error.ts'
 import type { HostClient } from './host-client.ts'
 
-const appendedSchema = z.object({
-  indices: z.array(z.int().min(0)).min(1).max(256),
-  checkpoint: z.string().max(100_000),
-})
+/** Leaves of 64 bytes one after the other, as many as the log gives at once. */
+const leaves = z
+  .string()
+  .max(Math.ceil((1024 * leafLength * 4) / 3))
+  .optional()
+const newsSchema = z.object({ checkpoint: z.string().max(100_000), leaves })
+const appendedSchema = newsSchema.extend({ indices: z.array(z.int().min(0)).min(1).max(256) })
 
 /** What appending brought: where the leaves stand, by the host's word, and the checkpoint that is said to cover them. */
 export interface Appended {
   readonly indices: readonly number[]
-  readonly checkpoint: Uint8Array
+  readonly news: LogNews
 }
 
 /** The log as the manager serves it. Nothing it returns is verified: a LogView does that. */
@@ -31,12 +34,44 @@ export class HostLog implements LogReader {
     return this.#client.bytes(`/v1/log/${path}`, 1_048_576)
   }
 
-  /** Appends leaves of 64 bytes and returns once a cosigned checkpoint is said to cover them. */
-  async append(leaves: readonly Uint8Array[]): Promise<Appended> {
-    const answer = appendedSchema.safeParse(await this.#client.send('POST', '/v1/log/entries', concatBytes(...leaves)))
-    if (!answer.success || answer.data.indices.length !== leaves.length) {
-      throw new ChannelError('ERR_HOST_MALFORMED', 'the log answered with something else than an index for each leaf')
-    }
-    return { indices: answer.data.indices, checkpoint: encodeUtf8(answer.data.checkpoint) }
+  async news(from: number): Promise<LogNews> {
+    const answer = newsSchema.safeParse(await this.#client.json('GET', `/v1/log/news?from=${from}`))
+    if (!answer.success) throw malformed('a checkpoint')
+    return newsOf(from, answer.data)
   }
+
+  /**
+   * Appends leaves of 64 bytes and returns once a cosigned checkpoint is said to cover them, with all leaves that are new
+   * since index `from`.
+   */
+  async append(leaves: readonly Uint8Array[], from: number): Promise<Appended> {
+    const path = `/v1/log/entries?from=${from}`
+    const answer = appendedSchema.safeParse(await this.#client.send('POST', path, concatBytes(...leaves)))
+    if (!answer.success || answer.data.indices.length !== leaves.length) throw malformed('an index for each leaf')
+    return { indices: answer.data.indices, news: newsOf(from, answer.data) }
+  }
+}
+
+function newsOf(from: number, { checkpoint, leaves = '' }: z.infer<typeof newsSchema>): LogNews {
+  const bytes = bytesOf(leaves)
+  if (bytes === undefined || bytes.length % leafLength !== 0) throw malformed('leaves of 64 bytes')
+  const count = bytes.length / leafLength
+  return {
+    checkpoint: encodeUtf8(checkpoint),
+    from,
+    leaves: Array.from({ length: count }, (_, at) => bytes.subarray(at * leafLength, (at + 1) * leafLength)),
+  }
+}
+
+function bytesOf(text: string): Uint8Array | undefined {
+  try {
+    return decodeBase64url(text, 'leaves')
+  } catch (error) {
+    if (error instanceof FormatError) return undefined
+    throw error
+  }
+}
+
+function malformed(expected: string): ChannelError {
+  return new ChannelError('ERR_HOST_MALFORMED', `the log answered with something else than ${expected}`)
 }

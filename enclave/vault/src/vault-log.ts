@@ -42,7 +42,7 @@ export class VaultLog {
 
   /** Appends leaves and reads up to a checkpoint that contains them. Returns where they stand, verified. */
   async append(leaves: readonly Uint8Array[]): Promise<number[]> {
-    const appended = await this.#host.append(leaves)
+    const appended = await this.#host.append(leaves, this.view.size)
     await this.#advance(appended)
     return leaves.map((leaf, at) => {
       const index = appended.indices[at]!
@@ -75,9 +75,9 @@ export class VaultLog {
     await this.append([encodeLeaf({ kind: 'state', commitment, tag: randomTag() })])
   }
 
-  async #advance({ checkpoint }: Appended): Promise<void> {
+  async #advance({ news }: Appended): Promise<void> {
     // Another append may have brought the view further already.
-    const next = await this.view.advance(checkpoint).catch((error: unknown) => this.#newerOr(error))
+    const next = await this.view.advance(news).catch((error: unknown) => this.#newerOr(error))
     if (this.#checkpoint === undefined || next.size >= this.#checkpoint.size) this.#checkpoint = next
     await this.#remember(false)
   }

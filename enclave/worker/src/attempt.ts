@@ -58,7 +58,7 @@ export async function attemptRun(
     // Made meanwhile; none of it leaves unless the last judgement allows it.
     const [wrapped, bundle] = await Promise.all([
       wrapOutputKeys(run.sealed, { contract: contract.digest, run: offer.run, documents }),
-      makeBundle(logged.draft, { ...logged, documents, log: parts.log, host: parts.hostLog }),
+      makeBundle(logged.draft, { ...logged, documents, log: parts.log }),
       stillAllowed(attempt, decided, logged.checkpoint),
     ])
     return {

@@ -1,35 +1,27 @@
 import { decodeUtf8, encodeBase64url, type Json } from '@cella/bytes'
-import type { HostLog } from '@cella/channel'
 import { encodeLeaf, makeProofFile, type WitnessedCheckpoint } from '@cella/log'
 import { type DocumentSet, ReleaseError } from '@cella/release'
 import type { Draft, LoggedDecision } from './messages.ts'
 import type { WorkerLog } from './worker-log.ts'
 
-/** The receipt bundle of docs/protocol.md: all proofs stand on one checkpoint, made from the log's tiles. */
+/** The receipt bundle of docs/protocol.md: all proofs stand on one checkpoint, made of the leaves that were read. */
 export async function makeBundle(
   draft: Draft,
   {
     index,
     documents,
     log,
-    host,
     checkpoint,
   }: {
     index: number
     documents: DocumentSet
     log: WorkerLog
-    host: HostLog
     checkpoint: WitnessedCheckpoint
   },
 ): Promise<Json> {
-  const tiles = new Map<string, Promise<Uint8Array>>()
-  const tile = (path: string): Promise<Uint8Array> => {
-    const known = tiles.get(path) ?? host.tile(path)
-    tiles.set(path, known)
-    return known
-  }
+  const hashes = log.view.hashes()
   const prove = async (at: number): Promise<string> =>
-    decodeUtf8(await makeProofFile({ tile, checkpoint, index: at }), 'proof')
+    decodeUtf8(await makeProofFile({ hashes, checkpoint, index: at }), 'proof')
   const decision = async ({ document, salt, leaf, index: at }: LoggedDecision): Promise<Json> => ({
     document,
     salt,

@@ -52,7 +52,6 @@ const sandbox = createSandbox({
 })
 const parts: WorkerParts = {
   host,
-  hostLog,
   log: new WorkerLog(view, hostLog),
   tee,
   sandbox,

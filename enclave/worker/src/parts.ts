@@ -1,5 +1,5 @@
 import type { Digest, Json } from '@cella/bytes'
-import type { HostClient, HostLog } from '@cella/channel'
+import type { HostClient } from '@cella/channel'
 import type { SignedDocument } from '@cella/documents'
 import type { ChainCache, Evidence } from '@cella/evidence'
 import type { HpkeKeyPair, KeyId } from '@cella/primitives'
@@ -12,7 +12,6 @@ import type { WorkerLog } from './worker-log.ts'
 /** What a worker has for all its runs. */
 export interface WorkerParts {
   readonly host: HostClient
-  readonly hostLog: HostLog
   readonly log: WorkerLog
   readonly tee: TeeDriver
   readonly sandbox: Sandbox

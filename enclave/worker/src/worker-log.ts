@@ -24,9 +24,9 @@ export class WorkerLog {
 
   /** Appends a leaf and reads up to a checkpoint that contains it. */
   async append(leaf: Uint8Array): Promise<{ index: number; checkpoint: WitnessedCheckpoint }> {
-    const appended = await this.#host.append([leaf])
+    const appended = await this.#host.append([leaf], this.view.size)
     const index = appended.indices[0]!
-    const checkpoint = await this.view.advance(appended.checkpoint).catch((error: unknown) => {
+    const checkpoint = await this.view.advance(appended.news).catch((error: unknown) => {
       // Another run of this worker may have read further already.
       if ((error as { code?: string }).code === 'ERR_LOG_ROLLED_BACK') return this.view.advance()
       throw error

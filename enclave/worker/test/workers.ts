@@ -106,7 +106,6 @@ export async function install(
       const view = new LogView({ policy: parseLogPolicy(encodeUtf8(here.log.policyOf())), read: hostLog })
       const parts: WorkerParts = {
         host: client,
-        hostLog,
         log: new WorkerLog(view, hostLog),
         tee: await teeOf(workerLaunch),
         sandbox,

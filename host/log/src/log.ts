@@ -1,7 +1,16 @@
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { encodeHex, equalBytes } from '@cella/bytes'
-import { encodeCheckpointText, encodeNote, type NoteSigner, parseLeaf, signNote } from '@cella/log'
+import { concatBytes, encodeHex, equalBytes } from '@cella/bytes'
+import {
+  encodeCheckpointText,
+  encodeNote,
+  type NoteSigner,
+  parseEntryBundle,
+  parseLeaf,
+  signNote,
+  tilePath,
+  tileWidth,
+} from '@cella/log'
 import { Cosigner, type SizedCheckpoint } from './cosigner.ts'
 import { syncFolder, writeWhole } from './durable.ts'
 import { LastSigned } from './last-signed.ts'
@@ -51,6 +60,11 @@ export interface Log {
   checkpoint(): Uint8Array | undefined
   /** The file at a tile path, or `undefined`. Throws ERR_LOG_MALFORMED for what is no tile path. */
   tile(path: string): Promise<Uint8Array | undefined>
+  /**
+   * The newest cosigned checkpoint note with the leaves from index `from` to its end; `leaves` is undefined when they are
+   * more than 1024 or the log has no such index. The whole is undefined before the first checkpoint.
+   */
+  news(from: number): Promise<{ readonly checkpoint: Uint8Array; readonly leaves: Uint8Array | undefined } | undefined>
   /** Leaves signed so far, and why the log stopped if it did. */
   status(): { readonly size: number; readonly stopped: Error | undefined }
   /** Finishes what was accepted, writes tiles and checkpoint, and frees the folder. */
@@ -64,6 +78,7 @@ interface Job {
 }
 
 const waitingLeavesMax = 1_000_000
+const newsLeavesMax = 1024
 
 /**
  * Opens a log, or makes one in an empty folder. Throws ERR_LOG_IN_USE, ERR_LOG_SET_BACK, ERR_LOG_DAMAGED, or, when a
@@ -183,6 +198,21 @@ class EmbeddedLog implements Log {
 
   async tile(path: string): Promise<Uint8Array | undefined> {
     return this.#recovered.state.read(path, this.#signed.size)
+  }
+
+  async news(from: number): Promise<{ checkpoint: Uint8Array; leaves: Uint8Array | undefined } | undefined> {
+    const cosigned = this.#cosigner.cosigned
+    if (cosigned === undefined) return undefined
+    const { size, bytes } = cosigned
+    if (from > size || size - from > newsLeavesMax) return { checkpoint: bytes, leaves: undefined }
+    const leaves: Uint8Array[] = []
+    for (let at = Math.floor(from / tileWidth); at * tileWidth < size; at++) {
+      const width = Math.min(tileWidth, size - at * tileWidth)
+      const bundle = await this.tile(tilePath({ level: 'entries', index: at, width }))
+      if (bundle === undefined) return { checkpoint: bytes, leaves: undefined }
+      leaves.push(...parseEntryBundle(bundle, width).slice(Math.max(0, from - at * tileWidth)))
+    }
+    return { checkpoint: bytes, leaves: concatBytes(...leaves) }
   }
 
   status(): { size: number; stopped: Error | undefined } {

@@ -32,9 +32,24 @@ test('serves entries, tiles and checkpoints, and ends cleanly on SIGTERM', async
   })
   await view.advance()
   assert.equal(view.size, 257)
+  const newsAt = async (path: string, init?: RequestInit) =>
+    (await (await fetch(url + path, init)).json()) as { indices?: number[]; checkpoint: string; leaves?: string }
+  const all = [...leaves, leafOf(256)]
+  for (const from of [0, 1, 255, 256, 257]) {
+    const news = await newsAt(`/news?from=${from}`)
+    assert.equal(news.checkpoint, checkpoint)
+    assert.equal(news.leaves, Buffer.concat(all.slice(from)).toString('base64url'))
+  }
+  assert.equal((await newsAt('/news?from=258')).leaves, undefined)
+  const grown = await newsAt('/entries?from=255', { method: 'POST', body: Buffer.from(leafOf(257)) })
+  assert.deepEqual(grown.indices, [257])
+  assert.equal(grown.leaves, Buffer.concat([leafOf(255), leafOf(256), leafOf(257)]).toString('base64url'))
+  assert.equal(verifyCheckpoint(encodeUtf8(grown.checkpoint), policy).size, 258)
   const statusOf = async (path: string, init?: RequestInit) => (await fetch(url + path, init)).status
+  for (const path of ['/news', '/news?from=', '/news?from=-1', '/news?from=1&x'])
+    assert.equal(await statusOf(path), 404)
   assert.equal(await statusOf('/healthz'), 200)
-  assert.equal(await statusOf('/tile/0/001.p/2'), 404)
+  assert.equal(await statusOf('/tile/0/001.p/3'), 404)
   assert.equal(await statusOf('/tile/0/1'), 400)
   assert.equal(await statusOf('/wal/0000000000000000.wal'), 404)
   assert.equal(await statusOf('/entries'), 405)

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { decodeUtf8 } from '@cella/bytes'
+import { decodeUtf8, encodeBase64url } from '@cella/bytes'
 import { LogError, leafLength } from '@cella/log'
 import { type ListenAddress, listen } from './listen.ts'
 import type { Log } from './log.ts'
@@ -15,8 +15,10 @@ const leavesMax = 256
 
 /**
  * Serves a log: `GET /checkpoint`, `GET /tile/…` (c2sp.org/tlog-tiles), `GET /healthz`, and `POST /entries` with 1 to 256
- * leaves of 64 bytes one after the other, answered with JSON `{"indices":[…],"checkpoint":"…"}`. Who may append is for
- * the address to decide: listen on loopback or a socket.
+ * leaves of 64 bytes one after the other, answered with JSON `{"indices":[…],"checkpoint":"…"}`. `GET /news?from=N` answers
+ * `{"checkpoint":"…","leaves":"…"}`: the newest checkpoint with the leaves from index N on, one after the other in
+ * base64url; `POST /entries?from=N` has such `leaves` as well. Who may append is for the address to decide: listen on
+ * loopback or a socket.
  */
 export function createLogServer(log: Log): LogServer {
   const server = createServer({ requestTimeout: 30_000, headersTimeout: 5_000 }, (request, response) => {
@@ -34,25 +36,42 @@ export function createLogServer(log: Log): LogServer {
 
 async function handle(request: IncomingMessage, response: ServerResponse, log: Log): Promise<void> {
   const { method, url } = request
-  if (url === '/entries') {
-    if (method === 'POST') return append(request, response, log)
+  const [, call, from] = /^\/(entries|news)(?:\?from=([0-9]{1,15}))?$/.exec(url ?? '') ?? []
+  const since = from === undefined ? undefined : Number(from)
+  if (call === 'entries') {
+    if (method === 'POST') return append(request, response, log, since)
     return send(response, { status: 405, type: text, body: 'entries is a POST\n' })
   }
   if (method !== 'GET') return send(response, { status: 405, type: text, body: 'only GET\n' })
   if (url === '/healthz') return health(response, log)
   if (url === '/checkpoint') {
     const checkpoint = log.checkpoint()
-    if (checkpoint === undefined) {
-      return send(response, { status: 503, type: text, body: 'not enough witnesses have cosigned yet\n' })
-    }
+    if (checkpoint === undefined) return send(response, unwitnessed)
     return send(response, { status: 200, type: text, body: checkpoint })
+  }
+  if (call === 'news' && since !== undefined) {
+    const news = await log.news(since)
+    if (news === undefined) return send(response, unwitnessed)
+    return send(response, { status: 200, type: 'application/json', body: JSON.stringify(newsJson(news)) })
   }
   const tile = url?.startsWith('/tile/') ? await log.tile(url.slice(1)) : undefined
   if (tile === undefined) return send(response, { status: 404, type: text, body: 'not found\n' })
   return send(response, { status: 200, type: 'application/octet-stream', body: tile, immutable: true })
 }
 
-async function append(request: IncomingMessage, response: ServerResponse, log: Log): Promise<void> {
+function newsJson({ checkpoint, leaves }: { checkpoint: Uint8Array; leaves: Uint8Array | undefined }): object {
+  return {
+    checkpoint: decodeUtf8(checkpoint, 'checkpoint'),
+    ...(leaves && { leaves: encodeBase64url(leaves) }),
+  }
+}
+
+async function append(
+  request: IncomingMessage,
+  response: ServerResponse,
+  log: Log,
+  since: number | undefined,
+): Promise<void> {
   const body = await readBody(request)
   if (body === undefined) {
     return send(response, { status: 413, type: text, body: `at most ${leavesMax} leaves of 64 bytes are read\n` })
@@ -64,7 +83,9 @@ async function append(request: IncomingMessage, response: ServerResponse, log: L
     body.subarray(index * leafLength, (index + 1) * leafLength),
   )
   const { indices, checkpoint } = await log.append(leaves)
-  const answer = JSON.stringify({ indices, checkpoint: decodeUtf8(checkpoint, 'checkpoint') })
+  // One that is newer covers them as well, and it is the one that the leaves lead up to.
+  const news = since === undefined ? undefined : await log.news(since)
+  const answer = JSON.stringify({ indices, ...newsJson(news ?? { checkpoint, leaves: undefined }) })
   return send(response, { status: 200, type: 'application/json', body: answer })
 }
 
@@ -76,6 +97,7 @@ function health(response: ServerResponse, log: Log): void {
 }
 
 const text = 'text/plain; charset=utf-8'
+const unwitnessed = { status: 503, type: text, body: 'not enough witnesses have cosigned yet\n' }
 
 function send(
   response: ServerResponse,

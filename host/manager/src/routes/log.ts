@@ -7,6 +7,8 @@ import type { App, Manager } from '../http/app.ts'
 import { passedOn, refusals } from '../http/schemas.ts'
 import { entriesBytesMax } from '../log-client.ts'
 
+const from = z.coerce.number().int().min(0).max(999_999_999_999_999)
+
 /** The log, passed through: what it says is verified by who reads it. */
 export function logRoutes(app: App, manager: Manager): void {
   const { log } = manager
@@ -18,6 +20,20 @@ export function logRoutes(app: App, manager: Manager): void {
       schema: { summary: 'The newest checkpoint', response: { 200: passedOn, ...refusals } },
     },
     async (_request, reply) => pass(reply, await log.fetch('checkpoint', { signal: AbortSignal.timeout(10_000) })),
+  )
+
+  app.get(
+    '/v1/log/news',
+    {
+      config: { access: 'anyone' },
+      schema: {
+        summary: 'The newest checkpoint with the leaves that are new since index `from`',
+        querystring: z.strictObject({ from }),
+        response: { 200: passedOn, ...refusals },
+      },
+    },
+    async (request, reply) =>
+      pass(reply, await log.fetch(`news?from=${request.query.from}`, { signal: AbortSignal.timeout(10_000) })),
   )
 
   app.get(
@@ -43,13 +59,18 @@ export function logRoutes(app: App, manager: Manager): void {
     {
       bodyLimit: entriesBytesMax,
       config: { access: 'account-or-worker' },
-      schema: { summary: 'Appends 1 to 256 leaves of 64 bytes', response: { 200: passedOn, ...refusals } },
+      schema: {
+        summary: 'Appends 1 to 256 leaves of 64 bytes; with `from`, the answer has the leaves from that index on',
+        querystring: z.strictObject({ from: from.optional() }),
+        response: { 200: passedOn, ...refusals },
+      },
     },
     async (request, reply) => {
       if (!Buffer.isBuffer(request.body)) {
         throw new ManagerError('ERR_REQUEST_MALFORMED', 'leaves are sent as application/octet-stream')
       }
-      const answer = await log.fetch('entries', {
+      const since = request.query.from
+      const answer = await log.fetch(since === undefined ? 'entries' : `entries?from=${since}`, {
         method: 'POST',
         headers: { 'content-type': 'application/octet-stream' },
         body: new Uint8Array(request.body),
