@@ -348,3 +348,31 @@ export async function issueCollateral(tee: 'sgx' | 'tdx', build: CollateralBuild
   }
   return new Endorsements(content)
 }
+
+/** Sound collateral in the JSON form of Intel's library. */
+export async function collateralJson(tee: 'sgx' | 'tdx'): Promise<Uint8Array> {
+  const whole = await issueCollateral(tee)
+  const { root, ca } = await issueChain()
+  const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
+  // {"<member>":…,"signature":"…"}
+  const split = (kind: 'tcb-info' | 'enclave-identity', member: string): readonly [string, string] => {
+    const statement = text(whole.all(kind)[0]!.content)
+    return [statement.slice(member.length + 4, -144), statement.slice(-130, -2)]
+  }
+  const [rootCrl, pckCrl] = whole.all('crl').map(({ content }) => content.toHex())
+  const [tcbInfo, tcbInfoSignature] = split('tcb-info', 'tcbInfo')
+  const [qeIdentity, qeIdentitySignature] = split('enclave-identity', 'enclaveIdentity')
+  const signing = text(pemChain([...whole.all('certificate')].reverse().map(({ content }) => content)))
+  const json = {
+    pck_crl_issuer_chain: text(pemChain([ca, root])),
+    root_ca_crl: rootCrl,
+    pck_crl: pckCrl,
+    tcb_info_issuer_chain: signing,
+    tcb_info: tcbInfo,
+    tcb_info_signature: tcbInfoSignature,
+    qe_identity_issuer_chain: signing,
+    qe_identity: qeIdentity,
+    qe_identity_signature: qeIdentitySignature,
+  }
+  return new TextEncoder().encode(JSON.stringify(json))
+}

@@ -4,7 +4,7 @@ import { EvidenceError, reading } from '../error.ts'
 import type { VerifyContext } from '../family.ts'
 import type { TrustedRoot } from '../roots.ts'
 import { crlsOf } from '../x509/crl.ts'
-import { type CertificatePath, type JudgedPath, judgePath, timeText } from '../x509/path.ts'
+import { type CertificatePath, type JudgedPath, judgePath } from '../x509/path.ts'
 import { isQeReportSignedBy, isSigned, type PckChain, verifyPckChain } from './chain.ts'
 import { type IntelCollateral, inForce, intelCollateralOf, signerOf } from './collateral.ts'
 import type { EnclaveIdentity } from './enclave-identity.ts'
@@ -38,7 +38,7 @@ export async function verifyQuote(
   bytes: Uint8Array,
   context: VerifyContext,
 ): Promise<VerifiedQuote> {
-  const { checks, now, endorsements } = context
+  const { checks, endorsements } = context
   const quote = reading(() => parseIntelQuote(bytes))
   if (quote.body.kind !== tee) {
     throw new EvidenceError(
@@ -57,7 +57,7 @@ export async function verifyQuote(
   )
   const window = new Window(context, crlsOf(endorsements))
   await window.judge(path)
-  checks.passed(`${tee}-pck-validity`, `certificates valid at ${timeText(now)}`)
+  checks.passed(`${tee}-pck-validity`, 'certificates in force')
 
   await checkSignatures(tee, quote, path, context)
 
@@ -166,8 +166,8 @@ async function checkStatement(
   window.add(item.statement)
 }
 
-function statementText({ issuedAt, evaluation }: { issuedAt: number; evaluation: number }): string {
-  return `of ${timeText(issuedAt)}, evaluation ${evaluation}`
+function statementText({ evaluation }: TcbInfo | EnclaveIdentity): string {
+  return `evaluation ${evaluation}`
 }
 
 function tcbText({ status, advisories }: TcbEvaluation): string {

@@ -72,7 +72,7 @@ function readQuote(input: Uint8Array): { parsed: IntelQuote; length: number } {
   if (input.length > quoteBytesMax) {
     throw new FormatError('quote', `has ${input.length} bytes, at most ${quoteBytesMax} are read`)
   }
-  const bytes = Uint8Array.from(input)
+  const bytes = new Uint8Array(input)
   const reader = new ByteReader(bytes)
   const number = reader.uint16le('version')
   const version = versions.find((known) => known === number)

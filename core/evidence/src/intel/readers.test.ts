@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { concatBytes, encodeBase64, encodeHex, encodeUtf8 } from '@cella/bytes'
-import { issueChain, issueCollateral, issueSgx, issueTdx, now, roots } from '../../test/intel-vendor.ts'
+import { collateralJson, issueSgx, issueTdx, now, roots } from '../../test/intel-vendor.ts'
 import { Endorsements } from '../endorsements.ts'
 import { EvidenceError } from '../error.ts'
 import { Verifier } from '../verifier.ts'
 import { sgxFamily, tdxFamily } from './family.ts'
-import { pemChain } from './issue.ts'
 import {
   intelEndorsementsOf,
   intelEvidenceOf,
@@ -77,37 +76,11 @@ test('the JSON of Confidential Containers', async () => {
   assert.throws(() => intelEvidenceOfTrustee(new Uint8Array(4_194_305)), { code: 'ERR_EVIDENCE_MALFORMED' })
 })
 
-async function collateralJson(): Promise<{ readonly [name: string]: string }> {
-  const whole = await issueCollateral('tdx')
-  const { root, ca } = await issueChain()
-  const text = (kind: 'tcb-info' | 'enclave-identity'): string => new TextDecoder().decode(whole.all(kind)[0]!.content)
-  const split = (statement: string, member: string): [string, string] => [
-    statement.slice(member.length + 4, -144),
-    statement.slice(-130, -2),
-  ]
-  const [rootCrl, pckCrl] = whole.all('crl').map(({ content }) => encodeHex(content))
-  const [tcbInfo, tcbInfoSignature] = split(text('tcb-info'), 'tcbInfo')
-  const [qeIdentity, qeIdentitySignature] = split(text('enclave-identity'), 'enclaveIdentity')
-  const chain = new TextDecoder().decode(
-    pemChain([...whole.all('certificate')].reverse().map(({ content }) => content)),
-  )
-  return {
-    pck_crl_issuer_chain: new TextDecoder().decode(pemChain([ca, root])),
-    root_ca_crl: rootCrl!,
-    pck_crl: pckCrl!,
-    tcb_info_issuer_chain: chain,
-    tcb_info: tcbInfo,
-    tcb_info_signature: tcbInfoSignature,
-    qe_identity_issuer_chain: chain,
-    qe_identity: qeIdentity,
-    qe_identity_signature: qeIdentitySignature,
-  }
-}
-
 test('the collateral JSON of Intel’s library verifies as endorsements', async () => {
   const verifier = new Verifier([sgxFamily, tdxFamily])
-  const collateral = await collateralJson()
-  const endorsements = intelEndorsementsOf(json(collateral))
+  const bytes = await collateralJson('tdx')
+  const collateral = JSON.parse(new TextDecoder().decode(bytes)) as { readonly [name: string]: string }
+  const endorsements = intelEndorsementsOf(bytes)
   const verified = await verifier.verify(
     { entries: [await issueTdx()] },
     { roots, now, endorsements: new Endorsements(endorsements) },
