@@ -95,6 +95,12 @@ export const parts: readonly Part[] = [
   },
   {
     commands: {
+      evidence: 'evidence of TEEs: what a machine is, and whether to accept it',
+    },
+    load: async () => (await import('./commands/evidence.ts')).addEvidenceCommands,
+  },
+  {
+    commands: {
       policy: 'policies in plain words, and why something was refused',
     },
     load: async () => (await import('./commands/policy.ts')).addPolicyCommands,

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { generateKeyPairSync, sign } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { issueIntelCrl, issueIntelRoot } from '@cella/evidence/intel-issue'
+import { sharedPath, sharedTest } from '@cella/testing'
+
+const launcher = fileURLToPath(new URL('../bin/cella.js', import.meta.url))
+const folder = mkdtempSync(join(tmpdir(), 'cella-evidence-'))
+after(() => rmSync(folder, { recursive: true, force: true }))
+
+interface Ended {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+function cella(home: string, ...args: string[]): Promise<Ended> {
+  return new Promise((resolve) => {
+    const all = [launcher, '--home', join(folder, home), ...args]
+    execFile(process.execPath, all, { maxBuffer: 1 << 24 }, (error, stdout, stderr) =>
+      resolve({ code: Number(error?.code ?? 0), stdout, stderr }),
+    )
+  })
+}
+
+async function json(home: string, ...args: string[]): Promise<{ code: number; data: Record<string, unknown> }> {
+  const { code, stdout, stderr } = await cella(home, '--json', 'evidence', ...args)
+  assert.notEqual(stdout, '', stderr)
+  return { code, data: JSON.parse(stdout) as Record<string, unknown> }
+}
+
+const snp = (name: string) => sharedPath(`vectors/snp/turin-v5-aci-msft/${name}`)
+const snpFile = () => [snp('report.bin'), '--certificate', snp('vcek.pem'), '--certificate', snp('ask_ark.pem')]
+const tdx = (name: string) => sharedPath(`vectors/tdx/v4-dcap-qvl-uptodate/${name}`)
+
+describe('evidence of real machines', () => {
+  sharedTest('show tells what it is, whether it is genuine, and what was looked at', 'vectors/snp', async () => {
+    const { code, data } = await json('a', 'show', ...snpFile())
+    assert.equal(code, 0)
+    assert.deepEqual([data.form, data.genuine], ['an AMD SEV-SNP report', true])
+    const shown = await cella('a', 'evidence', 'show', ...snpFile())
+    assert.match(shown.stdout, /^Genuine\n/)
+    assert.match(shown.stdout, /chip +59790fb1c39f35c1/)
+    const bytes = readFileSync(snp('report.bin'))
+    bytes[0x90]! ^= 1
+    writeFileSync(join(folder, 'changed.bin'), bytes)
+    const changed = await json('a', 'show', join(folder, 'changed.bin'), ...snpFile().slice(1))
+    assert.equal(changed.code, 1)
+    assert.equal((changed.data.error as { code: string }).code, 'ERR_EVIDENCE_SIGNATURE')
+  })
+
+  sharedTest('verify accepts by a preset and says what the preset leaves open', 'vectors/snp', async () => {
+    const accepted = await cella('a', 'evidence', 'verify', ...snpFile(), '--policy', 'azure-container-snp')
+    assert.equal(accepted.code, 0, accepted.stderr)
+    assert.match(accepted.stdout, /The terms accept it\.\n.*any code.*\n.*any moment/)
+    const another = 'ff'.repeat(64)
+    const bound = [...snpFile(), '--policy', 'azure-container-snp', '--report-data', another]
+    assert.equal((await json('a', 'verify', ...bound)).data.allowed, false)
+    const refused = await json('a', 'verify', ...snpFile(), '--policy', 'gcp-snp')
+    assert.equal(refused.code, 1)
+    const codes = (refused.data.reasons as { code: string }[]).map(({ code }) => code)
+    assert.ok(codes.includes('snp-product'), codes.join())
+  })
+
+  sharedTest('explain names the least change, and the changed policy accepts', 'vectors/snp', async () => {
+    const output = join(folder, 'nearer.json')
+    const explained = await json('a', 'explain', ...snpFile(), '--policy', 'gcp-snp', '--output', output)
+    assert.equal(explained.code, 0)
+    const products = (explained.data.changes as { path: string; to: unknown }[]).find(({ path }) =>
+      path.endsWith('.products'),
+    )
+    assert.deepEqual(products?.to, ['Milan', 'Turin'])
+    assert.equal((await json('a', 'verify', ...snpFile(), '--policy', output)).data.allowed, true)
+  })
+
+  sharedTest('trust pins what was measured: the same machine passes, another does not', 'vectors/snp', async () => {
+    const output = join(folder, 'pinned.json')
+    const learnt = await json('a', 'trust', ...snpFile(), '--policy', 'azure-container-snp', '--output', output)
+    assert.equal(learnt.code, 0)
+    assert.equal((await json('a', 'verify', ...snpFile(), '--policy', output)).data.allowed, true)
+    const other = (name: string) => sharedPath(`vectors/snp/milan-v3-aci-msft/${name}`)
+    const file = [other('report.bin'), '--certificate', other('vcek.pem'), '--certificate', other('ask_ark.pem')]
+    const { data } = await json('a', 'verify', ...file, '--policy', output)
+    assert.deepEqual(
+      (data.reasons as { code: string }[]).map(({ code }) => code),
+      ['measurement'],
+    )
+    const again = await cella('a', 'evidence', 'trust', ...snpFile(), '--policy', output, '--output', output)
+    assert.equal(again.code, 1)
+    assert.match(again.stderr, /is there already/)
+  })
+
+  sharedTest('collateral that was imported is used, and its window is judged', 'vectors/tdx', async () => {
+    const at = ['--at', '2025-06-20T10:32:27Z']
+    const bare = await json('b', 'verify', tdx('quote.bin'), '--policy', 'gcp-tdx', ...at)
+    assert.ok((bare.data.reasons as { code: string }[]).some(({ code }) => code === 'intel-tcb-status'))
+    const kept = await json('b', 'collateral', 'import', tdx('collateral.json'))
+    assert.ok(Number(kept.data.added) >= 6)
+    const rated = await json('b', 'show', tdx('quote.bin'), ...at)
+    const [claims] = rated.data.claims as { tcb: { status: string } }[]
+    assert.equal(claims?.tcb.status, 'UpToDate')
+    const late = await json('b', 'show', tdx('quote.bin'), '--at', '2026-06-20T10:32:27Z')
+    assert.equal((late.data.error as { code: string }).code, 'ERR_EVIDENCE_COLLATERAL_EXPIRED')
+    const bundle = join(folder, 'bundle.json')
+    assert.equal((await json('b', 'collateral', 'export', '--output', bundle)).code, 0)
+    const elsewhere = await json('c', 'show', tdx('quote.bin'), '--collateral', bundle, ...at)
+    assert.equal((elsewhere.data.claims as (typeof claims)[])[0]?.tcb.status, 'UpToDate')
+  })
+
+  sharedTest('fetch asks for what is missing, from where it is told', 'vectors/tdx', async () => {
+    const asked: string[] = []
+    const server = createServer((request, response) => {
+      asked.push(request.url ?? '')
+      response.writeHead(404).end()
+    })
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const fetched = await cella(
+      'd',
+      'evidence',
+      'collateral',
+      'fetch',
+      tdx('quote.bin'),
+      '--intel',
+      url,
+      '--intel-certificates',
+      url,
+    )
+    server.close()
+    assert.equal(fetched.code, 1)
+    assert.match(fetched.stderr, /answered 404/)
+    assert.ok(
+      asked.some((path) => path.startsWith('/tdx/certification/v4/tcb?fmspc=')),
+      asked.join(),
+    )
+  })
+})
+
+describe('collateral', () => {
+  test('a list is kept, shown with its end, and an older one does not replace it', async () => {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
+    const signer = (bytes: Uint8Array) =>
+      new Uint8Array(sign('sha256', bytes, { key: privateKey, dsaEncoding: 'ieee-p1363' }))
+    const now = Math.floor(Date.now() / 1000)
+    const crl = (thisUpdate: number) =>
+      issueIntelCrl({ issuer: 'root', number: 1, thisUpdate, nextUpdate: now + 90, revoked: [], sign: signer })
+    const spki = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }))
+    const root = await issueIntelRoot({ spki, serial: 1, notBefore: now - 9, notAfter: now + 9, sign: signer })
+    const files = [await crl(now - 10), await crl(now - 20), root].map((bytes, at) => {
+      const path = join(folder, `piece-${at}.der`)
+      writeFileSync(path, bytes)
+      return path
+    })
+    const { data } = await json('e', 'collateral', 'import', ...files)
+    assert.deepEqual(data, { added: 2, ignored: 1 })
+    const { stdout } = await cella('e', 'evidence', 'collateral', 'list')
+    assert.match(stdout, /CRL of Intel SGX Root CA +\d{4}-\d\d-\d\d \d\d:\d\d +in force/)
+  })
+})
+
+describe('what can’t be read', () => {
+  test('is said by name, with what would be right', async () => {
+    const file = join(folder, 'noise.bin')
+    writeFileSync(file, 'no evidence at all')
+    const noise = await cella('f', 'evidence', 'show', file)
+    assert.equal(noise.code, 1)
+    assert.match(noise.stderr, /no form of evidence that is known/)
+    const policy = join(folder, 'policy.json')
+    writeFileSync(policy, '{"simulated":"refused"}')
+    const incomplete = await cella('f', 'evidence', 'verify', file, '--policy', policy)
+    assert.notEqual(incomplete.code, 0)
+    const missing = await cella('f', 'evidence', 'verify', file)
+    assert.equal(missing.code, 2)
+    assert.match(missing.stderr, /--policy/)
+  })
+})
