@@ -1,0 +1,5 @@
+export { type AttestConfiguration, attestConfigurationSchema } from './configuration.ts'
+export { AttestError, type AttestErrorCode } from './error.ts'
+export { Log } from './log.ts'
+export { AttestationService, type Build } from './service.ts'
+export { type RunningService, startAttestService } from './start.ts'
