@@ -230,7 +230,9 @@ test('evidence of another form is recognised, and nonsense is refused by name', 
 test('both spellings of the EAR are written, each under its own profile', async (context) => {
   const { call } = await started(context)
   const claims = async (profile?: string) =>
-    decodeJwt((await call('POST', '/v1/attest', await asking(call, profile === undefined ? {} : { profile }))).json.token)
+    decodeJwt(
+      (await call('POST', '/v1/attest', await asking(call, profile === undefined ? {} : { profile }))).json.token,
+    )
   const ietf = await claims()
   const veraison = await claims('veraison')
   assert.match(String(ietf.eat_profile), /^tag:ietf\.org,/)

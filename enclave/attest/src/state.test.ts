@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict'
+import { createPublicKey, verify } from 'node:crypto'
+import { chmod, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { calculateJwkThumbprint } from 'jose'
+import { now, simulatedMachine, temporary } from '../test/support.ts'
+import { Collateral } from './collateral.ts'
+import { Nonces } from './nonces.ts'
+import { RateLimit } from './rate-limit.ts'
+import { type PublicJwk, SigningKeys } from './signing-keys.ts'
+
+const message = new TextEncoder().encode('message')
+
+function verifies(jwk: PublicJwk, signature: Uint8Array): boolean {
+  const key = createPublicKey({ key: { ...jwk }, format: 'jwk' })
+  return signature.length === 96 && verify('sha384', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+}
+
+function opened(folder: string, tee?: Parameters<typeof SigningKeys.open>[0]['tee']): Promise<SigningKeys> {
+  return SigningKeys.open({ folder, tee, tokenSeconds: 300, now })
+}
+
+test('the key is made once, for its user alone, and signs after a restart', async () => {
+  const folder = await temporary()
+  const first = await opened(folder)
+  const second = await opened(folder)
+  assert.deepEqual(second.current, first.current)
+  assert.ok(verifies(first.current, second.sign(message)))
+  assert.equal(first.current.kid, await calculateJwkThumbprint({ ...first.current }))
+  assert.deepEqual(await readdir(folder), ['keys.json'])
+  if (process.platform !== 'win32') assert.equal((await stat(join(folder, 'keys.json'))).mode & 0o777, 0o600)
+})
+
+test('after a rotation another key signs, and the one before is shown until its tokens have ended, then no more', async () => {
+  const folder = await temporary()
+  const keys = await opened(folder)
+  const old = keys.current
+  const signature = keys.sign(message)
+  await keys.rotate(now)
+  for (const reader of [keys, await opened(folder)]) {
+    assert.notEqual(reader.current.kid, old.kid)
+    assert.deepEqual(
+      reader.jwks(now).keys.map(({ kid }) => kid),
+      [reader.current.kid, old.kid],
+    )
+    assert.ok(verifies(reader.jwks(now + 600).keys[1]!, signature))
+    assert.equal(reader.jwks(now + 601).keys.length, 1)
+  }
+  const text = await readFile(join(folder, 'keys.json'), 'utf8')
+  // One private key alone is in the file.
+  assert.equal(text.match(/"signs"/g)?.length, 1)
+  await keys.rotate(now + 1)
+  assert.equal(keys.jwks(now + 1).keys.length, 3)
+  await keys.rotate(now + 1000)
+  assert.equal(keys.jwks(now + 1000).keys.length, 2)
+})
+
+test('a key file that is open to others, cut off or of something else is refused, and says no word of it', async () => {
+  const folder = await temporary()
+  await opened(folder)
+  const path = join(folder, 'keys.json')
+  const text = await readFile(path, 'utf8')
+  const { signs } = JSON.parse(text) as { signs: string }
+  const bad = [
+    '',
+    '{}',
+    text.slice(0, -1),
+    ` ${text}`,
+    text.replace('"version":1', '"version":2'),
+    text.replace(signs, signs.slice(0, -8)),
+  ]
+  for (const contents of bad) {
+    await writeFile(path, contents, { mode: 0o600 })
+    await assert.rejects(opened(folder), (error: Error & { code: string }) => {
+      assert.equal(error.code, 'ERR_STATE_NOT_OPENED')
+      assert.ok(!String(error.stack).includes(signs.slice(20, 60)) && error.cause === undefined)
+      return true
+    })
+  }
+  if (process.platform === 'win32') return
+  await writeFile(path, text)
+  await chmod(path, 0o640)
+  await assert.rejects(opened(folder), { code: 'ERR_STATE_NOT_OPENED' })
+})
+
+test('in a TEE the key is sealed to the measurement', async () => {
+  const folder = await temporary()
+  const [machine, other] = [await simulatedMachine(), await simulatedMachine()]
+  const keys = await opened(folder, machine.tee)
+  assert.deepEqual(await readdir(folder), ['keys.sealed'])
+  assert.equal((await opened(folder, machine.tee)).current.kid, keys.current.kid)
+  await assert.rejects(opened(folder, other.tee), { code: 'ERR_STATE_NOT_OPENED' })
+  const sealed = await readFile(join(folder, 'keys.sealed'))
+  assert.ok(!sealed.includes('signs'))
+  // A TEE without a sealing key of its own keeps nothing: what it sealed would open nowhere.
+  const fleeting = { ...machine.tee, describe: () => ({ ...machine.tee.describe(), sealing: 'launch' as const }) }
+  const empty = await temporary()
+  assert.notEqual((await opened(empty, fleeting)).current.kid, (await opened(empty, fleeting)).current.kid)
+  assert.deepEqual(await readdir(empty), [])
+})
+
+const der = Uint8Array.of(0x30, 0x03, 0x02, 0x01, 0x05)
+
+test('collateral is taken by the names of its files, and read again when they change', async () => {
+  const folder = await temporary()
+  const put = (name: string, content: string | Uint8Array): Promise<void> => writeFile(join(folder, name), content)
+  await put('milan.crl', der)
+  await put('vcek.der', der)
+  await put('tcb-info-00806f050000.json', '{"tcbInfo":{},"signature":""}')
+  await put('enclave-identity.json', '{"enclaveIdentity":{},"signature":""}')
+  await put('.hidden', 'anything')
+  const collateral = await Collateral.open(folder, now)
+  const { current } = collateral
+  const counts = (['crl', 'certificate', 'tcb-info', 'enclave-identity', 'rim'] as const).map(
+    (kind) => collateral.current.all(kind).length,
+  )
+  assert.deepEqual(counts, [1, 1, 1, 1, 0])
+  assert.equal(await collateral.refresh(now + 1), false)
+  assert.equal(collateral.current, current)
+  await put('genoa.crl', der)
+  assert.equal(await collateral.refresh(now + 2), true)
+  assert.equal(collateral.current.all('crl').length, 2)
+  // The same length, and the time set back.
+  await put('genoa.crl', Uint8Array.of(0x30, 0x03, 0x02, 0x01, 0x06))
+  await utimes(join(folder, 'genoa.crl'), now - 10, now - 10)
+  assert.equal(await collateral.refresh(now + 3), true)
+  assert.equal(collateral.current.all('crl')[0]!.content[4], 6)
+})
+
+test('a change that can’t be read leaves in use what was there, and is told once', async () => {
+  const folder = await temporary()
+  await writeFile(join(folder, 'milan.crl'), der)
+  const collateral = await Collateral.open(folder, now)
+  await writeFile(join(folder, 'notes.txt'), 'x')
+  assert.equal(await collateral.refresh(now + 1), true)
+  assert.match(collateral.status.problem!, /notes\.txt: its name says no kind/)
+  assert.equal(await collateral.refresh(now + 2), false)
+  assert.equal(collateral.current.all('crl').length, 1)
+  await rm(join(folder, 'notes.txt'))
+  assert.equal(await collateral.refresh(now + 3), true)
+  assert.deepEqual(collateral.status, { files: 1, readAt: now + 3, problem: null })
+})
+
+const unreadable: readonly (readonly [string, string, string | Uint8Array, RegExp])[] = [
+  ['a name that says no kind', 'tcb.json', '{}', /no kind/],
+  ['PEM instead of DER', 'milan.crl', '-----BEGIN X509 CRL-----', /is not DER/],
+  ['an empty file', 'vcek.der', '', /is not DER/],
+  ['JSON of something else', 'tcb-info.json', '{"tcb":1}', /tcbInfo/],
+  ['text that is no JSON', 'enclave-identity.json', '{', /enclaveIdentity/],
+  ['bytes that are no text', 'tcb-info.json', Uint8Array.of(0xff), /UTF-8/],
+  ['a file that is too large', 'big.crl', new Uint8Array(1_048_577).fill(0x30), /at most/],
+]
+for (const [what, name, content, problem] of unreadable) {
+  test(`refuses to start on ${what}`, async () => {
+    const folder = await temporary()
+    await writeFile(join(folder, name), content)
+    await assert.rejects(Collateral.open(folder, now), (error: Error & { code: string }) => {
+      assert.equal(error.code, 'ERR_COLLATERAL_UNREADABLE')
+      assert.match(error.message, problem)
+      return true
+    })
+  })
+}
+
+test('a folder that is not there is no empty folder', async () => {
+  await assert.rejects(Collateral.open(join(await temporary(), 'absent'), now), { code: 'ERR_COLLATERAL_UNREADABLE' })
+  assert.equal((await Collateral.open(undefined, now)).status.files, 0)
+})
+
+test('a nonce is good once, until five minutes have passed', () => {
+  let clock = 0
+  const nonces = new Nonces(() => clock)
+  const [one, two, three] = [nonces.issue(), nonces.issue(), nonces.issue()]
+  assert.equal(new Set([one, two, three]).size, 3)
+  nonces.take(one)
+  assert.throws(() => nonces.take(one), { code: 'ERR_NONCE_UNKNOWN' })
+  clock = 300_000
+  nonces.take(two)
+  clock = 300_001
+  assert.throws(() => nonces.take(three), { code: 'ERR_NONCE_UNKNOWN' })
+  // Too late is used up, too.
+  clock = 0
+  assert.throws(() => nonces.take(three), { code: 'ERR_NONCE_UNKNOWN' })
+  for (const nonce of ['', 'constructor', '__proto__']) {
+    assert.throws(() => nonces.take(nonce), { code: 'ERR_NONCE_UNKNOWN' })
+  }
+})
+
+test('outstanding nonces are bounded, and time makes room', () => {
+  let clock = 0
+  const nonces = new Nonces(() => clock)
+  for (let count = 0; count < 100_000; count++) nonces.issue()
+  assert.throws(() => nonces.issue(), { code: 'ERR_SERVICE_FULL' })
+  clock = 300_001
+  nonces.take(nonces.issue())
+})
+
+test('a rate holds over time, tells when to come back, and is each name’s own', () => {
+  let clock = 0
+  const limit = new RateLimit({ perSecond: 10, what: 'x', clock: () => clock })
+  for (let count = 0; count < 20; count++) limit.take('a')
+  assert.throws(() => limit.take('a'), { code: 'ERR_RATE_LIMITED', retryAfterSeconds: 1 })
+  limit.take('b')
+  clock = 100
+  limit.take('a')
+  assert.throws(() => limit.take('a'), { code: 'ERR_RATE_LIMITED' })
+  // What costs more than a full bucket is paid later.
+  limit.take('c', 100)
+  assert.throws(() => limit.take('c'), { code: 'ERR_RATE_LIMITED', retryAfterSeconds: 9 })
+  clock += 1000 * 60
+  for (let count = 0; count < 20; count++) limit.take('a')
+  assert.throws(() => limit.take('a'), { code: 'ERR_RATE_LIMITED' })
+})
