@@ -71,7 +71,8 @@ export const claims: PckClaims = {
   ppid: '11'.repeat(16),
   components,
   pceSvn: 13,
-  cpuSvn: new Uint8Array(16).fill(7),
+  // As on every real platform: the same numbers.
+  cpuSvn: Uint8Array.from(components),
   pceId: '0000',
   fmspc: '00906ed50000',
   sgxType: 'scalable',
@@ -349,9 +350,9 @@ export async function issueCollateral(tee: 'sgx' | 'tdx', build: CollateralBuild
   return new Endorsements(content)
 }
 
-/** Sound collateral in the JSON form of Intel's library. */
-export async function collateralJson(tee: 'sgx' | 'tdx'): Promise<Uint8Array> {
-  const whole = await issueCollateral(tee)
+/** Collateral in the JSON form of Intel's library. */
+export async function collateralJson(tee: 'sgx' | 'tdx', build: CollateralBuild = {}): Promise<Uint8Array> {
+  const whole = await issueCollateral(tee, build)
   const { root, ca } = await issueChain()
   const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
   // {"<member>":…,"signature":"…"}

@@ -2,11 +2,11 @@ import { decodeUtf8, encodeHex, equalBytes } from '@cella/bytes'
 import { digestOf, verifySignature } from '@cella/primitives'
 import { EvidenceError, reading } from '../error.ts'
 import type { VerifyContext } from '../family.ts'
-import { type Certificate, parseCertificate } from '../x509/certificate.ts'
+import { type Certificate, mayUseKeyFor, parseCertificate } from '../x509/certificate.ts'
 import { buildPath, type CertificatePath } from '../x509/path.ts'
 import { parsePemCertificates } from '../x509/pem.ts'
 import type { IntelCollateral } from './collateral.ts'
-import { intelNames, isIntelName, isPck, type PckClaims, parsePckClaims } from './pck.ts'
+import { intelNames, isIntelName, isPck, latestFirst, type PckClaims, parsePckClaims } from './pck.ts'
 import type { Certification, IntelQuote } from './quote.ts'
 
 /** A PCK certificate whose chain ends at a trusted root. No time has been looked at, nor revocation. */
@@ -34,7 +34,7 @@ export async function verifyPckChain(
     certification.kind === 'pem'
       ? fromQuote(certification.pem, collateral)
       : await fromCollateral(certification, quote, collateral)
-  const path = await buildPath(leaf, { tee, roots, pool, name: intelNames.pck })
+  const path = await buildPath(leaf, { tee, roots, pool: latestFirst(pool), name: intelNames.pck })
   const chain = { path, claims: reading(() => parsePckClaims(leaf)), ca: checkNames(path.certificates) }
   if (key !== undefined) cache?.add('intel-pck', key, chain)
   return chain
@@ -105,6 +105,9 @@ function checkNames(certificates: readonly Certificate[]): 'platform' | 'process
       'ERR_EVIDENCE_CHAIN',
       `names don't lead from ${intelNames.pck} over ${intelNames.platform} or ${intelNames.processor} to ${intelNames.root}`,
     )
+  }
+  if (!mayUseKeyFor(leaf!, 'digitalSignature')) {
+    throw new EvidenceError('ERR_EVIDENCE_CHAIN', `${intelNames.pck}: its key may not sign`)
   }
   return ca
 }

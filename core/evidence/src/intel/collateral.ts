@@ -7,7 +7,7 @@ import { type Certificate, mayUseKeyFor, parseCertificate } from '../x509/certif
 import { buildPath, type CertificatePath, timeText } from '../x509/path.ts'
 import { type EnclaveIdentity, parseEnclaveIdentity } from './enclave-identity.ts'
 import type { SignedJson } from './json.ts'
-import { intelNames, isIntelName } from './pck.ts'
+import { intelNames, isIntelName, latestFirst } from './pck.ts'
 import { parseTcbInfo, type TcbInfo } from './tcb-info.ts'
 
 /** What Intel publishes, read and not verified, one set for each set of endorsements. */
@@ -119,7 +119,7 @@ export async function signerOf(
     const path = await buildPath(signer, {
       tee: root.tee,
       roots: [root],
-      pool: collateral.certificates,
+      pool: latestFirst(collateral.certificates),
       name: intelNames.tcbSigning,
     })
     if (path.certificates.length !== 2) {

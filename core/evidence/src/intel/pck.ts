@@ -69,6 +69,11 @@ export function isPck(certificate: Certificate): boolean {
   return certificate.extensions.has(sgxExtensionOid)
 }
 
+/** Of certificates for the same key the one that lasts longest leads: Intel's root has two. */
+export function latestFirst(certificates: readonly Certificate[]): Certificate[] {
+  return [...certificates].sort((a, b) => b.notAfter - a.notAfter)
+}
+
 /** The claims of a PCK certificate. Throws FormatError where the extension lacks one, has one twice or is no DER. */
 export function parsePckClaims(certificate: Certificate): PckClaims {
   const extension = certificate.extensions.get(sgxExtensionOid)

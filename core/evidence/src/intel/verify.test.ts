@@ -141,6 +141,14 @@ test('the chain is found in any order, with certificates of the root in other en
   }
 })
 
+test('a root certificate that is over does not count where another one of its key is given', async () => {
+  const over = await issueIntelRoot({ ...past, serial: 1, spki: spkiOf(keys.root), sign: signerOf(keys.root) })
+  await verify(await issueSgx({ order: ([pck, ca, root]) => [pck!, ca!, over, root!] }))
+  const alone = await issueSgx({ order: ([pck, ca]) => [pck!, ca!, over] })
+  await assert.rejects(verify(alone), { code: 'ERR_EVIDENCE_EXPIRED' })
+  await verify(alone, { endorsements: await issueCollateral('sgx') })
+})
+
 test('a PCK certificate that the quote only names comes from the endorsements', async () => {
   const chain = await issueChain()
   const content = [chain.root, chain.ca, chain.pck].map((der) => ({ kind: 'certificate', content: der }) as const)
