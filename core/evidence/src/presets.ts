@@ -1,3 +1,4 @@
+import { azureVmPresets } from './azure/vm/policy.ts'
 import { tdxPresets } from './intel/policy.ts'
 import { type NitroPolicy, nitroBaseline } from './nitro/policy.ts'
 import { type AppraisalPolicy, type SnpPolicy, snpBaseline } from './policy.ts'
@@ -84,6 +85,16 @@ export const presets: readonly Preset[] = Object.freeze([
     name: 'azure-tdx',
     title: 'Azure confidential VM with TDX, the quote alone',
     policy: { ...cloud, boundaries: ['vm'], tees: { tdx: tdxPresets.azure } },
+  },
+  {
+    name: 'azure-vm-snp',
+    title: 'Azure confidential VM with SEV-SNP, its vTPM’s quote bound to the report',
+    policy: { ...cloud, boundaries: ['vm'], tees: { 'azure-vm': azureVmPresets.sevSnp } },
+  },
+  {
+    name: 'azure-vm-tdx',
+    title: 'Azure confidential VM with TDX, its vTPM’s quote bound to the quote',
+    policy: { ...cloud, boundaries: ['vm'], tees: { 'azure-vm': azureVmPresets.tdx } },
   },
   {
     name: 'gcp-snp',

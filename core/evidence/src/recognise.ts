@@ -1,70 +1,144 @@
-import { decodeBase64, decodeBase64url, decodeHex, encodeHex, type FormatError } from '@cella/bytes'
+import { decodeBase64, decodeBase64url, decodeHex, encodeHex, type FormatError, type Json } from '@cella/bytes'
+import { ccaEvidenceOf, psaEvidenceOf, recogniseArm } from './arm/readers.ts'
+import { recogniseAzureContainerGroupJson, recogniseUvmEndorsement } from './azure/container-group/readers.ts'
+import { maaEvidenceOf, recogniseMaa } from './azure/maa/family.ts'
+import { azureVmEvidenceOfTrustee, recogniseAzureVm, recogniseAzureVmJson } from './azure/vm/readers.ts'
 import { EvidenceError, reading } from './error.ts'
 import type { Evidence, EvidenceEntry } from './evidence.ts'
 import { intelEvidenceOf, intelEvidenceOfTrustee, recogniseIntelQuote } from './intel/readers.ts'
 import { nitroEvidenceOf, nitroEvidenceOfDstack, nitroEvidenceOfNsmResponse } from './nitro/readers.ts'
+import { nrasEvidenceOf, recogniseNras } from './nvidia/nras.ts'
+import { nvidiaEvidenceOf, nvidiaEvidenceOfNvat, nvidiaEvidenceOfTrustee, recogniseNvidia } from './nvidia/readers.ts'
+import type { SnpEvidenceEntry } from './sev-snp/entry.ts'
 import { snpReportLength } from './sev-snp/report.ts'
 import { snpEvidenceOfTrustee } from './sev-snp/trustee.ts'
+import {
+  recogniseTpm,
+  recogniseTpmJson,
+  tpmEvidenceOfEnactTrust,
+  tpmEvidenceOfGoAttestation,
+  tpmEvidenceOfTrustee,
+} from './tpm/readers.ts'
 import { parseEvidence } from './verify.ts'
 import { certificatesOf } from './x509/pem.ts'
 
 /** A form in which the TEE itself or another tool writes evidence. */
 interface Form {
-  /** For people. */
-  readonly name: string
-  /** Whether bytes begin like this form, or JSON has its members. Cheap; nothing is verified. */
-  readonly looks: (bytes: Uint8Array, json: JsonObject | undefined) => boolean
+  /** A name for people if bytes begin like this form, or JSON has its members. Cheap; nothing is verified. */
+  readonly recognise: (bytes: Uint8Array, json: Json | undefined) => string | undefined
   /** `certificates` (PEM or DER) are what the form itself lacks. Throws EvidenceError. */
   readonly read: (bytes: Uint8Array, certificates: readonly Uint8Array[]) => readonly EvidenceEntry[]
 }
-type JsonObject = { readonly [name: string]: unknown }
 
 const bytesMax = 4_194_304
 
+// The more telling a form's beginning, the earlier it stands.
 const forms: readonly Form[] = [
   {
-    name: 'an AMD SEV-SNP report',
-    looks: (bytes) => bytes.length === snpReportLength && bytes[0]! >= 2 && bytes[0]! <= 9 && isZero(bytes, 1, 4),
-    read: (bytes, certificates) => [
-      {
-        role: 'cpu',
-        format: 'sev-snp/1',
-        report: bytes,
-        certificates: reading(() => dersOf(certificates)),
-      } as EvidenceEntry,
-    ],
+    recognise: named(
+      'an AMD SEV-SNP report',
+      (bytes) => bytes.length === snpReportLength && bytes[0]! >= 2 && bytes[0]! <= 9 && isZero(bytes, 1, 4),
+    ),
+    read: (bytes, certificates) => {
+      const ders = reading(() => certificates.flatMap((part, at) => certificatesOf(part, `certificates[${at}]`)))
+      const entry: SnpEvidenceEntry = { role: 'cpu', format: 'sev-snp/1', report: bytes, certificates: ders }
+      return [entry]
+    },
   },
+  { recognise: recogniseIntelQuote, read: (bytes) => [intelEvidenceOf(bytes)] },
+  { recognise: recogniseAzureVm, read: incomplete('give the JSON of the guest’s agent, which has the TPM quote too') },
   {
-    name: 'AMD SEV-SNP evidence of a Confidential Containers guest',
-    looks: (_, json) => json?.attestation_report !== undefined,
-    read: (bytes, certificates) => [snpEvidenceOfTrustee(bytes, certificates)],
-  },
-  {
-    name: 'an AWS Nitro attestation document',
-    // COSE_Sign1, with or without its tag; protected header {1: -35}.
-    looks: (bytes) => startsWith(bytes, '8444a1013822') || startsWith(bytes, 'd28444a1013822'),
+    recognise: named(
+      'an AWS Nitro attestation document',
+      // COSE_Sign1, with or without its tag; protected header {1: -35}.
+      (bytes) => startsWith(bytes, '8444a1013822') || startsWith(bytes, 'd28444a1013822'),
+    ),
     read: (bytes) => [nitroEvidenceOf(bytes)],
   },
   {
-    name: 'an Intel SGX or TDX quote',
-    looks: (bytes) => recogniseIntelQuote(bytes) !== undefined,
-    read: (bytes) => [intelEvidenceOf(bytes)],
-  },
-  {
-    name: 'Intel SGX or TDX evidence of a Confidential Containers guest',
-    looks: (_, json) => json?.quote !== undefined && json.hcl_report === undefined,
-    read: (bytes) => [intelEvidenceOfTrustee(bytes)],
-  },
-  {
-    name: 'an answer of the AWS Nitro security module',
     // {"Attestation": …}
-    looks: (bytes) => startsWith(bytes, 'a16b4174746573746174696f6e'),
+    recognise: named('an answer of the AWS Nitro security module', (bytes) =>
+      startsWith(bytes, 'a16b4174746573746174696f6e'),
+    ),
     read: (bytes) => [nitroEvidenceOfNsmResponse(bytes)],
   },
   {
-    name: 'a dstack attestation of AWS Nitro',
-    looks: (bytes) => bytes[0] === 0 && contains(bytes, '8444a1013822', 8),
+    recognise: named(
+      'a dstack attestation of AWS Nitro',
+      (bytes) => bytes[0] === 0 && contains(bytes, '8444a1013822', 8),
+    ),
     read: (bytes) => [nitroEvidenceOfDstack(bytes)],
+  },
+  { recognise: recogniseNvidia, read: (bytes, certificates) => [nvidiaEvidenceOf(bytes, certificates)] },
+  {
+    recognise: (bytes) => {
+      const name = recogniseTpm(bytes)
+      return name?.includes('EnactTrust') ? name : undefined
+    },
+    read: (bytes) => [tpmEvidenceOfEnactTrust(bytes).entry],
+  },
+  {
+    recognise: recogniseTpm,
+    read: incomplete('give its signature, PCR values and key with it, as an agent’s JSON has'),
+  },
+  {
+    recognise: recogniseUvmEndorsement,
+    read: incomplete('give it with the report and the policy of its container group'),
+  },
+  {
+    recognise: (bytes) => {
+      const name = recogniseArm(bytes)
+      return name?.includes('CCA') ? name : undefined
+    },
+    read: (bytes) => [ccaEvidenceOf(bytes)],
+  },
+  { recognise: recogniseArm, read: (bytes) => [psaEvidenceOf(bytes)] },
+  {
+    recognise: (bytes) => (bytes[0] === 0x65 ? recogniseMaa(latin1(bytes).trim()) : undefined),
+    read: (bytes) => [maaEvidenceOf(bytes)],
+  },
+  { recognise: recogniseNras, read: (bytes) => [nrasEvidenceOf(latin1(bytes))] },
+  {
+    recognise: (_, json) => (json === undefined ? undefined : recogniseAzureVmJson(json)),
+    read: (bytes, more) => [azureVmEvidenceOfTrustee(bytes, more)],
+  },
+  {
+    recognise: (_, json) => (json === undefined ? undefined : recogniseAzureContainerGroupJson(json)),
+    read: incomplete('give the report, the policy and the UVM endorsement of the container group'),
+  },
+  {
+    recognise: (_, json) => (hasMember(json, 'ak_public') ? recogniseTpmJson(json!) : undefined),
+    read: (bytes) => [tpmEvidenceOfTrustee(bytes)],
+  },
+  {
+    recognise: (_, json) => (json === undefined ? undefined : recogniseTpmJson(json)),
+    read: (bytes) => [tpmEvidenceOfGoAttestation(bytes)],
+  },
+  {
+    recognise: (_, json) =>
+      hasMember(json, 'device_evidence_list') ? 'NVIDIA evidence of a Confidential Containers guest' : undefined,
+    read: (bytes) => nvidiaEvidenceOfTrustee(bytes),
+  },
+  {
+    recognise: (_, json) =>
+      Array.isArray(json) && hasMember(json[0], 'evidence') && hasMember(json[0], 'certificate')
+        ? 'evidence of NVIDIA’s attestation SDK'
+        : undefined,
+    read: (bytes) => nvidiaEvidenceOfNvat(bytes),
+  },
+  {
+    // A report of AMD's has its fields by name, one of Hygon's its bytes.
+    recognise: (_, json) =>
+      hasMember(json, 'attestation_report') &&
+      !hasMember((json as { attestation_report: Json }).attestation_report, 'data')
+        ? 'AMD SEV-SNP evidence of a Confidential Containers guest'
+        : undefined,
+    read: (bytes, certificates) => [snpEvidenceOfTrustee(bytes, certificates)],
+  },
+  {
+    recognise: (_, json) =>
+      hasMember(json, 'quote') ? 'Intel SGX or TDX evidence of a Confidential Containers guest' : undefined,
+    read: (bytes) => [intelEvidenceOfTrustee(bytes)],
   },
 ]
 
@@ -98,8 +172,9 @@ export function recogniseEvidence(bytes: Uint8Array, certificates: readonly Uint
 function recogniseBytes(bytes: Uint8Array, certificates: readonly Uint8Array[]): RecognisedEvidence | undefined {
   if (startsLikeOurs(bytes)) return { form: 'Cella evidence', evidence: parseEvidence(bytes) }
   const json = jsonOf(bytes)
-  for (const { name, looks, read } of forms) {
-    if (!looks(bytes, json)) continue
+  for (const { recognise, read } of forms) {
+    const name = recognise(bytes, json)
+    if (name === undefined) continue
     try {
       return { form: name, evidence: { entries: read(bytes, certificates) } }
     } catch (error) {
@@ -116,11 +191,12 @@ function startsLikeOurs(bytes: Uint8Array): boolean {
   return start.startsWith('{"entries":') || start.startsWith('{"endorsements":')
 }
 
-/** Of bytes that are a JSON object. Only to tell forms apart: their readers read again, strictly. */
-function jsonOf(bytes: Uint8Array): JsonObject | undefined {
-  if (bytes[0] !== 0x7b) return undefined
+/** Of bytes that are a JSON object or list. Only to tell forms apart: their readers read again, strictly. */
+function jsonOf(bytes: Uint8Array): Json | undefined {
+  const start = bytes.find((byte) => byte !== 0x20 && !isSpace(byte))
+  if (start !== 0x7b && start !== 0x5b) return undefined
   try {
-    return JSON.parse(new TextDecoder().decode(bytes)) as JsonObject
+    return JSON.parse(new TextDecoder().decode(bytes)) as Json
   } catch {
     return undefined
   }
@@ -161,9 +237,23 @@ function isSpace(byte: number): boolean {
   return byte === 0x09 || byte === 0x0a || byte === 0x0d
 }
 
-/** DER of certificates that are PEM text, of one or more, or DER each. */
-function dersOf(certificates: readonly Uint8Array[]): Uint8Array[] {
-  return certificates.flatMap((part, at) => certificatesOf(part, `certificates[${at}]`))
+function named(name: string, looks: (bytes: Uint8Array) => boolean): Form['recognise'] {
+  return (bytes) => (looks(bytes) ? name : undefined)
+}
+
+/** What is told by its name and says nothing alone. */
+function incomplete(advice: string): Form['read'] {
+  return () => {
+    throw new EvidenceError('ERR_EVIDENCE_UNSUPPORTED', advice)
+  }
+}
+
+function hasMember(json: Json | undefined, name: string): boolean {
+  return typeof json === 'object' && json !== null && !Array.isArray(json) && Object.hasOwn(json, name)
+}
+
+function latin1(bytes: Uint8Array): string {
+  return new TextDecoder('latin1').decode(bytes)
 }
 
 function startsWith(bytes: Uint8Array, hex: string): boolean {

@@ -1,17 +1,35 @@
 import type { Json } from '@cella/bytes'
 import type { AttestationResult } from './appraise.ts'
+import { ccaFamily, psaFamily } from './arm/family.ts'
+import { azureContainerGroupFamily } from './azure/container-group/family.ts'
+import { maaFamily } from './azure/maa/family.ts'
+import { azureVmFamily } from './azure/vm/family.ts'
 import type { Evidence } from './evidence.ts'
 import type { AnyFamily } from './family.ts'
 import { sgxFamily, tdxFamily } from './intel/family.ts'
 import { nitroFamily } from './nitro/family.ts'
 import { nvidiaFamily } from './nvidia/family.ts'
+import { nrasFamily } from './nvidia/nras.ts'
 import type { AppraisalPolicy } from './policy.ts'
 import { snpFamily } from './sev-snp/family.ts'
 import { tpmFamily } from './tpm/family.ts'
 import { type Judgement, type VerifiedEvidence, Verifier, type VerifyOptions } from './verifier.ts'
 
 /** Every format that is verified. A further one adds its family here, and its name in roots.ts. */
-export const allFamilies: readonly AnyFamily[] = [snpFamily, sgxFamily, tdxFamily, nitroFamily, tpmFamily, nvidiaFamily]
+export const allFamilies: readonly AnyFamily[] = [
+  snpFamily,
+  sgxFamily,
+  tdxFamily,
+  nitroFamily,
+  azureVmFamily,
+  azureContainerGroupFamily,
+  maaFamily,
+  ccaFamily,
+  psaFamily,
+  tpmFamily,
+  nvidiaFamily,
+  nrasFamily,
+]
 
 const verifier = new Verifier(allFamilies)
 
