@@ -16,14 +16,14 @@ import { build, type Plugin } from 'esbuild'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 export interface EnclaveBundle {
-  readonly role: 'vault' | 'worker' | 'runner'
+  readonly role: 'vault' | 'worker' | 'runner' | 'attest'
   readonly file: string
   readonly digest: Digest
   /** Third-party packages inside with their versions, sorted. */
   readonly packages: Record<string, string>
 }
 
-/** Bundles vault, worker and runner into `outFolder`. */
+/** Bundles vault, worker, runner and attestation service into `outFolder`. */
 export async function buildEnclaves(outFolder: string): Promise<EnclaveBundle[]> {
   await mkdir(outFolder, { recursive: true })
   const runner = await bundle('runner', 'enclave/sandbox/src/runner-main.ts', outFolder, {})
@@ -32,7 +32,8 @@ export async function buildEnclaves(outFolder: string): Promise<EnclaveBundle[]>
     CELLA_RUNNER_DIGEST: JSON.stringify(runner.digest),
   })
   const vault = await bundle('vault', 'enclave/vault/src/main.ts', outFolder, {})
-  return [vault, worker, runner]
+  const attest = await bundle('attest', 'enclave/attest/src/main.ts', outFolder, {})
+  return [vault, worker, runner, attest]
 }
 
 async function bundle(

@@ -15,7 +15,7 @@ export const issuerField: z.ZodType<string> = z
   }, 'is not https://HOST[/PATH] without a slash at its end')
 
 export const limitsSchema = z.strictObject({
-  /** Requests a second from one address, and the same for one organisation; a batch counts as its items. */
+  /** Requests a second from one address, and evidence a second under one organisation's policies. */
   addressPerSecond: z.int().min(1).max(1_000_000),
   organisationPerSecond: z.int().min(1).max(1_000_000),
 })
