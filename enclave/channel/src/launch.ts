@@ -40,5 +40,6 @@ export const enclaveOptions: readonly string[] = [
   '--disallow-code-generation-from-strings',
   '--disable-sigusr1',
   '--no-addons',
+  '--no-experimental-ffi',
   '--max-http-header-size=16384',
 ]

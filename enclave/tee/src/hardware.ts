@@ -1,3 +1,4 @@
+import { Secret } from '@cella/bytes'
 import type { Boundary, Evidence, EvidenceEntry, TeeName } from '@cella/evidence'
 import { randomBytes } from '@cella/primitives'
 import { type ConfigfsOptions, configfsDriver } from './configfs/driver.ts'
@@ -41,9 +42,14 @@ export function hardwareDrivers(options: HardwareOptions = {}): SourceDriver[] {
 export async function openHardwareTee(drivers: readonly SourceDriver[]): Promise<TeeDriver> {
   const { source, report } = await probeSources(drivers)
   if (source === undefined) throw new TeeError('ERR_TEE_UNAVAILABLE', `no TEE was found: ${reasons(report)}`)
+  if (source.rehashes !== undefined) {
+    const hint = 'its daemon hashes the binding once more; use a device build, which asks /dev/sev-guest'
+    throw new TeeError('ERR_TEE_UNAVAILABLE', `${source.name}: ${hint}`)
+  }
   const first = await source.collect(randomBytes(source.bindingLength))
   const { tee, boundary } = kindOf(first)
-  const sealingKey = (await source.sealingKey?.()) ?? randomBytes(32)
+  evidenceOf(first)
+  const sealingKey = new Secret((await source.sealingKey?.()) ?? randomBytes(32))
   return {
     kind: source.name,
     bindingLength: source.bindingLength,
@@ -57,13 +63,19 @@ export async function openHardwareTee(drivers: readonly SourceDriver[]): Promise
       sealing: source.sealingKey === undefined ? 'launch' : 'measurement',
     }),
     getEvidence: async (reportData) => evidenceOf(await source.collect(reportData)),
-    seal: async (label, bytes) => sealUnder(sealingKey, label, bytes),
-    unseal: async (label, sealed) => unsealUnder(sealingKey, label, sealed),
+    seal: async (label, bytes) => sealUnder(sealingKey.expose(), label, bytes),
+    unseal: async (label, sealed) => unsealUnder(sealingKey.expose(), label, sealed),
   }
 }
 
-/** Evidence of the pieces, in their order. */
+/** Evidence of the pieces, in their order. Throws TeeError where the host gave none of the certificates that travel along. */
 export function evidenceOf(pieces: readonly EvidencePiece[]): Evidence {
+  for (const { format, fields } of pieces) {
+    const empty = Object.entries(fields).find(([, value]) => Array.isArray(value) && value.length === 0)
+    if (empty !== undefined) {
+      throw new TeeError('ERR_TEE_UNAVAILABLE', `${format}: the host hands out no ${empty[0]}; have it set them`)
+    }
+  }
   return { entries: pieces.map(({ role, format, fields }): EvidenceEntry => ({ role, format, ...fields })) }
 }
 

@@ -32,6 +32,11 @@ export interface EvidenceSource {
    * these bytes wherever its form shows them in the clear; nothing else about it has been verified.
    */
   collect(binding: Uint8Array): Promise<readonly EvidencePiece[]>
+  /**
+   * The field carries SHA-256 of the bytes, with zeros after it, and not the bytes: a daemon hashes what it is given.
+   * A relying party has to compare with that; `openHardwareTee` refuses such a source.
+   */
+  readonly rehashes?: 'sha256'
   /** 16 or more secret bytes that only this measurement on this machine gets; absent where the TEE has none. */
   readonly sealingKey?: () => Promise<Uint8Array>
 }

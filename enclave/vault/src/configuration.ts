@@ -14,5 +14,9 @@ export const vaultConfigurationSchema = z.strictObject({
   listen: z.strictObject({ host: z.literal('127.0.0.1'), port: z.int().min(0).max(65_535) }),
   /** Folder for sealed state. */
   folder: z.string().min(1),
-  tee: z.strictObject({ kind: z.literal('simulated'), folder: z.string().min(1) }),
+  /** A simulated TEE only where it is named here; `hardware` takes what is found and never a simulated one. */
+  tee: z.discriminatedUnion('kind', [
+    z.strictObject({ kind: z.literal('simulated'), folder: z.string().min(1) }),
+    z.strictObject({ kind: z.literal('hardware') }),
+  ]),
 })

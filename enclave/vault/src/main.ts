@@ -20,7 +20,9 @@ const [{ configuration, digest }, launch] = await Promise.all([
   measureLaunch(),
   initPolicyEngine(cedarWasm),
 ])
-const tee = await openTee({ kind: 'simulated', folder: configuration.tee.folder, measured: launch })
+const tee = await openTee(
+  configuration.tee.kind === 'hardware' ? { kind: 'hardware' } : { ...configuration.tee, measured: launch },
+)
 const state = await VaultState.open(tee, configuration.folder)
 const memory = await state.logMemory()
 const host = new HostLog(new HostClient({ origin: configuration.manager, token: configuration.token }))

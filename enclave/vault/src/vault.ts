@@ -9,7 +9,7 @@ import {
 } from '@cella/bytes'
 import { type Payload, parseDocumentOf, type SignedDocument, signDocument, verifyDocument } from '@cella/documents'
 import {
-  bindingDigest,
+  bindingDigestOf,
   ChainCache,
   type Evidence,
   evidenceDigest,
@@ -379,7 +379,7 @@ export class Vault {
       configuration: this.#configuration,
       ...about,
     }
-    return { binding, evidence: await this.#tee.getEvidence(bindingDigest(binding)) }
+    return { binding, evidence: await this.#tee.getEvidence(bindingDigestOf(binding, this.#tee.bindingLength)!) }
   }
 }
 

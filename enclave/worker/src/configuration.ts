@@ -14,5 +14,9 @@ export const workerConfigurationSchema = z.strictObject({
   runner: z.string().min(1),
   /** Runners kept ready. */
   pool: z.int().min(0).max(16),
-  tee: z.strictObject({ kind: z.literal('simulated'), folder: z.string().min(1) }),
+  /** A simulated TEE only where it is named here; `hardware` takes what is found and never a simulated one. */
+  tee: z.discriminatedUnion('kind', [
+    z.strictObject({ kind: z.literal('simulated'), folder: z.string().min(1) }),
+    z.strictObject({ kind: z.literal('hardware') }),
+  ]),
 })

@@ -1,6 +1,6 @@
 import { type Digest, decodeBase64url, encodeBase64url, encodeUtf8, type Json } from '@cella/bytes'
 import { type Contract, parseDocumentOf, type SignedDocument, verifyDocument } from '@cella/documents'
-import { bindingDigest, evidenceDigest, evidenceJson, parseEvidenceJson } from '@cella/evidence'
+import { bindingDigestOf, evidenceDigest, evidenceJson, parseEvidenceJson } from '@cella/evidence'
 import { parseLogPolicy, proveEntry, verifyCheckpoint } from '@cella/log'
 import { ed25519PublicKey, generateHpkeKeyPair, type KeyId, keyIdOf, randomBytes } from '@cella/primitives'
 import { appraiseEnclave, assetsOf, proveDecision } from '@cella/release'
@@ -43,7 +43,7 @@ export async function attest(
     served,
     configuration: parts.configuration,
   }
-  return { binding, evidence: await parts.tee.getEvidence(bindingDigest(binding)) }
+  return { binding, evidence: await parts.tee.getEvidence(bindingDigestOf(binding, parts.tee.bindingLength)!) }
 }
 
 /** Asks the vault, and checks that what it answers is about this attempt, of the contract's vault, and in the log. */

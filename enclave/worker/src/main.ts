@@ -41,7 +41,9 @@ const [{ configuration, digest }, launch] = await Promise.all([
 if (digestOf(await readFile(configuration.runner)) !== CELLA_RUNNER_DIGEST) {
   throw new Error('the runner is not the one that this worker was built with')
 }
-const tee = await openTee({ kind: 'simulated', folder: configuration.tee.folder, measured: launch })
+const tee = await openTee(
+  configuration.tee.kind === 'hardware' ? { kind: 'hardware' } : { ...configuration.tee, measured: launch },
+)
 const host = new HostClient({ origin: configuration.manager, token: configuration.token })
 const hostLog = new HostLog(host)
 const view = new LogView({ policy: parseLogPolicy(encodeUtf8(configuration.logPolicy)), read: hostLog })

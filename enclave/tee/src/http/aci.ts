@@ -54,6 +54,7 @@ export function aciDriver(options: AciOptions = {}): SourceDriver {
         source: {
           name: 'azure-container-group',
           bindingLength: 64,
+          ...(source === undefined && { rehashes: 'sha256' as const }),
           async collect(binding): Promise<readonly EvidencePiece[]> {
             requireLength(binding, 64)
             const own = Uint8Array.from(binding)
@@ -71,8 +72,7 @@ export function aciDriver(options: AciOptions = {}): SourceDriver {
                   report: report!,
                   certificates: certificates!,
                   policy: context.policy,
-                  endorsement: context.endorsement,
-                  ...(source === undefined && { runtimeData: own }),
+                  uvmEndorsement: context.endorsement,
                 },
               },
             ]
