@@ -1,7 +1,7 @@
 import { columnCountMax } from '@cella/table'
 import { encodingOf } from './delimited.ts'
 import { TablesError } from './error.ts'
-import { JsonNumber, parseJsonWithNumbers } from './json-source.ts'
+import { JsonNumber, parseJsonWithNumbers, RepeatedMember } from './json-source.ts'
 import type { RawCell, RawRow, RawTable } from './raw-table.ts'
 import { RecordReader, recordsOf, textOf } from './records.ts'
 import type { InspectionWarning, ReadOptions } from './report.ts'
@@ -59,7 +59,13 @@ function parseObject(text: string, line: number, path: string): Record<string, u
   let value: unknown
   try {
     value = parseJsonWithNumbers(text)
-  } catch {
+  } catch (error) {
+    if (error instanceof RepeatedMember) {
+      throw new TablesError('ERR_FILE_FORMAT', `${path}, line ${line}: names “${error.member}” twice`, {
+        line,
+        hint: 'which of the values holds? write each member once',
+      })
+    }
     // The parser's own message quotes the text.
     throw notAnObject(path, line, 'is not JSON')
   }

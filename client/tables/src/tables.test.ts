@@ -341,6 +341,24 @@ test('a line that is no JSON object is refused with its number', async () => {
   }
 })
 
+test('a member that stands twice is refused with its line and name, however deep and however it is written', async () => {
+  const cases: [line: string, name: string][] = [
+    ['{"a":1,"a":2}', 'a'],
+    ['{"a":1,"b":2,"a":1}', 'a'],
+    ['{"a":1,"\\u0061":2}', 'a'],
+    ['{"a":{"x":1,"y":[{"k":"\\\\","k":2}]}}', 'k'],
+    ['{"a":"\\"x\\":","":1,"":2}', ''],
+    ['{"__proto__":1,"__proto__":2}', '__proto__'],
+  ]
+  for (const [line, name] of cases) {
+    const error = await refused(file(`{"a":0}\n${line}\n`, 'jsonl'), 'ERR_FILE_FORMAT')
+    assert.equal(error.line, 2)
+    assert.match(error.message, new RegExp(`line 2: names “${name}” twice$`))
+  }
+  const apart = '{"a":"{\\"a\\":1,\\"a\\":2}","b":[{"c":1},{"c":2}],"d":{"a":{"a":":"}}}'
+  assert.equal((await read(file(`${apart}\n${apart}\n`, 'jsonl'))).cells.length, 2)
+})
+
 test('the owner may choose another type, if every value has it', async () => {
   const path = file('code,n,x\n1,1.0,1\n2,2.5,y\n')
   assert.deepEqual((await read(path, { columns: [{ name: 'code', type: 'text' }] })).cells[0]![0], '1')
