@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,9 +9,7 @@ import { fileURLToPath } from 'node:url'
 // Three organisations go from nothing to a verified result by commands alone, as separate processes on a real server.
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const enclaves = join(root, 'dist/enclave/builds.json')
 const program = join(root, 'examples/programs/pay-gap/pay-gap.wasm')
-const skip = existsSync(enclaves) ? false : 'the enclaves are not built: npm run build:enclave'
 
 interface Ended {
   readonly code: number | null
@@ -26,7 +23,11 @@ const path = (name: string): string => join(folder, name)
 const installation = (): string => path('server/installation.json')
 
 /** Runs one command as its own process, the passphrase on descriptor 3. */
-async function cella(profile: string, args: readonly string[]): Promise<Ended> {
+async function cella(
+  profile: string,
+  args: readonly string[],
+  more: { env?: NodeJS.ProcessEnv; interruptAt?: string } = {},
+): Promise<Ended> {
   const child: ChildProcess = spawn(
     process.execPath,
     [
@@ -40,16 +41,19 @@ async function cella(profile: string, args: readonly string[]): Promise<Ended> {
       '--yes',
       ...args,
     ],
-    { stdio: ['ignore', 'pipe', 'pipe', 'pipe'] },
+    { stdio: ['ignore', 'pipe', 'pipe', 'pipe'], env: { ...process.env, ...more.env } },
   )
   const passphrase = child.stdio[3] as NodeJS.WritableStream
   // Commands that need no passphrase end without reading it.
   passphrase.on('error', () => undefined)
   passphrase.end('correct horse battery staple\n')
   const read = async (stream: NodeJS.ReadableStream): Promise<string> => {
-    const parts: Buffer[] = []
-    for await (const part of stream) parts.push(part as Buffer)
-    return Buffer.concat(parts).toString('utf8')
+    let text = ''
+    for await (const part of stream) {
+      text += part
+      if (more.interruptAt !== undefined && text.includes(more.interruptAt)) child.kill('SIGINT')
+    }
+    return text
   }
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
   const [stdout, stderr, code] = await Promise.all([read(child.stdout!), read(child.stderr!), ended])
@@ -64,7 +68,6 @@ async function done<Value>(profile: string, args: readonly string[]): Promise<Va
 }
 
 before(async () => {
-  if (skip !== false) return
   folder = await mkdtemp(join(tmpdir(), 'cella-cli-'))
   home = join(folder, 'home')
   const rows = Array.from(
@@ -110,14 +113,13 @@ days: 30
 })
 
 after(async () => {
-  if (skip !== false) return
   await cella('large', ['down', '--data', path('server')])
   await rm(folder, { recursive: true, force: true })
 })
 
 const names = { large: 'Large', small: 'Small', university: 'University', office: 'Office' }
 
-test('from nothing to a verified result by commands alone', { skip }, async (context) => {
+test('from nothing to a verified result by commands alone', async (context) => {
   const ids: Record<string, string> = {}
   await context.test('each organisation is founded under keys of its own and publishes terms', async () => {
     for (const [profile, name] of Object.entries(names)) {
@@ -205,7 +207,7 @@ test('from nothing to a verified result by commands alone', { skip }, async (con
   })
 
   await context.test('the dry run says that approvals are missing and nothing else', async () => {
-    const { assets } = await done<{ assets: { reasons: { code: string }[] }[] }>('office', [
+    const { assets } = await done<{ assets: { organisationName: string; reasons: { code: string }[] }[] }>('office', [
       'workflow',
       'check',
       '--file',
@@ -214,6 +216,10 @@ test('from nothing to a verified result by commands alone', { skip }, async (con
     assert.deepEqual(
       assets.map(({ reasons }) => reasons.map(({ code }) => code)),
       [['ERR_APPROVAL_MISSING'], ['ERR_APPROVAL_MISSING'], []],
+    )
+    assert.deepEqual(
+      assets.map(({ organisationName }) => organisationName),
+      ['Large', 'Small', 'University'],
     )
   })
 
@@ -345,4 +351,27 @@ test('from nothing to a verified result by commands alone', { skip }, async (con
     ])
     assert.ok(status.ready && status.processes.every(({ ready }) => ready))
   })
+})
+
+test('`up` that is interrupted says so, and leaves nothing', async () => {
+  const { code, stderr } = await cella('large', ['up', '--data', path('interrupted')], { interruptAt: 'witness-1' })
+  assert.equal(code, 1)
+  assert.match(
+    stderr,
+    /error: stopped before it was ready, as you asked; nothing of it runs \(ERR_INTERRUPTED\)\nhint: /,
+  )
+  const { processes } = JSON.parse(await readFile(path('interrupted/status.json'), 'utf8'))
+  assert.ok(processes.length > 0 && processes.every(({ pid }: { pid: number | null }) => pid === null))
+})
+
+test('`up` with a database that can’t be used says why, and what to do', async () => {
+  for (const [url, expected] of [
+    ['nonsense:hunter2', /DATABASE_URL is not of the form postgresql:.*\nhint: .*unset it/],
+    ['postgresql://me:hunter2@127.0.0.1:9/cella', /can't be used: .*ECONNREFUSED.*\nhint: .*DATABASE_URL runs/],
+  ] as const) {
+    const { code, stderr } = await cella('large', ['up', '--data', path('elsewhere')], { env: { DATABASE_URL: url } })
+    assert.equal(code, 3)
+    assert.match(stderr, expected)
+    assert.doesNotMatch(stderr, /hunter2/)
+  }
 })

@@ -9,6 +9,8 @@ export type CliErrorCode =
   | 'ERR_SERVER_NOT_INSTALLED'
   /** The server did not become ready. */
   | 'ERR_SERVER_UNAVAILABLE'
+  /** A person ended it before it was done. */
+  | 'ERR_INTERRUPTED'
   /** What was opened or checked is not as it should be. */
   | 'ERR_REFUSED'
 

@@ -3,6 +3,7 @@ import type { Verdict } from '@cella/receipt'
 import type { Treatment } from '@cella/table'
 import type { Style } from './terminal/style.ts'
 import { printable, wrap } from './terminal/text.ts'
+import { formatCount } from './terminal/units.ts'
 
 /** A treatment in a few words. */
 export function treatmentText(treatment: Treatment): string {
@@ -22,12 +23,12 @@ export function treatmentText(treatment: Treatment): string {
 
 /** Output rules in a sentence. */
 export function rulesText(rules: Manifest['outputRules']): string {
-  if (rules.format === 'file') return `a file of at most ${rules.bytesMax} bytes`
+  if (rules.format === 'file') return `a file of at most ${formatCount(rules.bytesMax, 'byte')}`
   const group =
     rules.minimumGroupSize === undefined
       ? 'without a minimum group size'
       : `groups of at least ${rules.minimumGroupSize}, smaller ones ${rules.suppress === 'row' ? 'left out' : 'emptied'}`
-  return `a table of at most ${rules.rowsMax} rows and ${rules.bytesMax} bytes, ${group}`
+  return `a table of at most ${formatCount(rules.rowsMax, 'row')} and ${formatCount(rules.bytesMax, 'byte')}, ${group}`
 }
 
 /** A verdict: what is proved, what is not, or what is wrong or missing. */

@@ -23,7 +23,7 @@ import type { DeclaredOutput, OutputRules } from '@cella/table'
 import { type Gathered, gather, gatherForContract, merge } from './documents.ts'
 import { startPolicyEngine } from './engine.ts'
 import { SdkError } from './error.ts'
-import { membersOf } from './organisations.ts'
+import { membersOf, nameOf } from './organisations.ts'
 import { revisionsOf } from './publish.ts'
 import type { Session } from './session.ts'
 import { type Logged, submitDocument } from './submit.ts'
@@ -228,6 +228,8 @@ export interface AssetForecast {
   readonly asset: Digest
   readonly title: string
   readonly organisation: Digest | null
+  /** Its owner, by the name that you trust it under. */
+  readonly organisationName: string | null
   readonly allowed: boolean
   readonly reasons: readonly Reason[]
   /** Whether its owner still has to approve the contract. */
@@ -256,13 +258,19 @@ export async function forecast(
     appraise: async (terms) => assumedWorker(contract.payload, terms.simulated),
   })
   const now = session.now()
-  return judgements.map((judgement) => forecastOf(judgement, { contract, documents, now }))
+  return Promise.all(
+    judgements.map(async (judgement) => {
+      const owner = judgement.manifest?.payload.organisation
+      const organisationName = owner === undefined ? null : await nameOf(session, documents, owner)
+      return { ...forecastOf(judgement, { contract, documents, now }), organisationName }
+    }),
+  )
 }
 
 function forecastOf(
   judgement: Judgement,
   { contract, documents, now }: { contract: SignedDocument<'cella/contract'>; documents: DocumentSet; now: number },
-): AssetForecast {
+): Omit<AssetForecast, 'organisationName'> {
   const logged = documents.indexOf(contract.digest) !== undefined
   const starts = Math.max(contract.payload.notBefore, judgement.manifest?.payload.notBefore ?? 0)
   const reasons = judgement.reasons.filter(({ clause, code }) => {
@@ -302,7 +310,14 @@ function assumedWorker(contract: Contract, termsAllowSimulated: boolean): Apprai
 
 /** Judges a draft that was not signed in public: signed here, sent nowhere. */
 export async function checkDraft(session: Session, draft: ContractDraft): Promise<AssetForecast[]> {
-  const { payload, gathered } = await resolveContract(session, draft)
+  return checkResolved(session, await resolveContract(session, draft))
+}
+
+/** The same for a draft that was resolved already. */
+export async function checkResolved(
+  session: Session,
+  { payload, gathered }: ResolvedContract,
+): Promise<AssetForecast[]> {
   const keys = await session.keys()
   const signed = await signDocument<'cella/contract'>(payload, [keys.account.seed.expose()])
   const assets = await gather(session, { digests: assetsOf(payload).map(({ manifest }) => manifest) })

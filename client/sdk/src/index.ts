@@ -3,6 +3,7 @@ export {
   approveContract,
   type ContractDraft,
   checkDraft,
+  checkResolved,
   createContract,
   createWorkflow,
   defaultBudgets,

@@ -111,7 +111,9 @@ export function describeRun(situation: Case, worker: Worker, independent: readon
       suppressed:
         output.suppressed === 0
           ? ''
-          : `; ${output.suppressed} rows in it were emptied because their groups are too small`,
+          : output.suppressed === 1
+            ? '; 1 row in it was emptied because its group is too small'
+            : `; ${output.suppressed} rows in it were emptied because their groups are too small`,
     })
   }
   if (payload.status === 'ok') findings.proved('STATUS_OK', {})

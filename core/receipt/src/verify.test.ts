@@ -95,7 +95,7 @@ describe('a real receipt', () => {
       ],
     )
     // One owner's group of two was too small to speak of.
-    assert.match(verdict.statements.find(({ code }) => code === 'OUTPUT')!.text, /1 rows in it were emptied/)
+    assert.match(verdict.statements.find(({ code }) => code === 'OUTPUT')!.text, /1 row in it was emptied/)
   })
 
   test('names a witness as independent only where the verifier does', async () => {

@@ -31,7 +31,7 @@ try {
 }
 
 function fail(error: unknown): never {
-  process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n`)
-  if (error instanceof ManagerError && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`)
+  const hint = error instanceof ManagerError && error.hint !== undefined ? `hint: ${error.hint}\n` : ''
+  process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n${hint}`)
   process.exit(1)
 }

@@ -35,6 +35,8 @@ export class Child {
   #startedAt: string | undefined
   starts = 0
   lastExit: string | undefined
+  /** What it said went wrong and what to do, when it said so last: its lines `error: …` and `hint: …`. */
+  failure: { readonly error: string; readonly hint: string | undefined } | undefined
 
   constructor(options: ChildOptions) {
     this.name = options.name
@@ -67,7 +69,7 @@ export class Child {
     this.#startedAt = child.pid === undefined ? undefined : startOf(child.pid)
     child.stdin.on('error', () => undefined)
     child.stdin.end(input?.() ?? '')
-    child.stderr.on('data', (chunk: Uint8Array) => this.#log.write(chunk))
+    child.stderr.on('data', (chunk: Uint8Array) => this.#complaint(chunk))
     createInterface({ input: child.stdout }).on('line', (line) => this.#line(line))
     child.once('error', (error) => {
       this.lastExit = error.message
@@ -97,6 +99,12 @@ export class Child {
       clearTimeout(killer)
     }
     this.#log.close()
+  }
+
+  #complaint(chunk: Uint8Array): void {
+    this.#log.write(chunk)
+    const said = /^error: (.+)(?:\nhint: (.+))?/m.exec(Buffer.from(chunk).toString('utf8'))
+    if (said !== null) this.failure = { error: said[1]!, hint: said[2] }
   }
 
   #line(line: string): void {

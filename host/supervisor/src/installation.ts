@@ -385,9 +385,9 @@ export class Installation {
         const names = failing?.name ?? this.#children.filter(({ name }) => !this.#isReady(name)).map(({ name }) => name)
         throw new SupervisorError(
           'ERR_PROCESS_FAILED',
-          `${names} does not come up (${failing?.lastExit ?? 'no answer'})`,
+          `${names} does not come up (${failing?.failure?.error ?? failing?.lastExit ?? 'no answer'})`,
           {
-            hint: `see ${join(this.#options.dataFolder, 'logs')}`,
+            hint: [failing?.failure?.hint, `see ${join(this.#options.dataFolder, 'logs')}`].filter(Boolean).join('; '),
           },
         )
       }

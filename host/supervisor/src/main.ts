@@ -46,7 +46,7 @@ try {
     managerUrl: values['manager-url'],
     leaseSeconds: count(values['lease-seconds'], '--lease-seconds', 3600),
     hostClockOffset: seconds(values['rehearse-clock']),
-    databaseUrl: process.env.DATABASE_URL,
+    databaseUrl: databaseUrl(process.env.DATABASE_URL),
   })
   let stopping = false
   const stop = (code: number): void => {
@@ -90,6 +90,21 @@ function count(text: string, option: string, max: number): number {
     throw new SupervisorError('ERR_USAGE', `${option} ${text}: a number from 0 to ${max}`)
   }
   return value
+}
+
+function databaseUrl(text: string | undefined): string | undefined {
+  if (text === undefined || text === '') return undefined
+  // The value holds a password: it is not repeated.
+  if (!/^postgres(?:ql)?:\/\/\S+$/.test(text) || !URL.canParse(text)) {
+    throw new SupervisorError(
+      'ERR_USAGE',
+      'DATABASE_URL is not of the form postgresql://USER:PASSWORD@HOST:PORT/NAME',
+      {
+        hint: 'correct it, or unset it to use the PostgreSQL that came along',
+      },
+    )
+  }
+  return text
 }
 
 function seconds(text: string): number {

@@ -4,11 +4,13 @@ import {
   type AssetForecast,
   approveContract,
   checkDraft,
+  checkResolved,
   createContract,
   createWorkflow,
   draftOfWorkflow,
   gather,
   nameOf,
+  problemText,
   resolveContract,
   revokeDocument,
   type Session,
@@ -23,7 +25,7 @@ import { collect, digestArgument, integerOption, windowOf } from '../options.ts'
 import type { Style } from '../terminal/style.ts'
 import { renderPairs } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
-import { formatTime } from '../terminal/units.ts'
+import { formatCount, formatTime } from '../terminal/units.ts'
 import { rulesText } from '../words.ts'
 
 /** The flags from which workflows and contracts are made. */
@@ -98,7 +100,7 @@ export function addWorkflowCommands(program: Command, cli: Cli): void {
   does<DraftFlags>(check, cli, async (context, [digest], flags) => {
     const session = await context.session()
     const forecast = await checkDraft(session, await draftOf(session, digest, flags))
-    const refused = forecast.some(({ reasons }) => reasons.some(({ code }) => code !== 'ERR_APPROVAL_MISSING'))
+    const refused = forecast.some(isRefused)
     return {
       data: { allowed: !refused, assets: forecast },
       text: forecastText(forecast, context.style),
@@ -118,11 +120,16 @@ export function addContractCommands(program: Command, cli: Cli): void {
         'cella contract create --workflow 5b1e… --allow-simulated --yes',
       ],
     }),
-  ).option('--workflow <digest>', 'of this published workflow')
-  does<DraftFlags & { workflow?: string }>(create, cli, async (context, _, flags) => {
+  )
+    .option('--workflow <digest>', 'of this published workflow')
+    .option('--although-refused', 'sign it though an owner’s policy refuses it as things stand')
+  does<DraftFlags & { workflow?: string; althoughRefused?: boolean }>(create, cli, async (context, _, flags) => {
     const session = await context.session()
     const resolved = await resolveContract(session, await draftOf(session, flags.workflow, flags))
     for (const line of (await contractText(context, session, resolved.payload)).split('\n')) context.say(line)
+    const refused = (await checkResolved(session, resolved)).filter(isRefused)
+    if (refused.length > 0) for (const line of forecastText(refused, context.errStyle).split('\n')) context.say(line)
+    if (refused.length > 0 && flags.althoughRefused !== true) throw wouldBeRefused(refused)
     await context.demand('Sign this contract?')
     const logged = await createContract(session, resolved)
     return {
@@ -174,7 +181,7 @@ function addApprove(contract: Command, cli: Cli): void {
       }
       const runs = options.runs ?? payload.runs
       const { notBefore, notAfter } = windowOf(options, Math.min(session.now(), payload.notBefore), payload.notAfter)
-      await context.demand(`Approve ${runs} runs until ${formatTime(notAfter)}?`)
+      await context.demand(`Approve ${formatCount(runs, 'run')} until ${formatTime(notAfter)}?`)
       const approval = await approveContract(session, { contract: found.digest, runs, notBefore, notAfter })
       return {
         data: {
@@ -185,7 +192,7 @@ function addApprove(contract: Command, cli: Cli): void {
           notAfter,
           index: approval.index,
         },
-        text: `approved ${found.digest} for ${runs} runs, log entry ${approval.index}`,
+        text: `approved ${found.digest} for ${formatCount(runs, 'run')}, log entry ${approval.index}`,
       }
     },
   )
@@ -208,6 +215,23 @@ function addRevoke(contract: Command, cli: Cli): void {
       text: `withdrawn: ${subject}, log entry ${revoked.index}`,
     }
   })
+}
+
+/** Whether more is in the way than the owner's approval, which comes after the contract. */
+function isRefused({ reasons }: AssetForecast): boolean {
+  return reasons.some(({ code }) => code !== 'ERR_APPROVAL_MISSING')
+}
+
+function wouldBeRefused(refused: readonly AssetForecast[]): CliError {
+  const reasons = refused.map((asset) => {
+    const own = asset.reasons.filter(({ code }) => code !== 'ERR_APPROVAL_MISSING')
+    return `${titleOf(asset)}: ${own.map(problemText).join('; ')}`
+  })
+  return new CliError(
+    'ERR_REFUSED',
+    `${refused.length === 1 ? 'an owner' : 'owners'} would refuse this contract, nothing was signed: ${reasons.join('; ')}`,
+    'change the draft, ask those who can change these, or sign it all the same with --although-refused',
+  )
 }
 
 async function draftOf(session: Session, workflow: string | undefined, flags: DraftFlags) {
@@ -261,23 +285,28 @@ async function contractText(context: Context, session: Session, contract: Contra
   }
   pairs.push(
     ['TEE', `${step.boundary}, isolation ${contract.isolation}${contract.simulated ? ', SIMULATED is accepted' : ''}`],
-    ['runs', `${contract.runs}, ${step.attempts} attempts each`],
+    ['runs', `${contract.runs}, ${formatCount(step.attempts, 'attempt')} each`],
     ['in force', `${formatTime(contract.notBefore)} until ${formatTime(contract.notAfter)}`],
   )
   return renderPairs(pairs, context.style)
 }
 
+function titleOf({ title, organisationName }: AssetForecast): string {
+  return organisationName === null ? title : `${title} of ${organisationName}`
+}
+
 /** The dry run for people: per asset allowed or every reason with clause, expected, got and who can change it. */
 export function forecastText(forecast: readonly AssetForecast[], style: Style): string {
   return forecast
-    .flatMap(({ title, allowed, reasons, awaitsApproval }) => {
+    .flatMap((asset) => {
+      const { allowed, reasons, awaitsApproval } = asset
       const mark = allowed
         ? style.green('✓')
         : reasons.length === 1 && awaitsApproval
           ? style.yellow('…')
           : style.red('✗')
       return [
-        `${mark} ${printable(title)}${allowed ? ': would be allowed' : ''}`,
+        `${mark} ${printable(titleOf(asset))}${allowed ? ': would be allowed' : ''}`,
         ...reasons.map(
           ({ code, clause, expected, got, whoCanChange }) =>
             `    ${code} at ${printable(clause)}: expected ${printable(expected)}, got ${printable(got)}; the ${whoCanChange} can change that`,

@@ -6,7 +6,7 @@ import { collect } from '../options.ts'
 import type { Style } from '../terminal/style.ts'
 import { renderPairs, renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
-import { formatBytes } from '../terminal/units.ts'
+import { formatBytes, formatCount } from '../terminal/units.ts'
 import { treatmentText } from '../words.ts'
 
 /** How a table file is to be read: shared by `inspect` and `publish`. */
@@ -91,7 +91,7 @@ function inspectionText(report: InspectionReport, { width, style }: { width: num
       ],
       [
         'size',
-        `${formatBytes(report.bytes)}, ${report.rows} rows, ${report.columns.length} columns${report.header ? '' : ', no header'}`,
+        `${formatBytes(report.bytes)}, ${formatCount(report.rows, 'row')}, ${formatCount(report.columns.length, 'column')}${report.header ? '' : ', no header'}`,
       ],
     ],
     style,

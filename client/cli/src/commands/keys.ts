@@ -9,6 +9,7 @@ import { UsageError } from '../error.ts'
 import { readTextFile, writeNewFile } from '../files.ts'
 import { integerOption } from '../options.ts'
 import { renderTable } from '../terminal/table.ts'
+import { formatCount } from '../terminal/units.ts'
 
 /** `cella keys …` */
 export function addKeysCommands(program: Command, cli: Cli): void {
@@ -102,7 +103,7 @@ function addRestore(keys: Command, cli: Cli): void {
     await chmod(home.keystorePath, 0o600)
     return {
       data: { keystore: home.keystorePath, entries: keystore.list() },
-      text: `${keystore.list().length} keys restored to ${home.keystorePath}`,
+      text: `${formatCount(keystore.list().length, 'key')} restored to ${home.keystorePath}`,
     }
   })
 }

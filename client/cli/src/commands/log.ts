@@ -7,7 +7,7 @@ import { writeNewFile } from '../files.ts'
 import { digestArgument } from '../options.ts'
 import { renderPairs } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
-import { formatTime } from '../terminal/units.ts'
+import { formatCount, formatTime } from '../terminal/units.ts'
 
 /** `cella log …` */
 export function addLogCommands(program: Command, cli: Cli): void {
@@ -53,7 +53,7 @@ export function addLogCommands(program: Command, cli: Cli): void {
     const { checkpoint, view } = await session.log()
     return {
       data: { origin: checkpoint.origin, size: view.size, before: before?.size ?? 0, consistent: true },
-      text: `${context.style.green('✓')} ${view.size} entries of ${printable(checkpoint.origin)} have the root that ${checkpoint.witnesses.length} witnesses cosigned, and continue the ${before?.size ?? 0} seen before`,
+      text: `${context.style.green('✓')} ${printable(checkpoint.origin)}: ${formatCount(view.size, 'entry', 'entries')} under the root that ${formatCount(checkpoint.witnesses.length, 'witness', 'witnesses')} cosigned, in continuation of the ${before?.size ?? 0} seen before`,
     }
   })
   const prove = leaf(log, 'prove <document>', {

@@ -8,6 +8,7 @@ import { digestArgument } from '../options.ts'
 import { type Bar, renderBars } from '../terminal/chart.ts'
 import { renderTable } from '../terminal/table.ts'
 import { printableLines } from '../terminal/text.ts'
+import { formatCount } from '../terminal/units.ts'
 import { runNumber } from './run.ts'
 
 const rowsShownMax = 200
@@ -50,7 +51,10 @@ export function addOpenCommand(program: Command, cli: Cli): void {
           overwrite: options.force === true,
           hint: 'choose another name, or --force',
         })
-        return { data: { ...data, file: options.output }, text: `${opened.bytes.length} bytes in ${options.output}` }
+        return {
+          data: { ...data, file: options.output },
+          text: `${formatCount(opened.bytes.length, 'byte')} in ${options.output}`,
+        }
       }
       const rows = opened.declared.format === 'table' ? tableOf(opened) : undefined
       return {
@@ -85,14 +89,14 @@ function outputText(context: Context, opened: OpenedOutput, rows: Rows | undefin
     style.green('✓ receipt verified'),
     ...(simulated ? [style.yellow('  the TEE was SIMULATED: nothing was protected from the operator')] : []),
     ...(opened.suppressed > 0
-      ? [`  ${opened.suppressed} rows were suppressed: their groups are too small to speak of`]
+      ? [`  ${formatCount(opened.suppressed, 'row was', 'rows were')} suppressed: too small a group to speak of`]
       : []),
   ].join('\n')
   if (rows === undefined || opened.declared.format !== 'table') {
     const isText = !opened.bytes.includes(0)
     const shown = isText
       ? printableLines(new TextDecoder().decode(opened.bytes.subarray(0, 65_536)))
-      : `${opened.bytes.length} bytes that are no text; write them with --output FILE`
+      : `${formatCount(opened.bytes.length, 'byte')}, no text; write them with --output FILE`
     return `${shown}\n\n${foot}`
   }
   const { columns } = opened.declared

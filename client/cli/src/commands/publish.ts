@@ -22,7 +22,7 @@ import { readJsonFile, readTextFile } from '../files.ts'
 import { assetName, collect, integerOption, pair, parseTreatment, roles, windowOf } from '../options.ts'
 import { renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
-import { formatTime, shortDigest } from '../terminal/units.ts'
+import { formatCount, formatTime, shortDigest } from '../terminal/units.ts'
 import { rulesText, treatmentText, withNames } from '../words.ts'
 import { knownNames } from './assets.ts'
 import { addReadOptions, type ReadFlags, readOptionsOf } from './inspect.ts'
@@ -126,7 +126,7 @@ export function addPublishCommand(program: Command, cli: Cli): void {
       ...withNames(explainPolicy(policy), await knownNames(session)).map((line) => `  ${printable(line)}`),
       `  Outputs: ${rulesText(outputRules)}.`,
       `  ${flags.approval === 'each-contract' ? 'Each contract needs your organisation’s approval.' : 'No approval is needed where the policy allows.'}`,
-      `  In force from ${formatTime(window.notBefore)} until ${formatTime(window.notAfter)}${flags.runs === undefined ? '' : `, for ${flags.runs} runs in all`}.`,
+      `  In force from ${formatTime(window.notBefore)} until ${formatTime(window.notAfter)}${flags.runs === undefined ? '' : `, for ${formatCount(flags.runs, 'run')} in all`}.`,
       ...(content.kind === 'table' ? [] : ['  It has no columns: only the policy and the output rules protect it.']),
     ]
     for (const line of words) context.say(line)
@@ -218,7 +218,7 @@ async function contentOf(
   const types = new Map(inspection.report.columns.map(({ name, type }) => [name, type]))
   const table: CanonicalTable = toCanonical(inspection, choicesOf(flags, types))
   const shown = [
-    `${inspection.report.rows} rows, ${table.columns.length} columns of ${file}`,
+    `${formatCount(inspection.report.rows, 'row')}, ${formatCount(table.columns.length, 'column')} of ${file}`,
     '',
     renderTable(
       {

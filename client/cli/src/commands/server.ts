@@ -14,7 +14,7 @@ import { CliError } from '../error.ts'
 import { collect, integerOption } from '../options.ts'
 import { renderPairs, renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
-import { formatSeconds } from '../terminal/units.ts'
+import { formatCount, formatSeconds } from '../terminal/units.ts'
 
 const startSecondsMax = 180
 const stopSecondsMax = 60
@@ -95,10 +95,14 @@ function addUp(program: Command, cli: Cli): void {
     const started = Date.now()
     const child = startSupervisor(folder, flags)
     // It has a session of its own: a Ctrl-C here does not reach it.
-    const stop = (): void => void child.kill('SIGTERM')
+    const interrupted = new AbortController()
+    const stop = (): void => {
+      interrupted.abort()
+      child.kill('SIGTERM')
+    }
     const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
     for (const signal of signals) process.on(signal, stop)
-    const installation = await untilReady(context, { folder, child, started })
+    const installation = await untilReady(context, { folder, child, started, interrupted: interrupted.signal })
     const seconds = (Date.now() - started) / 1000
     const home = await context.home()
     if ((await home.profile()).manager === null) await home.saveProfile({ manager: installation.manager })
@@ -164,7 +168,12 @@ function supervisorEntry(): string {
 
 async function untilReady(
   context: Context,
-  { folder, child, started }: { folder: string; child: ReturnType<typeof spawn>; started: number },
+  {
+    folder,
+    child,
+    started,
+    interrupted,
+  }: { folder: string; child: ReturnType<typeof spawn>; started: number; interrupted: AbortSignal },
 ): Promise<{ manager: string }> {
   let exit: number | null | undefined
   child.once('exit', (code) => {
@@ -190,6 +199,9 @@ async function untilReady(
       )
     }
     await delay(100)
+  }
+  if (interrupted.aborted) {
+    throw new CliError('ERR_INTERRUPTED', 'stopped before it was ready, as you asked; nothing of it runs', 'cella up')
   }
   throw await supervisorFailure(folder, exit)
 }
@@ -410,7 +422,11 @@ async function checkLog(context: Context, url: string): Promise<Finding> {
         fix: 'cella org trust --log FILE or --installation FILE',
       }
     const { checkpoint } = await (await context.session()).log()
-    return { check: 'log', ok: true, found: `${checkpoint.size} entries, consistent with what was seen before` }
+    return {
+      check: 'log',
+      ok: true,
+      found: `${formatCount(checkpoint.size, 'entry', 'entries')}, consistent with what was seen before`,
+    }
   } catch (error) {
     const hint = error instanceof SdkError ? error.hint : undefined
     return { check: 'log', ok: false, found: (error as Error).message, ...(hint !== undefined && { fix: hint }) }

@@ -6,7 +6,7 @@ import { progressLine, startProgress } from './progress.ts'
 import { plainStyle, styleFor } from './style.ts'
 import { renderTable } from './table.ts'
 import { displayWidth, printable, truncate } from './text.ts'
-import { formatBytes, formatSeconds, formatTime } from './units.ts'
+import { formatBytes, formatCount, formatSeconds, formatTime } from './units.ts'
 
 describe('text', () => {
   test('no control or bidirectional character survives', () => {
@@ -142,6 +142,10 @@ describe('progress', () => {
 test('units are those that people say', () => {
   assert.deepEqual([formatBytes(0), formatBytes(1536), formatBytes(5 * 2 ** 30)], ['0 B', '1.50 KiB', '5.00 GiB'])
   assert.deepEqual([formatSeconds(0.42), formatSeconds(61), formatSeconds(7500)], ['0.4 s', '1 min 1 s', '2 h 5 min'])
+  assert.deepEqual(
+    [formatCount(1, 'row'), formatCount(0, 'row'), formatCount(1, 'witness', 'witnesses')],
+    ['1 row', '0 rows', '1 witness'],
+  )
   assert.equal(formatTime(0), '1970-01-01 00:00:00 UTC')
   assert.equal(formatTime(253_402_300_799), 'no end')
 })

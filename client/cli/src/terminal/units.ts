@@ -11,6 +11,11 @@ export function formatBytes(bytes: number): string {
   return `${step === 0 ? Math.round(value) : value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${steps[step]}`
 }
 
+/** `1 row`, `2 rows`; `many` for words whose plural is another than with an s. */
+export function formatCount(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`
+}
+
 /** `seconds` as people say them: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 4 min`. */
 export function formatSeconds(seconds: number): string {
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`
