@@ -4,7 +4,7 @@ import { TeeError } from '../error.ts'
 // started with --no-experimental-ffi gets a TeeError and not a broken module.
 
 /** ioctl(2) on an open descriptor: `argument` is the address of a structure. 0, or the errno of the call. */
-export type Ioctl = (descriptor: number, request: bigint, argument: bigint) => number
+type Ioctl = (descriptor: number, request: bigint, argument: bigint) => number
 
 /** Memory that the kernel reads and writes, at an address that does not move while `bytes` is held. */
 export interface PinnedMemory {

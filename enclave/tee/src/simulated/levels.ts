@@ -14,7 +14,7 @@ const levelCountMax = 64
 export type SimulatedVendor = 'amd' | 'intel'
 
 /** Keys whose certificates a vendor has revoked. */
-export const simulatedRevocations = ['ask', 'pck', 'pck-ca'] as const
+const simulatedRevocations = ['ask', 'pck', 'pck-ca'] as const
 export type SimulatedRevocation = (typeof simulatedRevocations)[number]
 
 export interface SimulatedLevels {

@@ -7,7 +7,7 @@ const tagNoSessions = 0x8001
 const tagSessions = 0x8002
 const passwordSession = 0x40000009
 /** TPM_RH_OWNER. */
-export const ownerHandle = 0x40000001
+const ownerHandle = 0x40000001
 
 const algorithmNull = 0x0010
 const algorithms: Readonly<Record<number, 'sha1' | 'sha256' | 'sha384' | 'sha512'>> = {
