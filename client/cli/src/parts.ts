@@ -101,6 +101,12 @@ export const parts: readonly Part[] = [
   },
   {
     commands: {
+      attest: 'an attestation service: appraise evidence for others, sign the result',
+    },
+    load: async () => (await import('./commands/attest.ts')).addAttestCommands,
+  },
+  {
+    commands: {
       policy: 'policies in plain words, and why something was refused',
     },
     load: async () => (await import('./commands/policy.ts')).addPolicyCommands,
