@@ -15,6 +15,7 @@ import {
   azureVmEvidenceOf,
   azureVmEvidenceOfTrustee,
   quoteOfBincode,
+  quoteOfJson,
   recogniseAzureVm,
   recogniseAzureVmJson,
 } from './readers.ts'
@@ -206,18 +207,18 @@ sharedTest(
       quote: quoteOfBincode(shared(`${pieces}/quote.bin`)),
       certificates: [shared(`${pieces}/vcek.pem`)],
     }
-    const { pcrs } = parts.quote
-    const plain = {
-      ...parts,
-      quote: { message: shared(`${pieces}/tpm-quote.msg`), signature: shared(`${pieces}/tpm-quote.sig`), pcrs },
-    }
-    assert.deepEqual(azureVmEvidenceOf(plain), azureVmEvidenceOf(parts))
+    const json1 = JSON.parse(Buffer.from(shared(`${pieces}/tpm-quote-v1.json`)).toString())
+    assert.deepEqual(quoteOfJson(json1), parts.quote)
     const now = at('2025-01-01T00:00:00Z')
     const verified = await verifyReal(azureVmEvidenceOf(parts), now)
     assert.deepEqual(
       azureVmFamily.appraise(verified, azureVmPresets.sevSnp).map(({ code }) => code),
       ['snp-tcb', 'snp-platform-alias-check'],
     )
+    // Message and signature beside them are of another machine's TPM.
+    const [message, signature] = [shared(`${pieces}/tpm-quote.msg`), shared(`${pieces}/tpm-quote.sig`)]
+    const foreign = azureVmEvidenceOf({ ...parts, quote: { ...parts.quote, message, signature } })
+    await assert.rejects(verifyReal(foreign, now), { code: 'ERR_EVIDENCE_SIGNATURE' })
     // What CoCo's tests change: the hardware report, the runtime data, the attestation key.
     for (const offset of [0x1a6, 0x6e0, 0x540]) {
       const hclReport = parts.hclReport.slice()
