@@ -1,4 +1,27 @@
 export type { AttestationResult, EntryResult } from './appraise.ts'
+export type { CcaClaims } from './arm/cca.ts'
+export { ccaFamily, psaFamily } from './arm/family.ts'
+export type { ArmSoftwareReference, CcaPolicy, PsaPolicy } from './arm/policy.ts'
+export type { PsaClaims } from './arm/psa.ts'
+export { azureContainerGroupFamily } from './azure/container-group/family.ts'
+export {
+  type AzureContainerGroupPolicy,
+  azureContainerGroupPreset,
+  microsoftUvm,
+  type UvmPolicy,
+} from './azure/container-group/policy.ts'
+export {
+  type AzureContainerGroupParts,
+  type AzureContainerGroupTexts,
+  azureContainerGroupEvidenceOf,
+  azureContainerGroupEvidenceOfTexts,
+} from './azure/container-group/readers.ts'
+export type { AzureContainerGroupClaims } from './azure/container-group/verify.ts'
+export { maaFamily } from './azure/maa/family.ts'
+export { type MaaPolicy, maaBaseline } from './azure/maa/policy.ts'
+export { azureVmFamily } from './azure/vm/family.ts'
+export { type AzureVmPolicy, azureVmPresets } from './azure/vm/policy.ts'
+export { azureVmEvidenceOf, azureVmEvidenceOfTrustee } from './azure/vm/readers.ts'
 export { bindingDigest, bindingDigestOf, entryBindingDigest } from './binding.ts'
 export { ChainCache } from './cache.ts'
 export type { Check } from './checks.ts'
@@ -7,6 +30,8 @@ export { type CollateralDescription, describeCollateral } from './collateral/des
 export { type CollateralNeed, collateralNeeds } from './collateral/needs.ts'
 export { type CollateralMerge, mergeCollateral } from './collateral/newest.ts'
 export { collateralBytesMax, encodeCollateral, readCollateral } from './collateral/read.ts'
+export { type EarPolicy, earBaseline } from './ear/policy.ts'
+export { earEvidenceOf, earFamily } from './ear/verify.ts'
 export { type Endorsement, type EndorsementKind, Endorsements, endorsementKinds } from './endorsements.ts'
 export { EvidenceError, type EvidenceErrorCode } from './error.ts'
 export {
@@ -19,7 +44,25 @@ export {
   evidenceJson,
 } from './evidence.ts'
 export { explainEvidence } from './explain.ts'
+export { sgxFamily, tdxFamily } from './intel/family.ts'
+export {
+  type AcceptableTcbStatus,
+  type IntelMinimumTcb,
+  type IntelTcbPolicy,
+  intelTcbBaseline,
+  type SgxPolicy,
+  sgxBaseline,
+  type TdxPolicy,
+  tdxBaseline,
+  tdxPresets,
+} from './intel/policy.ts'
+export { intelEvidenceOf, intelEvidenceOfText, intelEvidenceOfTrustee } from './intel/readers.ts'
 export { type NearestPolicy, nearestPolicy, type PolicyChange } from './nearest.ts'
+export { nitroFamily } from './nitro/family.ts'
+export { type NitroPolicy, nitroBaseline } from './nitro/policy.ts'
+export { nvidiaFamily } from './nvidia/family.ts'
+export { nrasFamily } from './nvidia/nras.ts'
+export { type NvidiaPolicy, nvidiaBaseline } from './nvidia/policy.ts'
 export {
   type AppraisalPolicy,
   type Boundary,
@@ -43,6 +86,8 @@ export { amdRoots } from './sev-snp/roots.ts'
 export type { SnpTcb } from './sev-snp/tcb.ts'
 export { snpEvidenceOfTrustee } from './sev-snp/trustee.ts'
 export type { SnpTcbs, VerifiedSnp } from './sev-snp/verify.ts'
+export { tpmFamily } from './tpm/family.ts'
+export { type TpmPolicy, tpmBaseline } from './tpm/policy.ts'
 export type { TrustClaim, TrustStatus, TrustVector } from './trust-vector.ts'
 export { vendorRoots } from './vendor-roots.ts'
 export { type Judgement, type VerifiedEvidence, Verifier, type VerifyOptions } from './verifier.ts'

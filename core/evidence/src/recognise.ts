@@ -127,12 +127,18 @@ const forms: readonly Form[] = [
     read: (bytes) => nvidiaEvidenceOfNvat(bytes),
   },
   {
+    recognise: (_, json) =>
+      hasMember(json, 'attestation_report') && hasMember(json, 'cert_chain') && isHygon(json)
+        ? 'a Hygon CSV report'
+        : undefined,
+    read: incomplete(
+      'it is signed with SM2 over SM3, for which no library is kept and audited well enough to rely on, so it can’t be verified here',
+    ),
+  },
+  {
     // A report of AMD's has its fields by name, one of Hygon's its bytes.
     recognise: (_, json) =>
-      hasMember(json, 'attestation_report') &&
-      !hasMember((json as { attestation_report: Json }).attestation_report, 'data')
-        ? 'AMD SEV-SNP evidence of a Confidential Containers guest'
-        : undefined,
+      hasMember(json, 'attestation_report') ? 'AMD SEV-SNP evidence of a Confidential Containers guest' : undefined,
     read: (bytes, certificates) => [snpEvidenceOfTrustee(bytes, certificates)],
   },
   {
@@ -250,6 +256,11 @@ function incomplete(advice: string): Form['read'] {
 
 function hasMember(json: Json | undefined, name: string): boolean {
   return typeof json === 'object' && json !== null && !Array.isArray(json) && Object.hasOwn(json, name)
+}
+
+/** Its report is its bytes, where one of AMD's has fields by name. */
+function isHygon(json: Json | undefined): boolean {
+  return hasMember((json as { readonly attestation_report: Json }).attestation_report, 'data')
 }
 
 function latin1(bytes: Uint8Array): string {

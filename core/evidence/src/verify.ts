@@ -4,6 +4,7 @@ import { ccaFamily, psaFamily } from './arm/family.ts'
 import { azureContainerGroupFamily } from './azure/container-group/family.ts'
 import { maaFamily } from './azure/maa/family.ts'
 import { azureVmFamily } from './azure/vm/family.ts'
+import { earFamily } from './ear/verify.ts'
 import type { Evidence } from './evidence.ts'
 import type { AnyFamily } from './family.ts'
 import { sgxFamily, tdxFamily } from './intel/family.ts'
@@ -29,6 +30,7 @@ export const allFamilies: readonly AnyFamily[] = [
   tpmFamily,
   nvidiaFamily,
   nrasFamily,
+  earFamily,
 ]
 
 const verifier = new Verifier(allFamilies)

@@ -43,7 +43,7 @@ const claimsOptions = { bytesMax: partBytesMax, itemsMax: 1024, depthMax: 4 } as
 const hashes = { 'sha-256': sha256, 'sha-384': sha384, 'sha-512': sha512 } as const
 type HashName = keyof typeof hashes
 
-export interface CcaPlatform {
+interface CcaPlatform {
   readonly profile: string
   /** Digest of the realm's key: what binds the two tokens. */
   readonly challenge: Uint8Array
@@ -59,7 +59,7 @@ export interface CcaPlatform {
   readonly hash: string
 }
 
-export interface CcaRealm {
+interface CcaRealm {
   /** `undefined` in tokens of the legacy profile. */
   readonly profile: string | undefined
   /** 64 bytes that the realm handed in. */

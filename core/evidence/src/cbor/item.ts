@@ -15,7 +15,7 @@ export type CborItem = { readonly encoded: Uint8Array } & (
   | { readonly type: 'null' }
 )
 
-export type CborType = CborItem['type']
+type CborType = CborItem['type']
 
 /** Both inclusive; a missing one is no bound of its own, since the whole input is bounded. */
 export interface CborLength {

@@ -3,7 +3,7 @@ import { decodeCbor } from '../cbor/decode.ts'
 import { type CborItem, cborBytes, cborInteger, cborMap } from '../cbor/item.ts'
 import { der, derOid, derTag } from '../x509/der.ts'
 
-export type EcCurve = 'P-256' | 'P-384' | 'P-521'
+type EcCurve = 'P-256' | 'P-384' | 'P-521'
 
 // The number in COSE (RFC 9053 §7.1), the named curve (RFC 5480 §2.1.1.1), the bytes of a coordinate.
 const curves: readonly {

@@ -18,7 +18,7 @@ const policyIdCountMax = 16
 const textMax = 256
 
 /** What one attester was found to be worth (EAR-appraisal, draft-ietf-rats-ear §3). */
-export interface EarSubmod {
+interface EarSubmod {
   readonly name: string
   readonly status: TrustStatus
   /** Claims that are left out make no statement. −128..127. */

@@ -46,7 +46,7 @@ interface SignedEar {
 }
 
 /** The EAR part of docs/formats/attestation-results.md. Throws EvidenceError at the first check that fails. */
-export async function verifyEar(entry: EarEntry, context: VerifyContext): Promise<VerifiedEar> {
+async function verifyEar(entry: EarEntry, context: VerifyContext): Promise<VerifiedEar> {
   const { checks, now } = context
   const token = Uint8Array.from(entry.token.subarray(0, tokenBytesMax + 1))
   if (token.length > tokenBytesMax) {

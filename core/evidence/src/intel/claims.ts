@@ -6,7 +6,7 @@ import type { SgxAttributes, SgxReport } from './sgx-report.ts'
 import type { TdAttributes, TdReport } from './td-report.ts'
 
 /** What the PCK certificate and the collateral say of any platform of Intel's. */
-export interface IntelPlatformClaims {
+interface IntelPlatformClaims {
   readonly quoteVersion: number
   readonly fmspc: string
   readonly pceId: string

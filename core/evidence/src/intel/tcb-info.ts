@@ -49,7 +49,7 @@ export interface TdxModuleIdentity {
   readonly attributesMask: string
 }
 
-export interface VersionedTdxModuleIdentity extends TdxModuleIdentity {
+interface VersionedTdxModuleIdentity extends TdxModuleIdentity {
   /** `TDX_01`: the module's major version in two upper-case hexadecimal digits. */
   readonly id: string
   /** Best first. */

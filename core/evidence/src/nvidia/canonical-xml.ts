@@ -33,7 +33,7 @@ function declarationsOf(element: Element): [string, string][] {
   )
 }
 
-export function attributesOf(element: Element): Attr[] {
+function attributesOf(element: Element): Attr[] {
   return Array.from({ length: element.attributes.length }, (_, at) => element.attributes.item(at)!)
 }
 

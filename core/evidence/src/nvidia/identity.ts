@@ -39,7 +39,7 @@ export function readIdentity(leaf: Certificate, issuer: Certificate): NvidiaIden
 }
 
 /** The one common name of a DER Name. */
-export function commonName(name: Uint8Array, field: string): string {
+function commonName(name: Uint8Array, field: string): string {
   const sets = new DerReader(name).enter(derTag.sequence, field)
   const found: string[] = []
   while (!sets.done) {

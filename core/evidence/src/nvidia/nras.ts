@@ -22,7 +22,7 @@ export interface NrasEntry {
 }
 
 /** What one token of the bundle says about its device. */
-export interface NrasDevice {
+interface NrasDevice {
   readonly name: string
   readonly kind: 'gpu' | 'nvswitch'
   /** `GH100 A01 GSP BROM`. */
@@ -46,7 +46,7 @@ export interface VerifiedNras extends VerifiedEntry {
 }
 
 /** The NRAS part of docs/formats/evidence-nvidia.md. Throws EvidenceError at the first check that fails. */
-export async function verifyNras(entry: NrasEntry, context: VerifyContext): Promise<VerifiedNras> {
+async function verifyNras(entry: NrasEntry, context: VerifyContext): Promise<VerifiedNras> {
   const { checks, issuers, now } = context
   const { overall, tokens } = reading(() => parseBundle(entry.bundle))
   const options = { issuers, tee: 'nras', algorithms, now, expiry: 'required' } as const

@@ -24,10 +24,10 @@ const ocspSigningOid = derOid('1.3.6.1.5.5.7.3.9')
 const nonceOid = '1.3.6.1.5.5.7.48.1.2'
 
 /** A response without nextUpdate is taken for this long after its thisUpdate: seconds. */
-export const ocspLifetimeMax = 86_400
+const ocspLifetimeMax = 86_400
 
 /** What a responder says of one certificate. */
-export interface OcspAnswer {
+interface OcspAnswer {
   /** Names the certificate: hashes of its issuer's name and key by `hash`, and its serial number, hexadecimal. */
   readonly hash: 'sha1' | 'sha256' | 'sha384'
   readonly issuerNameHash: Uint8Array

@@ -1,7 +1,7 @@
 import { ByteReader, FormatError } from '@cella/bytes'
 
 /** Real ones have 2 to 5 KiB. */
-export const reportBytesMax = 16_384
+const reportBytesMax = 16_384
 const requestLength = 37
 const signatureLength = 96
 const measurementCountMax = 254

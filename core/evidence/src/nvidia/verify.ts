@@ -26,7 +26,7 @@ export interface NvidiaEntry {
 }
 
 /** How the report compares with NVIDIA's manifests; `undefined` where none were read. */
-export interface RimVerdict {
+interface RimVerdict {
   readonly mismatches: readonly RimMismatch[]
 }
 

@@ -51,7 +51,7 @@ export const tpmBaseline: Omit<TpmPolicy, 'requiredPcrs'> = Object.freeze({
 
 const hashes: readonly string[] = ['sha1', 'sha256', 'sha384', 'sha512']
 
-export const tpmPolicyChecks: { readonly [Field in keyof TpmPolicy]: Check } = {
+const tpmPolicyChecks: { readonly [Field in keyof TpmPolicy]: Check } = {
   signatureAlgorithms: orAny(listOf((item) => quoteAlgorithms.some((name) => name === item), 'signature algorithms')),
   pcrBanks: orAny(listOf((item) => hashes.includes(String(item)), 'sha1, sha256, sha384, sha512')),
   requiredPcrs: orAny(listOf((item) => isInteger(item, 23), 'PCRs 0 to 23')),

@@ -9,7 +9,7 @@ import { type PcrBank, parseTpmQuote, type TpmQuote } from './attest.ts'
 import { parseTpmSignature, type TpmSignature } from './signature.ts'
 
 /** A bank's PCR values by number. */
-export interface PcrValues {
+interface PcrValues {
   readonly hash: TpmHash
   readonly values: ReadonlyMap<number, Uint8Array>
 }

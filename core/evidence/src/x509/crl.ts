@@ -10,7 +10,7 @@ import { parseTime } from './time.ts'
 const crlBytesMax = 1_048_576
 const revokedCountMax = 50_000
 
-export interface RevokedCertificate {
+interface RevokedCertificate {
   /** Unix seconds. */
   readonly at: number
   /** CRLReason (RFC 5280 §5.3.1): 6 is certificateHold; `undefined` when the entry gives none. */

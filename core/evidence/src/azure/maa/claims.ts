@@ -6,7 +6,7 @@ import { type JsonObject, jsonObject, optionalText, requiredText } from '../../j
 import type { Boundary } from '../../policy.ts'
 
 /** The TEE that a token is about. */
-export type MaaTee = 'sevsnpvm' | 'tdxvm' | 'sgx'
+type MaaTee = 'sevsnpvm' | 'tdxvm' | 'sgx'
 
 export interface MaaClaims extends Claims {
   readonly tee: 'maa'

@@ -5,8 +5,8 @@ import { type JsonObject, jsonObject, parseForeignJsonObject, requiredText } fro
 import { rsaSpki } from '../../tpm/keys.ts'
 
 /** Bytes of the NV index 0x01400001. The report is shorter, zeros follow it. */
-export const hclReportBytesMax = 4096
-export const hclHardwareReportLength = 1184
+const hclReportBytesMax = 4096
+const hclHardwareReportLength = 1184
 const headerLength = 32
 const runtimeHeaderLength = 20
 const variableDataStart = headerLength + hclHardwareReportLength + runtimeHeaderLength
