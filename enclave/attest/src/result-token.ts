@@ -52,39 +52,52 @@ export async function resultToken(judgement: Judgement, options: TokenOptions): 
 }
 
 function earClaims(judgement: Judgement, { profile, nonce, build, policy }: TokenOptions): object {
-  const name = (plain: string): string => (profile === 'ietf' ? `ear_${plain.replaceAll('-', '_')}` : `ear.${plain}`)
-  const { result, error } = judgement
-  const counts = new Map<EvidenceRole, number>()
-  const submods = (result?.entries ?? [undefined]).map((entry) => {
-    const role = entry?.claims.role ?? 'cpu'
-    const count = counts.get(role) ?? 0
-    counts.set(role, count + 1)
-    const appraisal = {
-      [name('status')]: entry?.status ?? 'contraindicated',
-      [name('trustworthiness-vector')]: entry?.trustVector ?? notGenuine,
-      ...(profile === 'ietf' ? { ear_appraisal_policy_ids: [policy.id] } : { 'ear.appraisal-policy-id': policy.id }),
-      cella_reasons: entry?.reasons ?? [],
-      ...(error !== undefined && { cella_error: { code: error.code, message: error.message } }),
-      ...(entry !== undefined && { cella_claims: entry.claims }),
-    }
-    return [`${role}${count}`, appraisal]
-  })
+  const isIetf = profile === 'ietf'
+  // The draft's names have underscores; deployed readers take dots, and hyphens within.
+  const name = (...parts: string[]): string =>
+    isIetf ? ['ear', ...parts].join('_').replaceAll('-', '_') : ['ear', ...parts].join('.')
+  const policyIds = isIetf ? { ear_appraisal_policy_ids: [policy.id] } : { 'ear.appraisal-policy-id': policy.id }
+  const submods = appraisalsOf(judgement).map(({ submod, status, vector, claims, reasons }) => [
+    submod,
+    {
+      [name('status')]: status,
+      [name('trustworthiness-vector')]: vector,
+      ...policyIds,
+      ...(claims !== undefined && { [name('veraison', 'annotated-evidence')]: claims }),
+      [name('veraison', 'policy-claims')]: { reasons },
+    },
+  ])
   return {
     eat_profile: profiles[profile],
     ...(nonce !== undefined && { eat_nonce: nonce }),
-    [name('verifier-id')]: { developer: 'https://cella.example', build: `cella-attest ${build.release}` },
+    [name('verifier-id')]: { developer: 'Cella', build: `cella-attest ${build.release}` },
     submods: Object.fromEntries(submods),
   }
 }
 
-// AR4SI §2.3.2: 99, the evidence could not be validated cryptographically.
-const notGenuine: TrustVector = {
-  'instance-identity': 99,
-  configuration: 99,
-  executables: 99,
-  'file-system': 99,
-  hardware: 99,
-  'runtime-opaque': 99,
-  'storage-opaque': 99,
-  'sourced-data': 99,
+interface Appraisal {
+  readonly submod: string
+  readonly status: string
+  readonly vector: Partial<TrustVector>
+  readonly claims: object | undefined
+  readonly reasons: readonly { readonly code: string; readonly expected: string; readonly found: string }[]
 }
+
+/** One for each entry, by its role and number; one alone for evidence that isn't genuine. */
+function appraisalsOf({ result, error }: Judgement): Appraisal[] {
+  if (result === undefined) {
+    const reason = { code: error!.code, expected: 'genuine evidence', found: error!.message }
+    return [
+      { submod: 'evidence0', status: 'contraindicated', vector: notGenuine, claims: undefined, reasons: [reason] },
+    ]
+  }
+  const counts = new Map<EvidenceRole, number>()
+  return result.entries.map(({ claims, status, trustVector, reasons }) => {
+    const count = counts.get(claims.role) ?? 0
+    counts.set(claims.role, count + 1)
+    return { submod: `${claims.role}${count}`, status, vector: trustVector, claims, reasons }
+  })
+}
+
+// AR4SI §2.3.2 and §2.3.4: 97, not recognised; 99, the evidence did not verify cryptographically.
+const notGenuine: Partial<TrustVector> = { 'instance-identity': 97, hardware: 99 }
