@@ -9,7 +9,7 @@ const document = read('../../../docs/formats/evidence.md')
 
 test('the documents of the formats list every reason in its order, and every error', () => {
   const listed = new Set<string>()
-  for (const name of readdirSync(folder).filter((file) => file.endsWith('.md'))) {
+  for (const name of readdirSync(folder).filter((file) => /^(?:evidence|attestation-results)/.test(file))) {
     const rows = [...read(`../../../docs/formats/${name}`).matchAll(/^\| `([a-z0-9-]+)` \| /gm)].map(
       ([, code]) => code!,
     )

@@ -1,3 +1,4 @@
+import { microsoftUvmRoots } from './azure/container-group/roots.ts'
 import { intelRoots } from './intel/roots.ts'
 import { awsGovCloudNitroRoots, awsNitroRoots } from './nitro/roots.ts'
 import { nvidiaRimRoots, nvidiaRoots } from './nvidia/roots.ts'
@@ -13,6 +14,7 @@ export const vendorRoots: readonly TrustedRoot[] = Object.freeze([
   ...intelRoots,
   ...awsNitroRoots,
   ...awsGovCloudNitroRoots,
+  ...microsoftUvmRoots,
   ...nvidiaRoots,
   ...nvidiaRimRoots,
 ])

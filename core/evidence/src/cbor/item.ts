@@ -15,8 +15,6 @@ export type CborItem = { readonly encoded: Uint8Array } & (
   | { readonly type: 'null' }
 )
 
-type CborType = CborItem['type']
-
 /** Both inclusive; a missing one is no bound of its own, since the whole input is bounded. */
 export interface CborLength {
   readonly min?: number
