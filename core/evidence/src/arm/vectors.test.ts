@@ -9,9 +9,10 @@ import { Endorsements } from '../endorsements.ts'
 import { EvidenceError } from '../error.ts'
 import { type VerifiedCca, verifyCca } from './cca.ts'
 import { parseCcaToken } from './cca-token.ts'
+import { deviceKeyOf } from './key-forms.ts'
 import { type VerifiedPsa, verifyPsa } from './psa.ts'
 import { parsePsaToken } from './psa-token.ts'
-import { ccaEvidenceOf, deviceKeyOf, psaEvidenceOf, recogniseArm } from './readers.ts'
+import { ccaEvidenceOf, psaEvidenceOf, recogniseArm } from './readers.ts'
 
 const file = (path: string): Uint8Array => new Uint8Array(readFileSync(sharedPath(`vectors/${path}`)))
 const json = (path: string): { readonly [name: string]: unknown } => JSON.parse(new TextDecoder().decode(file(path)))
