@@ -1,8 +1,11 @@
 export type { AttestationResult, EntryResult } from './appraise.ts'
 export type { CcaClaims } from './arm/cca.ts'
 export { ccaFamily, psaFamily } from './arm/family.ts'
+export { deviceKeyOf } from './arm/key-forms.ts'
 export type { ArmSoftwareReference, CcaPolicy, PsaPolicy } from './arm/policy.ts'
+export { ccaBaseline, psaBaseline } from './arm/policy.ts'
 export type { PsaClaims } from './arm/psa.ts'
+export { ccaEvidenceOf, psaEvidenceOf } from './arm/readers.ts'
 export { azureContainerGroupFamily } from './azure/container-group/family.ts'
 export {
   type AzureContainerGroupPolicy,
@@ -30,10 +33,15 @@ export { type CollateralDescription, describeCollateral } from './collateral/des
 export { type CollateralNeed, collateralNeeds } from './collateral/needs.ts'
 export { type CollateralMerge, mergeCollateral } from './collateral/newest.ts'
 export { collateralBytesMax, encodeCollateral, readCollateral } from './collateral/read.ts'
+export { readCorim, verifyCorim } from './corim/corim.ts'
+export { armReferencesOfCorim, realmReferencesOfCorim, referenceValuesOfCorim } from './corim/references.ts'
+export { type EarClaims, type EarOptions, type Es384Signer, earOf, signEar } from './ear/issue.ts'
 export { type EarPolicy, earBaseline } from './ear/policy.ts'
 export { earEvidenceOf, earFamily } from './ear/verify.ts'
 export { type Endorsement, type EndorsementKind, Endorsements, endorsementKinds } from './endorsements.ts'
 export { EvidenceError, type EvidenceErrorCode } from './error.ts'
+export { parseCcEventLog, parseTcgEventLog } from './event-log/parse.ts'
+export { replayRegisters } from './event-log/replay.ts'
 export {
   type Evidence,
   type EvidenceEntry,
@@ -56,13 +64,16 @@ export {
   tdxBaseline,
   tdxPresets,
 } from './intel/policy.ts'
-export { intelEvidenceOf, intelEvidenceOfText, intelEvidenceOfTrustee } from './intel/readers.ts'
+export { intelEndorsementsOf, intelEvidenceOf, intelEvidenceOfText, intelEvidenceOfTrustee } from './intel/readers.ts'
+export { intelRoots } from './intel/roots.ts'
 export { type NearestPolicy, nearestPolicy, type PolicyChange } from './nearest.ts'
 export { nitroFamily } from './nitro/family.ts'
 export { type NitroPolicy, nitroBaseline } from './nitro/policy.ts'
+export { awsGovCloudNitroRoots, awsNitroRoots } from './nitro/roots.ts'
 export { nvidiaFamily } from './nvidia/family.ts'
 export { nrasFamily } from './nvidia/nras.ts'
 export { type NvidiaPolicy, nvidiaBaseline } from './nvidia/policy.ts'
+export { nvidiaRimRoots, nvidiaRoots } from './nvidia/roots.ts'
 export {
   type AppraisalPolicy,
   type Boundary,

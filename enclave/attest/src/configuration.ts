@@ -4,7 +4,7 @@ import { z } from 'zod'
 const path = z.string().min(1).max(4096)
 
 /** `https:`, or `http:` of this machine for a rehearsal; no slash at its end, no query: it is compared as text. */
-export const issuerField: z.ZodType<string> = z
+const issuerField: z.ZodType<string> = z
   .url({ protocol: /^https?$/ })
   .max(500)
   .refine((text) => {
@@ -14,7 +14,7 @@ export const issuerField: z.ZodType<string> = z
     return isPlain && (url.protocol === 'https:' || isLocal)
   }, 'is not https://HOST[/PATH] without a slash at its end')
 
-export const limitsSchema = z.strictObject({
+const limitsSchema = z.strictObject({
   /** Requests a second from one address, and evidence a second under one organisation's policies. */
   addressPerSecond: z.int().min(1).max(1_000_000),
   organisationPerSecond: z.int().min(1).max(1_000_000),

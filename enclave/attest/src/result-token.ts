@@ -5,7 +5,7 @@ import type { NamedPolicy } from './policies.ts'
 import type { Build } from './service.ts'
 import type { SigningKeys } from './signing-keys.ts'
 
-export type Profile = 'ietf' | 'veraison'
+type Profile = 'ietf' | 'veraison'
 
 export interface TokenOptions {
   readonly issuer: string

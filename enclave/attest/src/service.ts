@@ -285,8 +285,3 @@ function answerOf(
 function summaryJson(summary: PolicySummary): { readonly [name: string]: Json } {
   return { ...summary }
 }
-
-/** Whether an error is of the kind that a caller is told about. */
-export function isForeseen(error: unknown): error is AttestError | EvidenceError {
-  return error instanceof AttestError || error instanceof EvidenceError
-}

@@ -7,7 +7,7 @@ import { EvidenceError } from '../error.ts'
 import { type CorimMeasurement, corimTag, measurementOf } from './values.ts'
 
 /** Which thing a statement is about (environment-map). Identifiers are in hexadecimal. */
-export interface CorimEnvironment {
+interface CorimEnvironment {
   readonly classId: { readonly kind: 'oid' | 'uuid' | 'bytes'; readonly value: string } | null
   readonly vendor: string | null
   readonly model: string | null

@@ -65,7 +65,7 @@ export interface ArmReferences {
   readonly deviceKeys: readonly CorimDeviceKey[]
 }
 
-export interface CorimDeviceKey {
+interface CorimDeviceKey {
   /** In hexadecimal, 33 bytes. */
   readonly instanceId: string | null
   /** For the endorsements. */

@@ -155,7 +155,7 @@ function registersOf(item: CborItem, field: string): Record<string, CorimDigest[
 }
 
 /** The byte string inside `tag`. */
-export function taggedBytes(item: CborItem, tag: number, field: string): Uint8Array {
+function taggedBytes(item: CborItem, tag: number, field: string): Uint8Array {
   if (item.type !== 'tag' || item.tag !== tag) {
     throw new EvidenceError(
       'ERR_EVIDENCE_UNSUPPORTED',

@@ -15,7 +15,8 @@ export function parseTime(reader: DerReader, field: string, generalized: 'from-2
   if (match === null) throw new FormatError(field, 'is not a time as RFC 5280 writes it')
   const [digits = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = match.slice(1).map(Number)
   const year = utc ? digits + (digits < 50 ? 2000 : 1900) : digits
-  if (!utc && year < 2050 && generalized === 'from-2050') throw new FormatError(field, 'is a GeneralizedTime before 2050')
+  if (!utc && year < 2050 && generalized === 'from-2050')
+    throw new FormatError(field, 'is a GeneralizedTime before 2050')
   const milliseconds = Date.UTC(year, month - 1, day, hour, minute, second)
   // Date carries 31 February over to March; the round trip shows it.
   const again = new Date(milliseconds)
