@@ -49,9 +49,11 @@ async function cella(
   passphrase.end('correct horse battery staple\n')
   const read = async (stream: NodeJS.ReadableStream): Promise<string> => {
     let text = ''
+    let isInterrupted = more.interruptAt === undefined
     for await (const part of stream) {
       text += part
-      if (more.interruptAt !== undefined && text.includes(more.interruptAt)) child.kill('SIGINT')
+      // Once: a second signal could reach it on its way out, when nobody listens any more.
+      if (!isInterrupted && text.includes(more.interruptAt!)) isInterrupted = child.kill('SIGINT')
     }
     return text
   }
