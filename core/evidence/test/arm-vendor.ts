@@ -1,7 +1,6 @@
 import { createHash, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { type CborKey, CborTag, type CborValue, encodeCbor } from '@cella/cbor'
 import { digestOf } from '@cella/primitives'
-import { CborTag, type CborValue, encodeCbor } from '../src/cbor/encode.ts'
-import type { CborKey } from '../src/cbor/item.ts'
 import { CheckLog } from '../src/checks.ts'
 import { issueCoseSign1 } from '../src/cose/issue.ts'
 import { Endorsements } from '../src/endorsements.ts'

@@ -3,6 +3,7 @@ import { createHash, createPublicKey, generateKeyPairSync } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import test from 'node:test'
 import { concatBytes, encodeHex, encodeUtf8 } from '@cella/bytes'
+import { type CborKey, CborTag, type CborValue, decodeCbor, encodeCbor } from '@cella/cbor'
 import fc from 'fast-check'
 import {
   armContext,
@@ -21,9 +22,6 @@ import {
   spkiOf,
   withClaims,
 } from '../../test/arm-vendor.ts'
-import { decodeCbor } from '../cbor/decode.ts'
-import { CborTag, type CborValue, encodeCbor } from '../cbor/encode.ts'
-import type { CborKey } from '../cbor/item.ts'
 import { Endorsements } from '../endorsements.ts'
 import { EvidenceError, type EvidenceErrorCode } from '../error.ts'
 import type { VerifyContext } from '../family.ts'

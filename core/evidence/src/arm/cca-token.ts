@@ -1,7 +1,6 @@
 import { equalBytes, FormatError } from '@cella/bytes'
+import { type CborItem, cborArray, cborBytes, cborMap, cborTagged, cborText, decodeCbor } from '@cella/cbor'
 import { sha256, sha384, sha512 } from '@cella/primitives'
-import { decodeCbor } from '../cbor/decode.ts'
-import { type CborItem, cborArray, cborBytes, cborMap, cborTagged, cborText } from '../cbor/item.ts'
 import { type EcPublicKey, ecPublicKeyOf, parseCoseEc2Key } from '../cose/key.ts'
 import { type CoseSign1, parseCoseSign1 } from '../cose/sign1.ts'
 import { EvidenceError } from '../error.ts'

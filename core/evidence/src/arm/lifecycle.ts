@@ -1,5 +1,5 @@
 import { FormatError } from '@cella/bytes'
-import { type CborItem, cborInteger } from '../cbor/item.ts'
+import { type CborItem, cborInteger } from '@cella/cbor'
 
 /** What the high byte of a security lifecycle says. RFC 9783 §4.3.1; RMM specification A7.2.3.2.6 has the same values. */
 const states = [

@@ -1,6 +1,5 @@
 import { FormatError } from '@cella/bytes'
-import { decodeCbor } from '../cbor/decode.ts'
-import { type CborItem, type CborKey, cborBytes, cborInteger, cborMap, cborText } from '../cbor/item.ts'
+import { type CborItem, type CborKey, cborBytes, cborInteger, cborMap, cborText, decodeCbor } from '@cella/cbor'
 import { type CoseSign1, parseCoseSign1 } from '../cose/sign1.ts'
 import { EvidenceError } from '../error.ts'
 import { instanceIdOf } from './cca-token.ts'

@@ -1,5 +1,5 @@
 import { FormatError } from '@cella/bytes'
-import { decodeCbor } from '../cbor/decode.ts'
+import { decodeCbor } from '@cella/cbor'
 import { isCoseMac0 } from '../cose/sign1.ts'
 import { EvidenceError, reading } from '../error.ts'
 import { ccaTokenBytesMax, parseCcaToken } from './cca-token.ts'

@@ -1,5 +1,5 @@
 import { encodeHex, FormatError, type Json } from '@cella/bytes'
-import { type CborItem, type CborLength, cborArray, cborBytes, cborMap, cborText } from '../cbor/item.ts'
+import { type CborItem, type CborLength, cborArray, cborBytes, cborMap, cborText } from '@cella/cbor'
 
 /** A measured piece of firmware. RFC 9783 §4.4.1; RMM specification A7.2.3.2.7. */
 export interface ArmSoftware {

@@ -1,7 +1,6 @@
 import { encodeHex, encodeUtf8, FormatError } from '@cella/bytes'
+import { type CborItem, cborArray, cborBytes, cborInteger, cborMap, cborText, decodeCbor } from '@cella/cbor'
 import { spkiOfKey } from '../arm/key-forms.ts'
-import { decodeCbor } from '../cbor/decode.ts'
-import { type CborItem, cborArray, cborBytes, cborInteger, cborMap, cborText } from '../cbor/item.ts'
 import { coseEc2KeyOf } from '../cose/key.ts'
 import { EvidenceError } from '../error.ts'
 import { type CorimMeasurement, corimTag, measurementOf } from './values.ts'

@@ -1,6 +1,14 @@
 import { encodeHex, FormatError } from '@cella/bytes'
-import { decodeCbor } from '../cbor/decode.ts'
-import { type CborItem, cborArray, cborBytes, cborInteger, cborMap, cborTagged, cborText } from '../cbor/item.ts'
+import {
+  type CborItem,
+  cborArray,
+  cborBytes,
+  cborInteger,
+  cborMap,
+  cborTagged,
+  cborText,
+  decodeCbor,
+} from '@cella/cbor'
 import { type CoseSign1, coseHeader, coseSign1Of, coseTag, verifyCoseSign1 } from '../cose/sign1.ts'
 import { EvidenceError } from '../error.ts'
 import { timeText } from '../x509/path.ts'

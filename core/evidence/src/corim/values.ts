@@ -8,7 +8,7 @@ import {
   cborMap,
   cborText,
   shownKey,
-} from '../cbor/item.ts'
+} from '@cella/cbor'
 import { EvidenceError } from '../error.ts'
 
 /** By the names of the IANA registry "Named Information Hash Algorithm". */

@@ -1,5 +1,4 @@
-import { CborTag, type CborValue, encodeCbor } from '../cbor/encode.ts'
-import type { CborKey } from '../cbor/item.ts'
+import { type CborKey, CborTag, type CborValue, encodeCbor } from '@cella/cbor'
 import { coseHeader, coseSignedBytes, coseTag } from './sign1.ts'
 
 /** What is to be signed. `sign` gets the bytes of Sig_structure and holds the key. */

@@ -1,6 +1,5 @@
 import { concatBytes, FormatError } from '@cella/bytes'
-import { decodeCbor } from '../cbor/decode.ts'
-import { type CborItem, cborBytes, cborInteger, cborMap } from '../cbor/item.ts'
+import { type CborItem, cborBytes, cborInteger, cborMap, decodeCbor } from '@cella/cbor'
 import { der, derOid, derTag } from '../x509/der.ts'
 
 type EcCurve = 'P-256' | 'P-384' | 'P-521'

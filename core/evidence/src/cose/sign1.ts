@@ -1,8 +1,16 @@
 import { FormatError } from '@cella/bytes'
+import {
+  type CborItem,
+  type CborKey,
+  cborArray,
+  cborBytes,
+  cborInteger,
+  cborMap,
+  cborTagged,
+  decodeCbor,
+  encodeCbor,
+} from '@cella/cbor'
 import { verifySignature } from '@cella/primitives'
-import { decodeCbor } from '../cbor/decode.ts'
-import { encodeCbor } from '../cbor/encode.ts'
-import { type CborItem, type CborKey, cborArray, cborBytes, cborInteger, cborMap, cborTagged } from '../cbor/item.ts'
 import { EvidenceError } from '../error.ts'
 import { coseAlgorithms, coseMacAlgorithms } from './algorithms.ts'
 

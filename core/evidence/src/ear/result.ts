@@ -1,5 +1,5 @@
 import { decodeBase64url, encodeHex, encodeUtf8, FormatError, type Json } from '@cella/bytes'
-import { type CborItem, type CborKey, cborArray, cborBytes, cborInteger, cborMap, cborText } from '../cbor/item.ts'
+import { type CborItem, type CborKey, cborArray, cborBytes, cborInteger, cborMap, cborText } from '@cella/cbor'
 import { type JsonObject, jsonObject, optionalText, requiredText } from '../jwt/json.ts'
 import type { TrustClaim, TrustStatus } from '../trust-vector.ts'
 import {

@@ -1,6 +1,5 @@
 import { encodeUtf8, equalBytes, FormatError, type Json } from '@cella/bytes'
-import { decodeCbor } from '../cbor/decode.ts'
-import { type CborItem, cborBytes, cborInteger, cborMap, cborText } from '../cbor/item.ts'
+import { type CborItem, cborBytes, cborInteger, cborMap, cborText, decodeCbor } from '@cella/cbor'
 import { coseAlgorithms } from '../cose/algorithms.ts'
 import { type CoseSign1, coseHeader, coseSign1Of, verifyCoseSign1 } from '../cose/sign1.ts'
 import { EvidenceError, reading } from '../error.ts'

@@ -1,5 +1,4 @@
 import { FormatError } from '@cella/bytes'
-import { decodeCbor } from '../cbor/decode.ts'
 import {
   type CborItem,
   type CborKey,
@@ -9,7 +8,8 @@ import {
   cborMap,
   cborOnly,
   cborText,
-} from '../cbor/item.ts'
+  decodeCbor,
+} from '@cella/cbor'
 import { type CoseSign1, parseCoseSign1 } from '../cose/sign1.ts'
 import { EvidenceError } from '../error.ts'
 

@@ -1,5 +1,5 @@
 import { concatBytes, encodeUtf8 } from '@cella/bytes'
-import { type CborValue, encodeCbor } from '../cbor/encode.ts'
+import { type CborValue, encodeCbor } from '@cella/cbor'
 import { issueCoseSign1 } from '../cose/issue.ts'
 import { der, derInteger, derOid, derTag } from '../x509/der.ts'
 import { encodeTime } from '../x509/time.ts'

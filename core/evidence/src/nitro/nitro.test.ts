@@ -3,6 +3,7 @@ import { sign } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import test from 'node:test'
 import { concatBytes, encodeBase64, encodeHex, encodeUtf8 } from '@cella/bytes'
+import { CborTag, type CborValue, decodeCbor, encodeCbor } from '@cella/cbor'
 import fc from 'fast-check'
 import {
   issueNitro,
@@ -15,8 +16,6 @@ import {
   spkiOf,
 } from '../../test/nitro-vendor.ts'
 import { ChainCache } from '../cache.ts'
-import { decodeCbor } from '../cbor/decode.ts'
-import { CborTag, type CborValue, encodeCbor } from '../cbor/encode.ts'
 import { issueCoseSign1 } from '../cose/issue.ts'
 import { coseSignedBytes, parseCoseSign1 } from '../cose/sign1.ts'
 import { Endorsements } from '../endorsements.ts'

@@ -1,6 +1,5 @@
 import { ByteReader, decodeBase64, decodeUtf8, FormatError } from '@cella/bytes'
-import { decodeCbor } from '../cbor/decode.ts'
-import { cborBytes, cborMap, cborOnly } from '../cbor/item.ts'
+import { cborBytes, cborMap, cborOnly, decodeCbor } from '@cella/cbor'
 import { EvidenceError, reading } from '../error.ts'
 import { nitroDocumentBytesMax, parseNitroDocument } from './document.ts'
 import type { NitroEntry } from './entry.ts'

@@ -1,5 +1,5 @@
 import { decodeHex, FormatError } from '@cella/bytes'
-import { type CborItem, cborInteger, cborText } from '../../cbor/item.ts'
+import { type CborItem, cborInteger, cborText } from '@cella/cbor'
 import { coseHeader, coseX5chain, parseCoseSign1, verifyCoseSign1 } from '../../cose/sign1.ts'
 import { EvidenceError, reading } from '../../error.ts'
 import type { VerifyContext } from '../../family.ts'
