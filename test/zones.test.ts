@@ -20,9 +20,9 @@ const allowedThirdParty: Record<string, Record<string, string>> = {
   core: {
     '@cedar-policy/cedar-wasm': 'the policy language, by its authors; pinned by digest',
     '@noble/ciphers': 'AES-GCM in browsers',
-    '@noble/curves': 'Ed25519 in browsers',
+    '@noble/curves': 'Ed25519 and ECDSA in browsers',
     '@noble/hashes': 'synchronous hashes in browsers',
-    '@noble/post-quantum': 'X-Wing in browsers',
+    '@noble/post-quantum': 'X-Wing and ML-DSA-44 in browsers',
     '@xmldom/xmldom': 'manifests of NVIDIA, behind @cella/evidence/nvidia-rim; no dependencies',
     hpke: 'RFC 9180 over WebCrypto, no dependencies',
     zod: 'strict schemas without code from strings, no dependencies',

@@ -55,7 +55,7 @@ test('serves the protocol and refuses what is none of it', async (context) => {
   assert.equal(await statusOf('/add-checkpoint'), 405)
   assert.equal(await statusOf('/add-checkpoint?x', { method: 'POST', body }), 404)
   assert.equal(await statusOf('/', { method: 'POST', body }), 404)
-  assert.equal(await statusOf('/add-checkpoint', { method: 'POST', body: Buffer.alloc(70_000, 65) }), 413)
+  assert.equal(await statusOf('/add-checkpoint', { method: 'POST', body: Buffer.alloc(129_000, 65) }), 413)
   assert.equal(await statusOf(`/${'0'.repeat(64)}/checkpoint`), 404)
 })
 

@@ -1,5 +1,6 @@
 import { concatBytes, decodeBase64, decodeHex, encodeBase64, encodeHex, encodeUtf8, uint64Bytes } from '@cella/bytes'
-import { ed25519Sign, ed25519Verify } from '@cella/primitives'
+import { ecdsaSha256Verify, ed25519Sign, ed25519Verify, mlDsa44Sign, mlDsa44Verify } from '@cella/primitives'
+import { parseCheckpointText } from './checkpoint.ts'
 import { isKeyName, type NoteKey, type NoteSigner } from './keys.ts'
 import { LogError } from './log-error.ts'
 import { malformed, parseText, parsing } from './parsing.ts'
@@ -10,7 +11,12 @@ import { malformed, parseText, parsing } from './parsing.ts'
 //                                              (an empty line; the last one in the note parts text and signatures)
 //   — NAME BASE64(key id 4 bytes ‖ signature)
 //
-// An Ed25519 cosignature is u64 seconds ‖ signature over "cosignature/v1\ntime SECONDS\n" ‖ text.
+// An Ed25519 cosignature is u64 seconds ‖ signature over "cosignature/v1\ntime SECONDS\n" ‖ text. One of ML-DSA-44 is
+// u64 seconds ‖ signature over
+//
+//   "subtree/v1\n\0" ‖ name length u8 ‖ name ‖ u64 seconds ‖ origin length u8 ‖ origin ‖ u64 start ‖ u64 end ‖ root 32
+//
+// of the checkpoint, start 0 and end its size: it says nothing of extension lines.
 
 export interface NoteSignature {
   readonly name: string
@@ -29,7 +35,7 @@ export interface Note {
 
 export interface VerifiedSignature {
   readonly key: NoteKey
-  /** Seconds since 1970 that a cosignature says; `undefined` for a plain signature. */
+  /** Seconds since 1970 that a cosignature says; `undefined` for a plain signature and for one that says no time. */
   readonly time: number | undefined
 }
 
@@ -74,16 +80,22 @@ export function encodeNote(note: Note): Uint8Array {
 
 /** A signature line of a plain (`note`) key. */
 export function signNote(text: string, signer: NoteSigner): NoteSignature {
-  if (signer.key.type !== 'note') throw new RangeError('signNote wants a key of type note')
+  const { type, algorithm } = signer.key
+  if (type !== 'note' || algorithm !== 'ed25519') throw new RangeError('signNote wants an Ed25519 key of type note')
   const bytes = ed25519Sign(signer.seed.expose(), encodeUtf8(text))
   return { name: signer.key.name, keyId: signer.key.id, bytes: new Uint8Array(bytes) }
 }
 
-/** A cosignature/v1 line: at `time` (seconds since 1970) the signer had seen no larger tree than this one's. */
+/**
+ * A cosignature line on a checkpoint's text: at `time` (seconds since 1970) the signer had seen no larger tree than this
+ * one's. Throws ERR_LOG_MALFORMED where an ML-DSA-44 key is to cosign what is no checkpoint.
+ */
 export function cosignNote(text: string, signer: NoteSigner, time: number): NoteSignature {
-  if (signer.key.type !== 'cosignature') throw new RangeError('cosignNote wants a key of type cosignature')
-  const signature = ed25519Sign(signer.seed.expose(), cosignedBytes(text, time))
-  return { name: signer.key.name, keyId: signer.key.id, bytes: concatBytes(uint64Bytes(time), signature) }
+  const { name, id, type, algorithm } = signer.key
+  if (type !== 'cosignature') throw new RangeError('cosignNote wants a key of type cosignature')
+  const sign = algorithm === 'ml-dsa-44' ? mlDsa44Sign : ed25519Sign
+  const signature = sign(signer.seed.expose(), cosignedBytes(signer.key, text, time))
+  return { name, keyId: id, bytes: concatBytes(uint64Bytes(time), signature) }
 }
 
 /**
@@ -103,21 +115,41 @@ export function verifyNote(note: Note, keys: readonly NoteKey[]): VerifiedSignat
 
 function verifySignatureOf(key: NoteKey, text: string, signature: NoteSignature): VerifiedSignature {
   if (key.type === 'note') {
-    if (ed25519Verify(key.publicKey, encodeUtf8(text), signature.bytes)) return { key, time: undefined }
-  } else if (signature.bytes.length === 72) {
+    const verify = key.algorithm === 'ecdsa' ? ecdsaSha256Verify : ed25519Verify
+    if (verify(key.publicKey, encodeUtf8(text), signature.bytes)) return { key, time: undefined }
+  } else if (signature.bytes.length > 8) {
     const seconds = new DataView(signature.bytes.buffer, signature.bytes.byteOffset).getBigUint64(0)
     const time = Number(seconds)
+    const verify = key.algorithm === 'ml-dsa-44' ? mlDsa44Verify : ed25519Verify
     if (
       Number.isSafeInteger(time) &&
-      ed25519Verify(key.publicKey, cosignedBytes(text, time), signature.bytes.subarray(8))
+      verify(key.publicKey, cosignedBytes(key, text, time), signature.bytes.subarray(8))
     ) {
-      return { key, time }
+      // tlog-cosignature: a subtree signature of time 0 doesn't say that no larger tree was seen.
+      return { key, time: key.algorithm === 'ml-dsa-44' && time === 0 ? undefined : time }
     }
   }
   throw new LogError('ERR_LOG_SIGNATURE', `the signature of ${key.name} (${key.id}) does not verify`)
 }
 
-function cosignedBytes(text: string, time: number): Uint8Array {
+function cosignedBytes(key: NoteKey, text: string, time: number): Uint8Array {
   if (!Number.isSafeInteger(time) || time < 0) throw new RangeError(`a cosignature's time is ${time}`)
-  return encodeUtf8(`cosignature/v1\ntime ${time}\n${text}`)
+  if (key.algorithm === 'ed25519') return encodeUtf8(`cosignature/v1\ntime ${time}\n${text}`)
+  const { origin, size, root } = parseCheckpointText(text)
+  return concatBytes(
+    encodeUtf8('subtree/v1\n\0'),
+    shortText(key.name, 'cosigner name'),
+    uint64Bytes(time),
+    shortText(origin, 'checkpoint origin'),
+    uint64Bytes(0),
+    uint64Bytes(size),
+    root,
+  )
+}
+
+/** opaque text<1..255> of RFC 8446 §3.4. */
+function shortText(text: string, field: string): Uint8Array {
+  const bytes = encodeUtf8(text)
+  if (bytes.length > 255) throw malformed(field, `has ${bytes.length} bytes, at most 255 can be cosigned`)
+  return concatBytes(Uint8Array.of(bytes.length), bytes)
 }

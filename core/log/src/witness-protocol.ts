@@ -19,8 +19,8 @@ export interface AddCheckpoint {
 
 /** The Content-Type of a witness's answer 409, whose body is its size and a newline. */
 export const witnessSizeType = 'text/x.tlog.size'
-/** A request longer than this is refused before it is read. */
-export const addCheckpointBytesMax = 64_000
+/** A request longer than this is refused before it is read: a checkpoint with 16 of the largest signatures is shorter. */
+export const addCheckpointBytesMax = 128_000
 
 /** Throws ERR_LOG_MALFORMED. Nothing in the result is verified. */
 export function parseAddCheckpoint(bytes: Uint8Array): AddCheckpoint {

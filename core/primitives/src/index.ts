@@ -21,4 +21,18 @@ export {
 } from './hpke.ts'
 export type { PublicKeyAlgorithm } from './platform.ts'
 export { equalSecrets, randomBytes } from './random.ts'
-export { ed25519PublicKey, ed25519Sign, ed25519Verify, type KeyId, keyIdOf, verifySignature } from './signatures.ts'
+export {
+  ecCurveOf,
+  ecdsaSha256Verify,
+  ed25519PublicKey,
+  ed25519Sign,
+  ed25519Verify,
+  type KeyId,
+  keyIdOf,
+  mlDsa44PublicKey,
+  mlDsa44PublicKeyLength,
+  mlDsa44Sign,
+  mlDsa44SignatureLength,
+  mlDsa44Verify,
+  verifySignature,
+} from './signatures.ts'

@@ -1,12 +1,15 @@
 import { gcm } from '@noble/ciphers/aes.js'
 import { ed25519 } from '@noble/curves/ed25519.js'
+import { p256, p384, p521 } from '@noble/curves/nist.js'
 import { hkdf } from '@noble/hashes/hkdf.js'
 import { hmac } from '@noble/hashes/hmac.js'
 import { sha1 } from '@noble/hashes/legacy.js'
 import { sha256, sha384, sha512 } from '@noble/hashes/sha2.js'
+import { ml_dsa44 } from '@noble/post-quantum/ml-dsa.js'
 import type { Platform } from './platform.ts'
 import { xwingKem } from './xwing-browser.ts'
 
+const curves = { p256, p384, p521 }
 const hashes = { sha1, sha256, sha384, sha512 }
 const subtle = globalThis.crypto.subtle
 
@@ -66,6 +69,25 @@ export const platform: Platform = {
     try {
       // RFC 8032 rules, as OpenSSL applies them; noble's default is the laxer ZIP 215.
       return ed25519.verify(signature, message, publicKey, { zip215: false })
+    } catch {
+      return false
+    }
+  },
+  mlDsa44PublicKey: (seed) => ml_dsa44.keygen(seed).publicKey,
+  mlDsa44Sign: (seed, message) => ml_dsa44.sign(message, ml_dsa44.keygen(seed).secretKey),
+  mlDsa44Verify(publicKey, message, signature) {
+    try {
+      return ml_dsa44.verify(signature, message, publicKey)
+    } catch {
+      return false
+    }
+  },
+  ecdsaSha256Verify(curve, spki, message, signature) {
+    const { lengths, verify } = curves[curve]
+    const point = spki.subarray(spki.length - lengths.publicKeyUncompressed!)
+    try {
+      // OpenSSL takes either of the two values of S as well.
+      return verify(signature, sha256(message), point, { format: 'der', prehash: false, lowS: false })
     } catch {
       return false
     }

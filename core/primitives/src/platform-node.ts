@@ -21,9 +21,12 @@ const tagLength = 16
 // RFC 8410 §7 and §4: the fixed DER before a raw Ed25519 seed or public key.
 const pkcs8Prefix = Buffer.from('302e020100300506032b657004220420', 'hex')
 const spkiPrefix = Buffer.from('302a300506032b6570032100', 'hex')
+// RFC 9881 §6 (the seed alone) and §4: the same for ML-DSA-44.
+const mlDsaPkcs8Prefix = Buffer.from('3034020100300b060960864801650304031104228020', 'hex')
+const mlDsaSpkiPrefix = Buffer.from('30820532300b06096086480165030403110382052100', 'hex')
 
-function privateKey(seed: Uint8Array): KeyObject {
-  return createPrivateKey({ key: Buffer.concat([pkcs8Prefix, seed]), format: 'der', type: 'pkcs8' })
+function privateKey(seed: Uint8Array, prefix: Uint8Array = pkcs8Prefix): KeyObject {
+  return createPrivateKey({ key: Buffer.concat([prefix, seed]), format: 'der', type: 'pkcs8' })
 }
 
 // Importing a key costs as much as a verification; public keys repeat (log, witnesses, members), so a few stay.
@@ -129,6 +132,25 @@ export const platform: Platform = {
 
   ed25519Verify(key, message, signature) {
     return verify(null, message, publicKey(Buffer.concat([spkiPrefix, key])), signature)
+  },
+
+  mlDsa44PublicKey(seed) {
+    const spki = createPublicKey(privateKey(seed, mlDsaPkcs8Prefix)).export({ format: 'der', type: 'spki' })
+    return new Uint8Array(spki.subarray(mlDsaSpkiPrefix.length))
+  },
+
+  mlDsa44Sign: (seed, message) => sign(null, message, privateKey(seed, mlDsaPkcs8Prefix)),
+
+  mlDsa44Verify(key, message, signature) {
+    return verify(null, message, publicKey(Buffer.concat([mlDsaSpkiPrefix, key])), signature)
+  },
+
+  ecdsaSha256Verify(_curve, spki, message, signature) {
+    try {
+      return verify('sha256', message, publicKey(spki), signature)
+    } catch {
+      return false // a point that is not on the curve has signed nothing
+    }
   },
 
   verifySignature(algorithm, spki, message, signature) {

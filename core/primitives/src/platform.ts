@@ -25,6 +25,9 @@ export type PublicKeyAlgorithm =
   | 'rsa-pss-sha384'
   | 'rsa-pss-sha512'
 
+/** Curves of NIST, SP 800-186. */
+export type EcCurve = 'p256' | 'p384' | 'p521'
+
 export interface Platform {
   hash(name: HashName | LegacyHashName, bytes: Uint8Array): Uint8Array
   sha256Parts(parts: readonly Uint8Array[]): Uint8Array
@@ -43,6 +46,11 @@ export interface Platform {
   ed25519PublicKey(seed: Uint8Array): Uint8Array
   ed25519Sign(seed: Uint8Array, message: Uint8Array): Uint8Array
   ed25519Verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean
+  mlDsa44PublicKey(seed: Uint8Array): Uint8Array
+  mlDsa44Sign(seed: Uint8Array, message: Uint8Array): Uint8Array
+  mlDsa44Verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean
+  /** `spki` is one of `ecSpkiPrefixes` and a point; `signature` is DER. */
+  ecdsaSha256Verify(curve: EcCurve, spki: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean
   /** `spki` is a DER SubjectPublicKeyInfo; what is not one is `false`. */
   verifySignature(
     algorithm: PublicKeyAlgorithm,
