@@ -2,11 +2,11 @@ import { hash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { canonicalJson, type Digest, encodeBase64url } from '@cella/bytes'
+import { canonicalJson, type Digest, encodeBase64url, encodeHex } from '@cella/bytes'
 import { enclaveOptions } from '@cella/channel'
 import { type Payload, signDocument } from '@cella/documents'
 import { ed25519PublicKey, type KeyId, keyIdOf, randomBytes } from '@cella/primitives'
-import { simulatedMeasurementHex } from '@cella/tee'
+import { simulatedMeasurementHex, simulatedMrEnclave, simulatedTees } from '@cella/tee'
 import { build, type Plugin } from 'esbuild'
 
 // Bundles each enclave into one file, the same bytes in any folder, and signs a Build document for vault and worker: what
@@ -166,7 +166,12 @@ function buildOf(
     files: parts.map(({ file, digest }) => ({ name: file, digest })),
     node,
     arguments: [...enclaveOptions],
-    measurements: [{ tee: 'sev-snp', boundary: 'vm', simulated: true, measurement: simulatedMeasurementHex(launch) }],
+    measurements: simulatedTees.map((tee) => ({
+      tee,
+      boundary: tee === 'sgx' ? 'process' : 'vm',
+      simulated: true,
+      measurement: tee === 'sgx' ? encodeHex(simulatedMrEnclave(launch)) : simulatedMeasurementHex(launch),
+    })),
     // What is inside, by name and version: canonical JSON, so that its digest says the same everywhere.
     sbom: digestOfFile(Buffer.from(canonicalJson(packages))),
     reproduce:

@@ -247,7 +247,10 @@ export async function foreignRoot(scene: Scene): Promise<void> {
   await new Promise((resolve) => made.once('close', resolve))
   const path = join(scene.stage.folder, 'installation.json')
   const installation = JSON.parse(readFileSync(path, 'utf8'))
-  writeFileSync(path, JSON.stringify({ ...installation, roots: [...installation.roots, JSON.parse(printed)] }, null, 2))
+  writeFileSync(
+    path,
+    JSON.stringify({ ...installation, roots: [...installation.roots, ...JSON.parse(printed).roots] }, null, 2),
+  )
   const bundle = join(scene.stage.folder, 'enclaves', 'worker.mjs')
   await withRogueWorker(scene, { bundle, tee }, () => mustRefuse(scene, scene.contract, 'ERR_EVIDENCE_ROOT_UNKNOWN'))
   say('The roots that count are in each owner’s signed terms. The host’s file is read by nobody who decides.')

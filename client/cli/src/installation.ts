@@ -1,4 +1,15 @@
-import { digestField } from '@cella/documents'
+import type { Json } from '@cella/bytes'
+import { digestField, rootField, type Terms } from '@cella/documents'
+import {
+  type NitroPolicy,
+  nitroBaseline,
+  type SgxPolicy,
+  type SnpPolicy,
+  sgxBaseline,
+  snpBaseline,
+  type TdxPolicy,
+  tdxBaseline,
+} from '@cella/evidence'
 import { z } from 'zod'
 import { CliError } from './error.ts'
 import { readTextFile } from './files.ts'
@@ -12,17 +23,7 @@ const installationSchema = z.object({
   manager: z.string().max(2048),
   /** A C2SP tlog-policy. */
   logPolicy: z.string().min(1).max(16_384),
-  roots: z
-    .array(
-      z.strictObject({
-        tee: z.literal('sev-snp'),
-        product: z.enum(['Milan', 'Genoa', 'Turin', 'Venice']),
-        spki: digestField,
-        simulated: z.boolean(),
-      }),
-    )
-    .min(1)
-    .max(16),
+  roots: z.array(rootField).min(1).max(16),
   /** Digests of the Build documents. */
   builds: z.object({ vault: z.array(digestField).min(1).max(64), worker: z.array(digestField).min(1).max(64) }),
 })
@@ -50,4 +51,44 @@ export async function readInstallation(path: string): Promise<Installation> {
   if (parsed.success) return parsed.data
   const issue = parsed.error.issues[0]
   throw wrong(`${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`)
+}
+
+/**
+ * The TEEs of an installation as terms accept them. SEV-SNP alone needs no part of its own: that is what terms without
+ * `tees` accept.
+ */
+export function teesOfInstallation({ roots }: Installation): Pick<Terms, 'tees' | 'boundaries'> {
+  const tees = new Set(roots.map(({ tee }) => tee))
+  const boundaries: Terms['boundaries'] = [...(tees.has('sgx') ? ['process' as const] : []), 'vm']
+  if ([...tees].every((tee) => tee === 'sev-snp')) return { boundaries }
+  const parts: Terms['tees'] = {}
+  for (const tee of tees) {
+    const part = startingParts[tee]
+    if (part === undefined) {
+      throw new CliError('ERR_REFUSED', `there are no terms to start from for ${tee}`, 'write them: --file FILE')
+    }
+    parts[tee] = { ...part }
+  }
+  return { boundaries, tees: parts }
+}
+
+// What no use should go below, for the TEEs that an installation can have. A binding with nonces makes evidence fresh, so
+// Nitro's own need no age: a receipt is judged at its own time, which may be long after.
+const startingParts: { readonly [tee: string]: NonNullable<NonNullable<Terms['tees']>['tdx']> } = {
+  'sev-snp': json({
+    ...snpBaseline,
+    products: 'any',
+    minimumTcb: 'any',
+    minimumCommittedTcb: 'any',
+    minimumLaunchTcb: 'any',
+    vmpls: [0],
+  } satisfies SnpPolicy),
+  tdx: json(tdxBaseline),
+  sgx: json({ ...sgxBaseline, signers: 'any', productIds: 'any' } satisfies SgxPolicy),
+  nitro: json({ ...nitroBaseline, nonce: 'any', ageSecondsMax: 'any' } satisfies NitroPolicy),
+}
+
+/** As it stands in a document. */
+function json(policy: SnpPolicy | TdxPolicy | SgxPolicy | NitroPolicy): { readonly [name: string]: Json } {
+  return JSON.parse(JSON.stringify(policy)) as { readonly [name: string]: Json }
 }

@@ -1,7 +1,7 @@
 import { type Digest, encodeBase64url, encodeUtf8 } from '@cella/bytes'
 import { isType, type Membership, parseDocument, type Role, type SignedDocument, type Terms } from '@cella/documents'
 import { parseLogPolicy } from '@cella/log'
-import { accountOf, type DocumentSet, organisationName } from '@cella/release'
+import { accountOf, checkTeeTerms, type DocumentSet, organisationName } from '@cella/release'
 import { gather } from './documents.ts'
 import { SdkError } from './error.ts'
 import { petname } from './home/anchors.ts'
@@ -117,6 +117,7 @@ export type TermsDraft = Omit<
 /** Publishes terms; terms in force are withdrawn after, so that at no moment neither or both could be relied on. */
 export async function publishTerms(session: Session, draft: TermsDraft): Promise<Logged<'cella/terms'>> {
   parseLogPolicy(encodeUtf8(draft.log))
+  checkTeeTerms(draft)
   const organisation = await session.organisation()
   const { documents } = await gather(session, { organisations: [organisation] })
   const inForce = documents

@@ -65,3 +65,4 @@ export {
   type Terms,
   termsSchema,
 } from './organisation.ts'
+export { rootField } from './tee.ts'

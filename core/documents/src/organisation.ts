@@ -9,6 +9,7 @@ import {
   signingKeyField,
   timeField,
 } from './fields.ts'
+import { measurementField, rootField, snpProductField, teePartsField } from './tee.ts'
 
 /** Members of every document that an organisation's root keys sign: `signer` first, then `cosigners` up to the threshold. */
 const rootSigned = { signer: keyIdField, cosigners: z.array(keyIdField).max(15) }
@@ -56,7 +57,6 @@ export const snpTcbSchema = z.strictObject({
   snp: component,
   microcode: component,
 })
-const snpProduct = z.enum(['Milan', 'Genoa', 'Turin', 'Venice'])
 
 const acceptedBuildsSchema = z.strictObject({
   /** Digests of Build documents. */
@@ -65,8 +65,7 @@ const acceptedBuildsSchema = z.strictObject({
   signers: z.array(keyIdField).max(16),
 })
 
-/** What an organisation accepts. Nothing is implied: what is not listed is refused, and "any" is written out. */
-export const termsSchema = z.strictObject({
+const termsMembers = z.strictObject({
   type: z.literal('cella/terms'),
   version: z.literal(1),
   organisation: digestField,
@@ -75,30 +74,27 @@ export const termsSchema = z.strictObject({
   previous: digestField.nullable(),
   vault: acceptedBuildsSchema,
   worker: acceptedBuildsSchema,
-  /** Roots of trust: SHA-256 of the root's SubjectPublicKeyInfo, and whether it stands for a simulated TEE. */
-  roots: z
-    .array(
-      z.strictObject({
-        tee: z.literal('sev-snp'),
-        product: snpProduct,
-        spki: digestField,
-        simulated: z.boolean(),
-      }),
-    )
-    .min(1)
-    .max(32),
+  roots: z.array(rootField).min(1).max(32),
   /** Whether a simulated TEE is acceptable at all, for rehearsal. */
   simulated: z.boolean(),
-  /** By product; one that is not listed is refused. */
-  minimumTcb: z.union([z.literal('any'), z.strictObject({ 'sev-snp': z.partialRecord(snpProduct, snpTcbSchema) })]),
+  /** Of SEV-SNP by product; one that is not listed is refused. */
+  minimumTcb: z.union([
+    z.literal('any'),
+    z.strictObject({ 'sev-snp': z.partialRecord(snpProductField, snpTcbSchema) }),
+  ]),
+  /**
+   * The TEEs that are accepted, each with what is demanded of it; one that is not listed is refused. Where the member is
+   * absent that is SEV-SNP alone, by `minimumTcb`.
+   */
+  tees: teePartsField.exactOptional(),
   boundaries: z.array(boundaryField).min(1).max(4),
   /** Lowest isolation level of the sandbox, 1 to 3. */
   isolation: z.int().min(1).max(3),
-  /** Chip ids in lower-case hexadecimal. */
+  /** Chips or machines by the ids in their evidence: hexadecimal, an EC2 instance of Nitro. */
   chips: z.union([
     z.literal('any'),
     z
-      .array(z.string().regex(/^[0-9a-f]{16,128}$/))
+      .array(z.string().regex(/^(?:[0-9a-f]{16,128}|i-[0-9a-f]{17})$/))
       .min(1)
       .max(1024),
   ]),
@@ -108,6 +104,11 @@ export const termsSchema = z.strictObject({
   level: z.literal('witnessed'),
   /** Oldest collateral (revocation lists) that is taken, in days. */
   collateralDaysMax: z.union([z.literal('any'), z.int().min(1).max(3650)]),
+})
+/** What an organisation accepts. Nothing is implied: what is not listed is refused, and "any" is written out. */
+export const termsSchema = termsMembers.refine(({ tees, minimumTcb }) => tees === undefined || minimumTcb === 'any', {
+  path: ['minimumTcb'],
+  error: 'is not any: with tees, each part has its own minimum',
 })
 export type Terms = z.infer<typeof termsSchema>
 
@@ -126,18 +127,7 @@ export const buildSchema = z.strictObject({
   node: z.strictObject({ release: labelField, platform: labelField, digest: digestField }),
   /** The fixed command line after the Node binary. */
   arguments: z.array(z.string().max(200)).max(32),
-  measurements: z
-    .array(
-      z.strictObject({
-        tee: z.literal('sev-snp'),
-        boundary: boundaryField,
-        simulated: z.boolean(),
-        /** Launch measurement, 48 bytes in lower-case hexadecimal. */
-        measurement: z.string().regex(/^[0-9a-f]{96}$/),
-      }),
-    )
-    .min(1)
-    .max(32),
+  measurements: z.array(measurementField).min(1).max(32),
   sbom: digestField,
   reproduce: z.string().min(1).max(2000),
 })

@@ -129,8 +129,9 @@ export async function appraiseFor(owner: Digest, enclave: Enclave, situation: Ca
   if (own.reasons.some(({ code }) => code === 'ERR_EVIDENCE_ROOT_UNKNOWN')) {
     const theirs = await appraise(situation, enclave, terms)
     if (theirs.reasons.length === 0) {
-      for (const { spki } of terms.roots) {
-        if (!situation.anchors.roots.some((root) => root.spki === spki)) findings.missing('ROOT_UNKNOWN', { spki })
+      const trusted = new Set(situation.anchors.roots.map(keyOf))
+      for (const root of terms.roots) {
+        if (!trusted.has(keyOf(root))) findings.missing('ROOT_UNKNOWN', { spki: root.spki })
       }
       return undefined
     }
@@ -161,8 +162,13 @@ function appraise(situation: Case, enclave: Enclave, terms: Terms): Promise<Appr
 
 /** `terms` with those of its roots that the verifier trusts, as the verifier knows them. */
 function narrowed(terms: Terms, { anchors }: Case): Terms {
-  const named = new Set(terms.roots.map(({ spki }) => spki))
-  return { ...terms, roots: anchors.roots.filter(({ spki }) => named.has(spki)) }
+  const named = new Set(terms.roots.map(keyOf))
+  return { ...terms, roots: anchors.roots.filter((root) => named.has(keyOf(root))) }
+}
+
+/** A vendor may use one key for several TEEs; each is trusted on its own. */
+function keyOf({ tee, spki }: Terms['roots'][number]): string {
+  return `${tee} ${spki}`
 }
 
 /** A JSON value in a sentence. */

@@ -1,20 +1,17 @@
 import { canonicalJson, type Json } from '@cella/bytes'
 import type { Build, SignedDocument, Terms } from '@cella/documents'
 import {
-  type AppraisalPolicy,
   appraiseEvidence,
-  bindingDigest,
   type ChainCache,
   type Evidence,
   EvidenceError,
-  type SnpPolicy,
-  snpBaseline,
   type VerifiedEvidence,
   verifyEvidence,
 } from '@cella/evidence'
 import type { PolicyFacts } from '@cella/policy'
 import type { DocumentSet } from './document-set.ts'
 import { type Reason, reason } from './reasons.ts'
+import { checkTeeTerms, teePolicyOf } from './tee-policy.ts'
 
 /** What appraisal under one organisation's terms established. */
 export interface Appraisal {
@@ -30,7 +27,7 @@ export interface Appraisal {
 export interface EnclaveEvidence {
   readonly role: Build['role']
   readonly evidence: Evidence
-  /** The JSON whose digest has to be the report data. */
+  /** The JSON whose digest has to be in the field that binds: docs/formats/evidence-binding.md. */
   readonly binding: { readonly [name: string]: Json }
   readonly isolation: number
 }
@@ -56,28 +53,22 @@ export async function appraiseEnclave(
 ): Promise<Appraisal> {
   let verified: VerifiedEvidence
   try {
+    checkTeeTerms(terms)
     verified = await genuine(evidence, { roots: terms.roots, now, cache })
   } catch (error) {
     if (!(error instanceof EvidenceError)) throw error
-    const genuine = reason(error.code, 'terms.roots', {
-      expected: 'genuine evidence under a root that the terms name',
-      got: error.message,
-      whoCanChange: 'operator',
-    })
-    return { tee: unknownTee, isolation: 0, reasons: [genuine], build: undefined }
+    return { tee: unknownTee, isolation: 0, reasons: [unusable(error)], build: undefined }
   }
   const builds = acceptedBuilds(terms, role, documents)
-  const measurements = builds.flatMap(({ payload }) =>
-    payload.measurements
-      .filter(
-        ({ tee, boundary, simulated }) =>
-          tee === verified.claims.tee && boundary === verified.claims.boundary && simulated === verified.simulated,
-      )
-      .map(({ measurement }) => measurement),
+  const measured = builds.flatMap(({ payload }) =>
+    payload.measurements.filter(
+      ({ tee, boundary, simulated }) =>
+        tee === verified.claims.tee && boundary === verified.claims.boundary && simulated === verified.simulated,
+    ),
   )
-  const result = appraiseEvidence(verified, policyOf(terms, measurements, bindingDigest(binding)))
+  const result = appraiseEvidence(verified, teePolicyOf(terms, measured, { claims: verified.claims, binding }))
   const reasons = result.reasons.map(({ code, expected, found }) =>
-    reason(`ERR_TEE_${code.toUpperCase().replaceAll('-', '_')}`, clauseOf(code), {
+    reason(`ERR_TEE_${code.toUpperCase().replaceAll('-', '_')}`, clauseOf(code, terms), {
       expected,
       got: found,
       whoCanChange: 'operator',
@@ -142,39 +133,35 @@ function acceptedBuilds(terms: Terms, role: Build['role'], documents: DocumentSe
     )
 }
 
-function policyOf(terms: Terms, measurements: readonly string[], reportData: Uint8Array): AppraisalPolicy {
-  const minimumTcb = terms.minimumTcb === 'any' ? 'any' : terms.minimumTcb['sev-snp']
-  return {
-    simulated: terms.simulated ? 'any' : 'refused',
-    boundaries: terms.boundaries,
-    measurements,
-    reportData,
-    hostData: 'any',
-    platformIds: terms.chips,
-    providers: 'any',
-    debug: 'refused',
-    collateralDaysMax: terms.collateralDaysMax,
-    tees: {
-      'sev-snp': {
-        ...snpBaseline,
-        products: 'any',
-        minimumTcb,
-        minimumCommittedTcb: minimumTcb,
-        minimumLaunchTcb: minimumTcb,
-        vmpls: [0],
-      } satisfies SnpPolicy,
-    },
+/** Why nothing could be appraised: evidence that isn't genuine, or terms that no policy can be made of. */
+function unusable({ code, message }: EvidenceError): Reason {
+  if (code === 'ERR_EVIDENCE_POLICY') {
+    return reason(code, 'terms.tees', {
+      expected: 'a part for each TEE with all that it needs',
+      got: message,
+      whoCanChange: 'publisher',
+    })
   }
+  return reason(code, 'terms.roots', {
+    expected: 'genuine evidence under a root that the terms name',
+    got: message,
+    whoCanChange: 'operator',
+  })
 }
 
-function clauseOf(code: string): string {
+function clauseOf(code: string, { tees }: Terms): string {
   const members: Record<string, string> = {
+    'tee-refused': 'terms.tees',
     measurement: 'terms.builds',
     simulated: 'terms.simulated',
     boundary: 'terms.boundaries',
     'platform-id': 'terms.chips',
     'report-data': 'evidence.binding',
+    debug: 'evidence',
     'collateral-age': 'terms.collateralDaysMax',
   }
-  return members[code] ?? (code.includes('tcb') ? 'terms.minimumTcb' : 'evidence')
+  if (Object.hasOwn(members, code)) return members[code]!
+  // The others are of one kind of TEE each.
+  if (tees !== undefined) return 'terms.tees'
+  return code.includes('tcb') ? 'terms.minimumTcb' : 'evidence'
 }

@@ -8,7 +8,13 @@ import { bindingDigest, ChainCache, type Evidence } from '@cella/evidence'
 import { LogView, parseLogPolicy } from '@cella/log'
 import { initPolicyEngine, policyEngineUrl } from '@cella/policy'
 import { generateHpkeKeyPair, keyIdOf, randomBytes } from '@cella/primitives'
-import { createSimulatedPlatform, openTee, type SimulatedFaults } from '@cella/tee'
+import {
+  createSimulatedPlatform,
+  openTee,
+  type SimulatedFaults,
+  type SimulatedTee,
+  simulatedVendorRoots,
+} from '@cella/tee'
 import { MemoryLog } from '@cella/testing/memory-log'
 import { makeScenario, type Scenario, type ScenarioChanges, type ScenarioVault } from '@cella/testing/scenario'
 import { World } from '@cella/testing/world'
@@ -25,6 +31,8 @@ const [platform, otherPlatform] = await Promise.all([
   initPolicyEngine(readFileSync(policyEngineUrl())),
 ])
 export const roots = [platform.root]
+/** Of the simulated SGX, TDX and Nitro of platform one. */
+export const vendorRoots = await simulatedVendorRoots(join(root, 'one'))
 export const otherRoots = [otherPlatform.root]
 
 const launchOf = (digit: string) => ({
@@ -50,18 +58,25 @@ export const binding: { [name: string]: Json } = { role: 'worker', nonce: encode
 /** Evidence of a simulated worker; each kind of it is made once. */
 const evidences = new Map<string, Promise<Evidence>>()
 export function evidenceOf(
-  options: { launch?: typeof workerLaunch; faults?: SimulatedFaults; platform?: 'one' | 'two' } = {},
+  options: {
+    launch?: typeof workerLaunch
+    faults?: SimulatedFaults
+    platform?: 'one' | 'two'
+    tee?: SimulatedTee
+  } = {},
 ): Promise<Evidence> {
-  const { launch = workerLaunch, faults, platform: name = 'one' } = options
-  const key = JSON.stringify([launch, name, faults && { ...faults, chipId: faults.chipId?.toHex() }])
+  const { launch = workerLaunch, faults, platform: name = 'one', tee = 'sev-snp' } = options
+  const key = JSON.stringify([tee, launch, name, faults && { ...faults, chipId: faults.chipId?.toHex() }])
   const made =
     evidences.get(key) ??
     openTee({
       kind: 'simulated',
       folder: join(root, name),
       measured: launch,
+      tee,
+      now: () => start,
       ...(faults && { simulate: faults }),
-    }).then((tee) => tee.getEvidence(bindingDigest(binding)))
+    }).then((driver) => driver.getEvidence(bindingDigest(binding)))
   evidences.set(key, made)
   return made
 }

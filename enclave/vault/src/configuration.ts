@@ -1,3 +1,4 @@
+import { simulatedTees } from '@cella/tee'
 import { z } from 'zod'
 
 /**
@@ -16,7 +17,12 @@ export const vaultConfigurationSchema = z.strictObject({
   folder: z.string().min(1),
   /** A simulated TEE only where it is named here; `hardware` takes what is found and never a simulated one. */
   tee: z.discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('simulated'), folder: z.string().min(1) }),
+    z.strictObject({
+      kind: z.literal('simulated'),
+      folder: z.string().min(1),
+      /** SEV-SNP when absent. */
+      tee: z.enum(simulatedTees).exactOptional(),
+    }),
     z.strictObject({ kind: z.literal('hardware') }),
   ]),
 })

@@ -20,6 +20,11 @@ export interface InstallationOptions {
   /** Of the manager: this one and no other. 0 or absent: that of last time, else any free one or the usual one. */
   readonly port: number | undefined
   readonly workers: number
+  /**
+   * Kinds of TEE to simulate. The vault has the first at the first start of a data folder, and keeps it: what it seals
+   * opens nowhere else. Workers have them in turn. Empty: those of last time, or the usual one.
+   */
+  readonly tees: readonly string[]
   /** Witnesses to run here. Only rehearsal: under one user they watch nobody. */
   readonly localWitnesses: number
   /** Others' witnesses, added to those known. */
@@ -44,6 +49,8 @@ const stateSchema = z.strictObject({
   workerToken: z.string(),
   ports: z.array(z.int()),
   witnesses: z.array(z.strictObject({ vkey: z.string(), url: z.string() })),
+  /** The vault's kind of TEE first, then those of the workers. */
+  tees: z.array(z.string()).min(2).default(['sev-snp', 'sev-snp']),
 })
 type State = z.infer<typeof stateSchema>
 const leftStatusSchema = z.object({
@@ -91,7 +98,9 @@ export class Installation {
     const state = this.#state()
     const tee = join(dataFolder, 'tee')
     const logConfig = join(dataFolder, 'config', 'log.json')
-    const root = await this.#command([this.#entry('enclave/tee/src/simulated/create-main.ts'), '--folder', tee])
+    const [vaultTee, ...workerTees] = state.tees as [string, string, ...string[]]
+    const create = [this.#entry('enclave/tee/src/simulated/create-main.ts'), '--folder', tee]
+    const { roots } = await this.#command([...create, ...new Set(state.tees)])
 
     const count = this.#options.localWitnesses
     const wanted = [await this.#managerPort(state), ...state.ports.slice(1)]
@@ -121,7 +130,7 @@ export class Installation {
       logPolicy,
       listen: { host: '127.0.0.1', port: vaultPort },
       folder: join(dataFolder, 'vault'),
-      tee: { kind: 'simulated', folder: tee },
+      tee: { kind: 'simulated', folder: tee, tee: vaultTee },
     })
     await this.#until(() => this.#ready.has('vault:listening') && this.#ready.has('log'))
     const vault = this.#ready.get('vault:listening')!
@@ -146,7 +155,7 @@ export class Installation {
         logPolicy,
         runner: join(enclaves, 'runner.mjs'),
         pool: 2,
-        tee: { kind: 'simulated', folder: tee },
+        tee: { kind: 'simulated', folder: tee, tee: workerTees[(at - 1) % workerTees.length] },
       })
     }
     await this.#until(() =>
@@ -166,7 +175,7 @@ export class Installation {
         local: config !== undefined,
       })),
       vaults: [vault.id],
-      roots: [root],
+      roots,
       builder: parseDocumentOf('cella/organisation', builds.organisation).digest,
       builds: {
         vault: [parseDocumentOf('cella/build', builds.builds.vault).digest],
@@ -278,6 +287,7 @@ export class Installation {
         workerToken: randomBytes(32).toString('base64url'),
         ports: [],
         witnesses: [],
+        ...(this.#options.tees.length > 0 && { tees: [this.#options.tees[0], ...this.#options.tees] }),
       },
     )
     if (!parsed.success) {
@@ -286,7 +296,9 @@ export class Installation {
       })
     }
     const others = this.#options.witnesses.filter(({ vkey }) => !parsed.data.witnesses.some((one) => one.vkey === vkey))
-    return { ...parsed.data, witnesses: [...parsed.data.witnesses, ...others] }
+    const [vault, ...workers] = parsed.data.tees
+    const tees = this.#options.tees.length > 0 ? this.#options.tees : workers
+    return { ...parsed.data, witnesses: [...parsed.data.witnesses, ...others], tees: [vault!, ...tees] }
   }
 
   #logConfig(state: State, port: number, witnesses: readonly Witness[]): object {

@@ -7,6 +7,7 @@ import { Installation } from './installation.ts'
 import { lockData } from './lock.ts'
 
 // node main.ts --data FOLDER [--port N] [--workers N] [--local-witnesses N] [--witness VKEY=URL]… [--enclaves FOLDER]
+//   [--tee KIND]…                  kinds of TEE to simulate, for the workers in turn; the first is also a new vault's
 //   [--manager-url URL]            what the enclaves are told instead of the manager's own address
 //   [--lease-seconds N]            how long a worker may be silent before its run is given to the next attempt
 //   [--rehearse-clock SECONDS]     manager and log believe a time that many seconds away
@@ -24,6 +25,7 @@ try {
       workers: { type: 'string', default: '1' },
       'local-witnesses': { type: 'string', default: '1' },
       witness: { type: 'string', multiple: true, default: [] },
+      tee: { type: 'string', multiple: true, default: [] },
       'manager-url': { type: 'string' },
       'lease-seconds': { type: 'string', default: '30' },
       'rehearse-clock': { type: 'string', default: '0' },
@@ -41,6 +43,7 @@ try {
     enclaves: values.enclaves,
     port: values.port === undefined ? undefined : count(values.port, '--port', 65_535),
     workers: count(values.workers, '--workers', 64),
+    tees: values.tee,
     localWitnesses: count(values['local-witnesses'], '--local-witnesses', 16),
     witnesses: values.witness.map(witnessOf),
     managerUrl: values['manager-url'],

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type Digest, encodeUtf8 } from '@cella/bytes'
 import { hpkeKeyField, labelField, type Role, signingKeyField, type Terms } from '@cella/documents'
+import type { TrustedRoot } from '@cella/evidence'
 import { parseLogPolicy } from '@cella/log'
 import {
   addMember,
@@ -25,7 +26,7 @@ import { type Cli, does, group, leaf, type Result } from '../command.ts'
 import type { Context } from '../context.ts'
 import { CliError, UsageError } from '../error.ts'
 import { readJsonFile, readTextFile } from '../files.ts'
-import { readInstallation } from '../installation.ts'
+import { readInstallation, teesOfInstallation } from '../installation.ts'
 import { collect, digestArgument, integerOption, parseTime, roles } from '../options.ts'
 import { renderPairs, renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
@@ -245,11 +246,7 @@ async function trusted(context: Context): Promise<Result> {
   const lines = [
     ...anchors.organisations.map(({ id, name }) => ['organisation', printable(name), id]),
     ...origins.map((origin) => ['log', printable(origin), '']),
-    ...anchors.roots.map(({ product, spki, simulated }) => [
-      'TEE root',
-      `${product}${simulated ? ', SIMULATED' : ''}`,
-      spki,
-    ]),
+    ...anchors.roots.map((root) => ['TEE root', `${rootName(root)}${root.simulated ? ', SIMULATED' : ''}`, root.spki]),
   ]
   const columns = ['kind', 'name', 'id'].map((name) => ({ name, align: 'left' as const }))
   return { data: anchors, text: renderTable({ columns, rows: lines }, { ...context, width: 200 }) }
@@ -286,10 +283,11 @@ async function trustInstallation(context: Context, file: string | undefined): Pr
   await addLog(context, { policy: installation.logPolicy, independentWitnesses: [] })
   const home = await context.home()
   const anchors = await home.anchors()
-  const known = new Set(installation.roots.map(({ spki }) => spki))
+  // Intel's one key stands for two TEEs.
+  const known = new Set(installation.roots.map(({ tee, spki }) => `${tee} ${spki}`))
   await home.saveAnchors({
     ...anchors,
-    roots: [...anchors.roots.filter(({ spki }) => !known.has(spki)), ...installation.roots],
+    roots: [...anchors.roots.filter(({ tee, spki }) => !known.has(`${tee} ${spki}`)), ...installation.roots],
   })
   await home.saveProfile({ manager: context.options.manager ?? installation.manager })
   if (installation.roots.some(({ simulated }) => simulated)) {
@@ -353,11 +351,12 @@ async function showTerms(context: Context, session: Session): Promise<Result> {
       [
         'TEE roots',
         payload.roots
-          .map(({ product, spki, simulated }) => `${product} ${shortDigest(spki)}${simulated ? ' SIMULATED' : ''}`)
+          .map((root) => `${rootName(root)} ${shortDigest(root.spki)}${root.simulated ? ' SIMULATED' : ''}`)
           .join(', '),
       ],
       ['simulated', payload.simulated ? 'accepted' : 'refused'],
       ['minimum TCB', payload.minimumTcb === 'any' ? 'any' : JSON.stringify(payload.minimumTcb)],
+      ['TEEs', Object.keys(payload.tees ?? { 'sev-snp': 0 }).join(', ')],
       ['boundaries', payload.boundaries.join(', ')],
       ['isolation', `level ${payload.isolation} or higher`],
       ['chips', payload.chips === 'any' ? 'any' : payload.chips.join(', ')],
@@ -390,7 +389,7 @@ async function termsOfInstallation(options: {
     roots: [...installation.roots],
     simulated,
     minimumTcb: 'any',
-    boundaries: ['vm'],
+    ...teesOfInstallation(installation),
     isolation: 2,
     chips: 'any',
     log: installation.logPolicy,
@@ -433,4 +432,8 @@ async function findMember(session: Session, which: string): Promise<Digest> {
     found.length === 0 ? `“${which}” is no member` : `“${which}” fits ${found.length} members`,
     'cella org show lists them',
   )
+}
+
+function rootName(root: TrustedRoot): string {
+  return root.tee === 'sev-snp' ? root.product : root.tee
 }

@@ -10,7 +10,7 @@ import { type Command, Option } from 'commander'
 import { z } from 'zod'
 import { type Cli, does, leaf, type Result } from '../command.ts'
 import type { Context } from '../context.ts'
-import { CliError } from '../error.ts'
+import { CliError, UsageError } from '../error.ts'
 import { collect, integerOption } from '../options.ts'
 import { renderPairs, renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
@@ -60,6 +60,7 @@ interface UpFlags {
   readonly workers?: number
   readonly localWitnesses?: number
   readonly witness?: string[]
+  readonly tee?: string[]
   readonly foreground?: boolean
 }
 
@@ -69,7 +70,12 @@ function addUp(program: Command, cli: Cli): void {
       summary: 'start manager, log, vault and worker on this machine, and wait until they can serve',
       details:
         'The TEE is simulated: for rehearsal and for learning. Everything is kept in one folder; a second `up` on it says so.',
-      examples: ['cella up', 'cella up --data /srv/cella --port 7411 --workers 2', 'cella up --foreground'],
+      examples: [
+        'cella up',
+        'cella up --data /srv/cella --port 7411 --workers 2',
+        'cella up --workers 2 --tee sev-snp --tee tdx',
+        'cella up --foreground',
+      ],
     }),
   )
     .option('--port <number>', 'of the manager', integerOption('--port', 1))
@@ -80,6 +86,11 @@ function addUp(program: Command, cli: Cli): void {
       integerOption('--local-witnesses', 0),
     )
     .option('--witness <vkey=url>', 'somebody else’s witness; may be repeated', collect)
+    .option(
+      '--tee <kind>',
+      'kind of TEE to simulate, for the workers in turn; the first is a new vault’s too',
+      teeOption,
+    )
     .addOption(new Option('--foreground', 'do not go to the background; end with Ctrl-C'))
   does<UpFlags>(command, cli, async (context, _, flags) => {
     const folder = await dataFolder(context, flags.data)
@@ -131,6 +142,15 @@ function addUp(program: Command, cli: Cli): void {
   })
 }
 
+const simulatedTees = ['sev-snp', 'tdx', 'sgx', 'nitro']
+
+function teeOption(text: string, before: string[] = []): string[] {
+  if (!simulatedTees.includes(text)) {
+    throw new UsageError(`--tee ${text}: is not simulated here`, `one of ${simulatedTees.join(', ')}`)
+  }
+  return [...before, text]
+}
+
 function startSupervisor(folder: string, flags: UpFlags): ReturnType<typeof spawn> {
   const log = openSync(join(folder, 'supervisor.log'), 'a', 0o600)
   const numbers = { port: flags.port, workers: flags.workers, 'local-witnesses': flags.localWitnesses }
@@ -143,6 +163,7 @@ function startSupervisor(folder: string, flags: UpFlags): ReturnType<typeof spaw
       folder,
       ...Object.entries(numbers).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, `${value}`])),
       ...(flags.witness ?? []).flatMap((witness) => ['--witness', witness]),
+      ...(flags.tee ?? []).flatMap((tee) => ['--tee', tee]),
     ],
     // With a session of its own it lives on when this terminal is closed.
     { detached: flags.foreground !== true, stdio: ['ignore', log, log] },

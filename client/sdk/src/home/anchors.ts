@@ -1,6 +1,5 @@
 import { encodeUtf8 } from '@cella/bytes'
-import { digestField, labelField } from '@cella/documents'
-import type { SnpRoot } from '@cella/evidence'
+import { digestField, labelField, rootField } from '@cella/documents'
 import { type LogPolicy, parseLogPolicy } from '@cella/log'
 import type { Anchors } from '@cella/receipt'
 import { z } from 'zod'
@@ -21,16 +20,7 @@ export const anchorsFileSchema = z.strictObject({
       }),
     )
     .max(64),
-  roots: z
-    .array(
-      z.strictObject({
-        tee: z.literal('sev-snp'),
-        product: z.enum(['Milan', 'Genoa', 'Turin', 'Venice']),
-        spki: digestField,
-        simulated: z.boolean(),
-      }),
-    )
-    .max(64),
+  roots: z.array(rootField).max(64),
 })
 export type StoredAnchors = z.infer<typeof anchorsFileSchema>
 
@@ -53,7 +43,7 @@ export function receiptAnchors(anchors: StoredAnchors, now: number): Anchors {
       policy: parseLogPolicy(encodeUtf8(policy)),
       independentWitnesses,
     })),
-    roots: anchors.roots satisfies readonly SnpRoot[],
+    roots: anchors.roots,
     now,
   }
 }
