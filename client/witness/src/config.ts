@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { isKeyName } from '@cella/log'
 import type { ListenAddress } from './listen.ts'
+import { logRequestsPerSecond } from './witness.ts'
 import { WitnessError } from './witness-error.ts'
 
 export interface WitnessConfig {
@@ -8,13 +9,17 @@ export interface WitnessConfig {
   readonly name: string
   /** SQLite file of the state. */
   readonly file: string
-  /** Made at the first start, mode 0600. */
+  /** Ed25519; made at the first start, mode 0600. */
   readonly keyFile: string
+  /** The same for a key of ML-DSA-44 beside it. Without it the witness has one key. */
+  readonly mlDsaKeyFile: string | undefined
   /** Verifier keys of the logs that it watches. */
   readonly logs: readonly string[]
   readonly listen: ListenAddress
-  /** Default 1000. */
+  /** Of all logs and readers; default 1000. */
   readonly requestsPerSecond: number
+  /** Of each log; default 200. */
+  readonly logRequestsPerSecond: number
 }
 
 /** The settings, all from one JSON file: nothing comes from the environment. Throws ERR_WITNESS_CONFIG. */
@@ -26,15 +31,31 @@ export function readWitnessConfig(file: string): WitnessConfig {
     throw new WitnessError('ERR_WITNESS_CONFIG', `the settings ${file} can't be read as JSON`, { cause })
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('is no object')
-  const { name, file: state, keyFile, logs, listen, requestsPerSecond, ...others } = value as Record<string, unknown>
+  const { name, file: state, keyFile, mlDsaKeyFile, logs, listen, ...rest } = value as Record<string, unknown>
+  const { requestsPerSecond = 1000, logRequestsPerSecond: perLog = logRequestsPerSecond, ...others } = rest
   for (const other of Object.keys(others)) throw wrong(`has a member ${other}, which no witness knows`)
   if (typeof name !== 'string' || !isKeyName(name)) throw wrong('needs name: no space, no plus')
   if (typeof state !== 'string' || state === '') throw wrong('needs file: the path of the state')
   if (typeof keyFile !== 'string' || keyFile === '') throw wrong('needs keyFile: the path of the key')
   if (!Array.isArray(logs) || logs.some((log) => typeof log !== 'string')) throw wrong('needs logs: verifier keys')
-  const rate = requestsPerSecond ?? 1000
-  if (typeof rate !== 'number' || !(rate >= 1)) throw wrong('needs requestsPerSecond of at least 1')
-  return { name, file: state, keyFile, logs, listen: parseListen(listen), requestsPerSecond: rate }
+  if (mlDsaKeyFile !== undefined && (typeof mlDsaKeyFile !== 'string' || mlDsaKeyFile === '')) {
+    throw wrong('has an mlDsaKeyFile that is no path')
+  }
+  return {
+    name,
+    file: state,
+    keyFile,
+    mlDsaKeyFile,
+    logs,
+    listen: parseListen(listen),
+    requestsPerSecond: parseRate(requestsPerSecond, 'requestsPerSecond'),
+    logRequestsPerSecond: parseRate(perLog, 'logRequestsPerSecond'),
+  }
+}
+
+function parseRate(value: unknown, name: string): number {
+  if (typeof value !== 'number' || !(value >= 1)) throw wrong(`needs ${name} of at least 1`)
+  return value
 }
 
 function parseListen(value: unknown): ListenAddress {

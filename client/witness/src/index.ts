@@ -1,5 +1,5 @@
 export { readWitnessConfig, type WitnessConfig } from './config.ts'
-export { loadWitnessKey } from './key-file.ts'
+export { loadWitnessKeys } from './key-file.ts'
 export type { ListenAddress } from './listen.ts'
 export { startWitnessServer, type WitnessServer } from './server.ts'
 export { createWitness, type Witness, type WitnessAnswer } from './witness.ts'

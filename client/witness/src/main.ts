@@ -1,28 +1,29 @@
 import { parseArgs } from 'node:util'
-import { encodeVkey } from '@cella/log'
 import { readWitnessConfig } from './config.ts'
-import { loadWitnessKey } from './key-file.ts'
+import { loadWitnessKeys } from './key-file.ts'
 import { startWitnessServer } from './server.ts'
 import { createWitness } from './witness.ts'
 
-// node main.ts --config FILE           serve; the first line on standard output is {"url", "vkey"}
-// node main.ts --config FILE --init    make the key where there is none, print {"vkey"}, and end
+// node main.ts --config FILE           serve; the first line on standard output is {"url", "vkey", "vkeys"}
+// node main.ts --config FILE --init    make keys where there are none, print {"vkey", "vkeys"}, and end
+// `vkey` is the Ed25519 one, `vkeys` all of them.
 
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { config: { type: 'string' }, init: { type: 'boolean' } } })
   if (values.config === undefined) throw new TypeError('usage: --config FILE [--init]')
   const config = readWitnessConfig(values.config)
-  const signer = loadWitnessKey({ file: config.keyFile, name: config.name })
-  const vkey = encodeVkey(signer.key)
+  const { keys, vkeys } = loadWitnessKeys(config)
+  const shown = { vkey: vkeys[0], vkeys }
   if (values.init) {
-    process.stdout.write(`${JSON.stringify({ vkey })}\n`)
+    process.stdout.write(`${JSON.stringify(shown)}\n`)
     return
   }
   const witness = createWitness({
     file: config.file,
-    keys: [signer],
+    keys,
     logs: config.logs,
     now: () => Date.now() / 1000,
+    logRequestsPerSecond: config.logRequestsPerSecond,
   })
   const { listen, requestsPerSecond } = config
   const server = await startWitnessServer({ witness, listen, requestsPerSecond })
@@ -34,7 +35,7 @@ async function main(): Promise<void> {
   }
   process.once('SIGTERM', stop)
   process.once('SIGINT', stop)
-  process.stdout.write(`${JSON.stringify({ url: server.url, vkey })}\n`)
+  process.stdout.write(`${JSON.stringify({ url: server.url, ...shown })}\n`)
 }
 
 main().catch((error: unknown) => {

@@ -17,7 +17,7 @@ import {
   signNote,
 } from '@cella/log'
 import { readWitnessConfig } from './config.ts'
-import { loadWitnessKey } from './key-file.ts'
+import { loadWitnessKeys } from './key-file.ts'
 import { startWitnessServer } from './server.ts'
 import { createWitness } from './witness.ts'
 
@@ -69,14 +69,28 @@ test('answers 429 above its rate', async (context) => {
   assert.ok(statuses.includes(429))
 })
 
-test('makes its key once, for its owner alone', (context) => {
-  const file = join(folder(context), 'witness.key')
-  const made = loadWitnessKey({ file, name: 'witness.example/w' })
-  assert.equal(statSync(file).mode & 0o777, 0o600)
-  assert.deepEqual(loadWitnessKey({ file, name: 'witness.example/w' }).key, made.key)
-  assert.throws(() => loadWitnessKey({ file, name: 'witness.example/v' }), { code: 'ERR_WITNESS_CONFIG' })
-  chmodSync(file, 0o640)
-  assert.throws(() => loadWitnessKey({ file, name: 'witness.example/w' }), { code: 'ERR_WITNESS_CONFIG' })
+test('makes its keys once, for its owner alone', (context) => {
+  const at = folder(context)
+  const config = { name: 'witness.example/w', keyFile: join(at, 'key'), mlDsaKeyFile: undefined }
+  const [made] = loadWitnessKeys(config).vkeys
+  assert.equal(statSync(config.keyFile).mode & 0o777, 0o600)
+  const both = { ...config, mlDsaKeyFile: join(at, 'ml-dsa-key') }
+  const { keys, vkeys } = loadWitnessKeys(both)
+  assert.equal(vkeys[0], made)
+  assert.deepEqual(
+    keys.map(({ key }) => [key.name, key.type, key.algorithm]),
+    [
+      ['witness.example/w', 'cosignature', 'ed25519'],
+      ['witness.example/w', 'cosignature', 'ml-dsa-44'],
+    ],
+  )
+  assert.deepEqual(loadWitnessKeys(both).vkeys, vkeys)
+  assert.equal(statSync(both.mlDsaKeyFile).mode & 0o777, 0o600)
+  const refused = { code: 'ERR_WITNESS_CONFIG' }
+  assert.throws(() => loadWitnessKeys({ ...config, name: 'witness.example/v' }), refused)
+  assert.throws(() => loadWitnessKeys({ ...config, keyFile: both.mlDsaKeyFile }), refused)
+  chmodSync(config.keyFile, 0o640)
+  assert.throws(() => loadWitnessKeys(config), refused)
 })
 
 test('refuses settings that are unknown, missing or of another form', (context) => {
@@ -87,6 +101,7 @@ test('refuses settings that are unknown, missing or of another form', (context) 
     return readWitnessConfig(file)
   }
   assert.equal(read(good).requestsPerSecond, 1000)
+  assert.equal(read(good).logRequestsPerSecond, 200)
   for (const bad of [
     { ...good, name: 'a b' },
     { ...good, skipConsistency: true },
@@ -94,6 +109,8 @@ test('refuses settings that are unknown, missing or of another form', (context) 
     { ...good, listen: { path: 'x', port: 1 } },
     { ...good, logs: [1] },
     { ...good, requestsPerSecond: 0 },
+    { ...good, logRequestsPerSecond: '9' },
+    { ...good, mlDsaKeyFile: '' },
     { ...good, keyFile: undefined },
     [],
     null,

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { addCheckpointBytesMax } from '@cella/log'
+import { Bucket } from './bucket.ts'
 import { type ListenAddress, listen } from './listen.ts'
 import type { Witness } from './witness.ts'
 
@@ -46,10 +47,7 @@ async function handle(
 ): Promise<void> {
   const { method, url } = request
   if (method === 'GET' && url === '/healthz') return send(response, 200, 'ok\n')
-  if (!bucket.take()) {
-    response.setHeader('Retry-After', '1')
-    return send(response, 429, 'too many requests\n')
-  }
+  if (!bucket.take()) return send(response, 429, 'too many requests\n')
   const latest = method === 'GET' ? /^\/([0-9a-f]{64})\/checkpoint$/.exec(url ?? '') : null
   if (latest !== null) {
     const note = witness.latest(latest[1]!)
@@ -72,6 +70,7 @@ function send(response: ServerResponse, status: number, body: string | Uint8Arra
     'Content-Type': type ?? 'text/plain; charset=utf-8',
     'Content-Length': bytes.length,
     'Cache-Control': 'no-store',
+    ...(status === 429 ? { 'Retry-After': '1' } : {}),
   })
   response.end(bytes)
 }
@@ -86,24 +85,4 @@ async function readBody(request: IncomingMessage): Promise<Uint8Array | undefine
     parts.push(part)
   }
   return new Uint8Array(Buffer.concat(parts))
-}
-
-class Bucket {
-  readonly #rate: number
-  #tokens: number
-  #filledMs = performance.now()
-
-  constructor(rate: number) {
-    this.#rate = rate
-    this.#tokens = rate * 2
-  }
-
-  take(): boolean {
-    const nowMs = performance.now()
-    this.#tokens = Math.min(this.#rate * 2, this.#tokens + ((nowMs - this.#filledMs) / 1000) * this.#rate)
-    this.#filledMs = nowMs
-    if (this.#tokens < 1) return false
-    this.#tokens -= 1
-    return true
-  }
 }

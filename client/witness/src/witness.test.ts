@@ -195,6 +195,51 @@ test('answers every cut and every changed byte of a request without cosigning or
   assert.equal(witness.addCheckpoint(body).status, 200)
 })
 
+test('cosigns with Ed25519 and ML-DSA-44 at one time, and shows both to monitors', async (context) => {
+  const pq = generateNoteSigner({ name: 'witness.example/w', type: 'cosignature', algorithm: 'ml-dsa-44' })
+  const witness = createWitness({
+    file: join(folder(context), 'state.db'),
+    keys: [key, pq],
+    logs: [encodeVkey(log.key)],
+    now: () => 1_760_000_000,
+  })
+  context.after(() => witness.close())
+  const body = await growing()(0, 7)
+  const answer = witness.addCheckpoint(body)
+  assert.equal(answer.status, 200)
+  const latest = parseNote(witness.latest(encodeHex(sha256(encodeUtf8(origin))))!)
+  assert.equal(verifyNote(latest, [log.key]).length, 1)
+  for (const signatures of [parseCosignatures(answer.body), latest.signatures]) {
+    assert.deepEqual(verifyNote({ text: latest.text, signatures }, [pq.key, key.key]), [
+      { key: key.key, time: 1_760_000_000 },
+      { key: pq.key, time: 1_760_000_000 },
+    ])
+  }
+})
+
+test('one log that asks too often is answered 429, and others are not', async (context) => {
+  const other = generateNoteSigner({ name: 'log.example/two', type: 'note' })
+  const witness = createWitness({
+    file: join(folder(context), 'state.db'),
+    keys: [key],
+    logs: [encodeVkey(log.key), encodeVkey(other.key)],
+    now: () => 1_760_000_000,
+    logRequestsPerSecond: 2,
+  })
+  context.after(() => witness.close())
+  const request = growing()
+  const bodies = [await request(0, 1), await request(1, 1)]
+  // What the log did not sign takes nothing away from it.
+  const stranger = await request(0, 1, generateNoteSigner({ name: origin, type: 'note' }))
+  for (let count = 0; count < 9; count++) assert.equal(witness.addCheckpoint(stranger).status, 403)
+  const statuses = Array.from({ length: 9 }, (_, at) => witness.addCheckpoint(bodies[Math.min(at, 1)]!).status)
+  assert.deepEqual(statuses.slice(0, 4), [200, 200, 200, 200])
+  assert.ok(statuses.includes(429))
+  const text = encodeCheckpointText({ origin: other.key.name, size: 0, root: emptyRoot(), extensions: [] })
+  const checkpoint = encodeNote({ text, signatures: [signNote(text, other)] })
+  assert.equal(witness.addCheckpoint(encodeAddCheckpoint({ oldSize: 0, path: [], checkpoint })).status, 200)
+})
+
 test('refuses to start without a cosigning key or with a log key it cannot read', (context) => {
   const file = join(folder(context), 'state.db')
   const logs = [encodeVkey(log.key)]

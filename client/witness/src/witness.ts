@@ -20,11 +20,12 @@ import {
   witnessSizeType,
 } from '@cella/log'
 import { sha256 } from '@cella/primitives'
+import { Bucket } from './bucket.ts'
 import { WitnessState } from './state.ts'
 import { WitnessError } from './witness-error.ts'
 
 export interface WitnessAnswer {
-  readonly status: 200 | 400 | 403 | 404 | 409 | 422
+  readonly status: 200 | 400 | 403 | 404 | 409 | 422 | 429
   readonly type: string
   readonly body: Uint8Array
 }
@@ -37,6 +38,9 @@ export interface Witness {
   close(): void
 }
 
+/** A log that asks on every batch stays far below; one that runs wild leaves the others their turn. */
+export const logRequestsPerSecond = 200
+
 /**
  * A witness: it cosigns a log's checkpoint when it continues the one it cosigned before, and never another.
  * `logs` are verifier keys, whose names are the origins; `now` gives seconds since 1970. Times that it writes never go
@@ -48,15 +52,19 @@ export function createWitness(options: {
   keys: readonly NoteSigner[]
   logs: readonly string[]
   now: () => number
+  /** Requests that a log signed, answered a second (over two seconds); above it is 429. */
+  logRequestsPerSecond?: number
 }): Witness {
   if (options.keys.length === 0 || options.keys.some((signer) => signer.key.type !== 'cosignature')) {
     throw new WitnessError('ERR_WITNESS_CONFIG', 'a witness needs at least one key, of type cosignature')
   }
   const logs = options.logs.map(logKey)
   const origins = new Map(logs.map((key) => [encodeHex(sha256(encodeUtf8(key.name))), key.name]))
+  const rate = options.logRequestsPerSecond ?? logRequestsPerSecond
+  const buckets = new Map(logs.map(({ name }) => [name, new Bucket(rate)]))
   const state = new WitnessState(options.file)
   return {
-    addCheckpoint: (body) => answer(body, { state, logs, keys: options.keys, now: options.now }),
+    addCheckpoint: (body) => answer(body, { state, logs, buckets, keys: options.keys, now: options.now }),
     latest: (originHash) => {
       const origin = origins.get(originHash)
       return origin === undefined ? undefined : state.get(origin)?.note
@@ -78,6 +86,8 @@ function logKey(vkey: string): NoteKey {
 interface Context {
   readonly state: WitnessState
   readonly logs: readonly NoteKey[]
+  /** By origin. */
+  readonly buckets: ReadonlyMap<string, Bucket>
   readonly keys: readonly NoteSigner[]
   readonly now: () => number
 }
@@ -106,6 +116,8 @@ function answer(body: Uint8Array, context: Context): WitnessAnswer {
   } catch (error) {
     return refusal(403, error)
   }
+  // Only now: what no key of the log signed takes nothing away from it.
+  if (context.buckets.get(checkpoint.origin)?.take() === false) return text(429, 'too many requests of this log')
   if (request.oldSize > checkpoint.size) return text(400, 'old size is larger than the checkpoint')
   return context.state.exclusively(() => judge({ request, note, checkpoint }, context))
 }

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { encodeVkey, parseVkey } from '@cella/log'
-import { createWitness, loadWitnessKey, readWitnessConfig, startWitnessServer } from '@cella/witness'
+import { parseVkey } from '@cella/log'
+import { createWitness, loadWitnessKeys, readWitnessConfig, startWitnessServer } from '@cella/witness'
 import type { Command } from 'commander'
 import { type Cli, does, group, leaf } from '../command.ts'
 import { UsageError } from '../error.ts'
@@ -13,7 +13,7 @@ export function addWitnessCommands(program: Command, cli: Cli): void {
   const serve = leaf(witness, 'serve', {
     summary: 'serve the C2SP witness protocol, with durable state',
     details:
-      'Give the printed key to those who are to rely on you; they name it in their log policy and terms. A witness that the operator runs watches nobody.',
+      'Give the printed keys to those who are to rely on you; they name it in their log policy and terms. A witness that the operator runs watches nobody.',
     examples: [
       'cella witness serve --name notary.example.org --log "log.example.org+1f0c…+AX…" --listen 0.0.0.0:7422 --data /var/lib/witness',
       'cella witness serve --config witness.json --show-key',
@@ -24,41 +24,47 @@ export function addWitnessCommands(program: Command, cli: Cli): void {
     .option('--log <vkey>', 'key of a log to watch; may be repeated', collect)
     .option('--listen <address>', 'HOST:PORT', '127.0.0.1:7422')
     .option('--data <folder>', 'where key and state are kept')
-    .option('--show-key', 'print the witness’s key and end')
-  does<{ config?: string; name?: string; log?: string[]; listen: string; data?: string; showKey?: boolean }>(
-    serve,
-    cli,
-    async (context, _, options) => {
-      const config = readWitnessConfig(options.config ?? (await writeConfig(options)))
-      const signer = loadWitnessKey({ file: config.keyFile, name: config.name })
-      const vkey = encodeVkey(signer.key)
-      if (options.showKey === true) return { data: { vkey }, text: vkey }
-      const running = createWitness({
-        file: config.file,
-        keys: [signer],
-        logs: config.logs,
-        now: () => Date.now() / 1000,
-      })
-      const { listen, requestsPerSecond } = config
-      const server = await startWitnessServer({ witness: running, listen, requestsPerSecond })
-      // At once and not at the end: others wait for this line.
-      context.io.stdout.write(
-        context.options.json === true
-          ? `${JSON.stringify({ url: server.url, vkey })}\n`
-          : `witness ${config.name} at ${server.url}\nkey ${vkey}\n`,
-      )
-      await new Promise<void>((end) => {
-        process.once('SIGTERM', () => end())
-        process.once('SIGINT', () => end())
-      })
-      await server.close()
-      running.close()
-      return { data: { stopped: true }, text: 'stopped' }
-    },
-  )
+    .option('--post-quantum', 'cosign with a key of ML-DSA-44 as well')
+    .option('--show-key', 'print the witness’s keys and end')
+  does<WitnessFlags & { config?: string; showKey?: boolean }>(serve, cli, async (context, _, options) => {
+    const config = readWitnessConfig(options.config ?? (await writeConfig(options)))
+    const { keys, vkeys } = loadWitnessKeys(config)
+    const shown = { vkey: vkeys[0], vkeys }
+    if (options.showKey === true) return { data: shown, text: vkeys.join('\n') }
+    const running = createWitness({
+      file: config.file,
+      keys,
+      logs: config.logs,
+      now: () => Date.now() / 1000,
+      logRequestsPerSecond: config.logRequestsPerSecond,
+    })
+    const { listen, requestsPerSecond } = config
+    const server = await startWitnessServer({ witness: running, listen, requestsPerSecond })
+    // At once and not at the end: others wait for this line.
+    context.io.stdout.write(
+      context.options.json === true
+        ? `${JSON.stringify({ url: server.url, ...shown })}\n`
+        : `witness ${config.name} at ${server.url}\n${vkeys.map((vkey) => `key ${vkey}\n`).join('')}`,
+    )
+    await new Promise<void>((end) => {
+      process.once('SIGTERM', () => end())
+      process.once('SIGINT', () => end())
+    })
+    await server.close()
+    running.close()
+    return { data: { stopped: true }, text: 'stopped' }
+  })
 }
 
-async function writeConfig(options: { name?: string; log?: string[]; listen: string; data?: string }): Promise<string> {
+interface WitnessFlags {
+  readonly name?: string
+  readonly log?: string[]
+  readonly listen: string
+  readonly data?: string
+  readonly postQuantum?: boolean
+}
+
+async function writeConfig(options: WitnessFlags): Promise<string> {
   if (options.name === undefined || options.log === undefined || options.data === undefined) {
     throw new UsageError('--name, --log and --data are needed, or --config FILE')
   }
@@ -82,6 +88,7 @@ async function writeConfig(options: { name?: string; log?: string[]; listen: str
     name: options.name,
     file: join(folder, 'state.db'),
     keyFile: join(folder, 'key'),
+    ...(options.postQuantum === true ? { mlDsaKeyFile: join(folder, 'ml-dsa-key') } : {}),
     logs: options.log,
     listen: { host, port: Number(port) },
   }
