@@ -64,6 +64,7 @@ export {
 } from './proofs.ts'
 export { isProvenEntry, makeProofFile, type ProvenEntry, proveEntry, verifyOfflineProof } from './proven-entry.ts'
 export { verifySuccessor } from './successor.ts'
+export { type TagIndex, TagStream } from './tag-stream.ts'
 export {
   encodeEntryBundle,
   parseEntryBundle,

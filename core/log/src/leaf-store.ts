@@ -1,5 +1,5 @@
 import { randomBytes } from '@cella/primitives'
-import { type Leaf, leafKindByte, leafLength } from './leaf.ts'
+import { type Leaf, leafKindByte, leafKindOf, leafLength } from './leaf.ts'
 
 // Every leaf of a log, as little of it as later questions need: 48 bytes (commitment ‖ tag) and the kind. An open hash
 // table, at most half full, finds the first index of a tag. The host chooses the tags, so the hash has a secret start.
@@ -164,7 +164,7 @@ function newChunk(): Chunk {
 }
 
 function isOwn(leaf: Uint8Array): boolean {
-  if (leaf[0] !== ownVersion || leaf[1]! < 1 || leaf[1]! > 7) return false
+  if (leaf[0] !== ownVersion || leafKindOf(leaf[1]!) === undefined) return false
   for (let at = 2; at < 16; at++) if (leaf[at] !== 0) return false
   return true
 }

@@ -9,9 +9,26 @@ export const commitmentLength = 32
 export const tagLength = 16
 
 /** What a leaf commits to, coarsely: all that a reader of the log learns about the statement. */
-export type LeafKind = 'document' | 'revocation' | 'reservation' | 'decision' | 'release' | 'receipt' | 'state'
+export type LeafKind =
+  | 'document'
+  | 'revocation'
+  | 'reservation'
+  | 'decision'
+  | 'release'
+  | 'receipt'
+  | 'state'
+  | 'event'
 
-const kinds: readonly LeafKind[] = ['document', 'revocation', 'reservation', 'decision', 'release', 'receipt', 'state']
+const kinds: readonly LeafKind[] = [
+  'document',
+  'revocation',
+  'reservation',
+  'decision',
+  'release',
+  'receipt',
+  'state',
+  'event',
+]
 const version = 1
 const commitmentAt = 16
 const tagAt = 48
@@ -24,7 +41,7 @@ export interface Leaf {
   readonly tag: Uint8Array
 }
 
-/** The byte of a kind, 1 to 7. */
+/** The byte of a kind, 1 to 8. */
 export function leafKindByte(kind: LeafKind): number {
   return kinds.indexOf(kind) + 1
 }

@@ -116,11 +116,15 @@ export class LogView {
 
   /** A leaf below `size`; `kind` is `undefined` for one of a version or kind not known here. */
   leafAt(index: number): { kind: LeafKind | undefined; commitment: Uint8Array; tag: Uint8Array } {
-    if (!Number.isSafeInteger(index) || index < 0 || index >= this.size) {
-      throw new LogError('ERR_LOG_ENTRY', `the view holds ${this.size} leaves, none has index ${index}`)
-    }
+    this.#requireIndex(index)
     const { kind, commitment, tag } = this.#store.at(index)
     return { kind: leafKindOf(kind), commitment, tag }
+  }
+
+  /** The 64 bytes of a leaf below `size`. */
+  leafBytesAt(index: number): Uint8Array {
+    this.#requireIndex(index)
+    return this.#store.bytesAt(index)
   }
 
   /** Whether the leaf at `index` is this one. */
@@ -164,6 +168,11 @@ export class LogView {
         if ((index + 1) * 2 ** level > this.size) throw new RangeError(`hashes: ${this.size} leaves have no such node`)
         return hashAt(level, index)
       })
+  }
+
+  #requireIndex(index: number): void {
+    if (Number.isSafeInteger(index) && index >= 0 && index < this.size) return
+    throw new LogError('ERR_LOG_ENTRY', `the view holds ${this.size} leaves, none has index ${index}`)
   }
 
   async #readNews(): Promise<Uint8Array | LogNews> {

@@ -61,6 +61,20 @@ export function reasonsInfo(options: { contract: Digest; run: number; manifest: 
   })
 }
 
+/** The key of an event's body, for one of its readers. `commitment` is that of the event's leaf, as a digest. */
+export function eventInfo(commitment: Digest): EnvelopeInfo {
+  return encodeInfo('cella/v1/event', { commitment: digest(commitment, 'commitment') })
+}
+
+/** The key of an organisation's event stream, for one of its auditors. */
+export function streamKeyInfo(options: { organisation: Digest; vault: string; membership: Digest }): EnvelopeInfo {
+  return encodeInfo('cella/v1/stream-key', {
+    organisation: digest(options.organisation, 'organisation'),
+    vault: name(options.vault, 'vault'),
+    membership: digest(options.membership, 'membership'),
+  })
+}
+
 /** label ‖ 0x00 ‖ RFC 8785 JSON. Labels hold no zero byte, so no two purposes share an encoding. */
 function encodeInfo(label: string, members: Json): EnvelopeInfo {
   return concatBytes(

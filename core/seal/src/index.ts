@@ -2,11 +2,13 @@ export { asDek, type Dek, dekLength, generateDek } from './dek.ts'
 export {
   asWrappedDek,
   type EnvelopeInfo,
+  eventInfo,
   grantInfo,
   outputInfo,
   reasonsInfo,
   releaseInfo,
   seedInfo,
+  streamKeyInfo,
   unwrapDek,
   type WrappedDek,
   wrapDek,

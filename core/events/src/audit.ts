@@ -1,0 +1,130 @@
+import { encodeHex, equalBytes } from '@cella/bytes'
+import type { LogView } from '@cella/log'
+import { commitmentOfBody, type EventBody, type EventField, placeOf, valuesOf } from './body.ts'
+import { type FoundLeaf, type LeafRange, scanStream } from './scan.ts'
+
+// Whether one has everything: each number of the stream has its leaf, each leaf its body or an erasure that names it,
+// and each body names the commitment of the entry before.
+
+export interface StreamEntry {
+  readonly n: number
+  readonly index: number
+  /** 32 bytes. */
+  readonly commitment: Uint8Array
+  /** `erased`: a later entry names it as erased. `absent`: no body, and nothing that says why. */
+  readonly state: 'read' | 'erased' | 'absent'
+  /** Of an entry that was read. */
+  readonly type: string | undefined
+  readonly fields: readonly EventField[]
+}
+
+export type StreamProblemCode =
+  /** A number without a leaf, though later numbers have one. */
+  | 'ERR_STREAM_GAP'
+  /** A leaf of the stream that is no event. */
+  | 'ERR_STREAM_KIND'
+  /** A body that names another place in the stream than its leaf has. */
+  | 'ERR_STREAM_PLACE'
+  /** A body that is not the one that its leaf commits to. */
+  | 'ERR_STREAM_BODY'
+  /** An entry without a body that no erasure names. */
+  | 'ERR_STREAM_ABSENT'
+
+export interface StreamProblem {
+  readonly code: StreamProblemCode
+  readonly n: number
+  readonly text: string
+}
+
+export interface StreamAudit {
+  readonly entries: readonly StreamEntry[]
+  /** Why this is not everything; none where it is. */
+  readonly problems: readonly StreamProblem[]
+  /** Leaves that repeat a tag and don't count: a replica that lost a race left them, or somebody else with the key. */
+  readonly extra: readonly FoundLeaf[]
+  /** Whether the range begins with the stream's first entry. */
+  readonly fromStart: boolean
+}
+
+/** All leaves that a view has read. */
+export function leavesOf(view: LogView): LeafRange {
+  return { from: 0, end: view.size, before: 0, leafAt: (index) => view.leafAt(index) }
+}
+
+/** Audits the stream of `key` in a range of leaves. `bodies` are by number; what is not among them is absent. */
+export function auditStream(options: {
+  key: Uint8Array
+  leaves: LeafRange
+  bodies: ReadonlyMap<number, EventBody>
+}): StreamAudit {
+  const { leaves, bodies } = options
+  const { first, extra } = scanStream(options.key, leaves)
+  const problems: StreamProblem[] = []
+  const report = (code: StreamProblemCode, n: number, text: string): void => void problems.push({ code, n, text })
+  const start = leaves.from === 0 ? 0 : (first[0]?.n ?? 0)
+  let expected = start
+  const erased = new Set<number>()
+  const entries: StreamEntry[] = []
+  let before: Uint8Array | undefined
+  for (const { n, index } of first) {
+    for (; expected < n; expected++) {
+      report('ERR_STREAM_GAP', expected, `entry ${expected} is not in the log, though entry ${n} is`)
+      before = undefined
+    }
+    expected = n + 1
+    const { kind, commitment } = leaves.leafAt(index)
+    const body = bodies.get(n)
+    if (kind !== 'event') report('ERR_STREAM_KIND', n, `entry ${n}, at index ${index}, is no event`)
+    const isOwn = body !== undefined && equalBytes(commitmentOfBody(body), commitment)
+    if (body !== undefined && !isOwn) {
+      report('ERR_STREAM_BODY', n, `the body of entry ${n} is not the one that index ${index} commits to`)
+    }
+    const fields = isOwn ? body.fields : []
+    if (isOwn) {
+      const place = placeOf(fields)
+      const isThere = place.n === n && (n > 0 || place.previous === null)
+      const follows = before === undefined || place.previous === encodeHex(before)
+      if (!isThere || !follows) {
+        report('ERR_STREAM_PLACE', n, `the body at entry ${n} says that it is entry ${place.n} after ${place.previous}`)
+      }
+      for (const number of erasedBy(fields)) if (number < n) erased.add(number)
+    }
+    const type = isOwn ? placeOf(fields).type : undefined
+    entries.push({ n, index, commitment, state: isOwn ? 'read' : 'absent', type, fields })
+    before = commitment
+  }
+  const judged = entries.map((entry) =>
+    entry.state === 'absent' && erased.has(entry.n) ? { ...entry, state: 'erased' as const } : entry,
+  )
+  for (const { n, index, state } of judged) {
+    if (state !== 'absent' || bodies.has(n)) continue
+    report('ERR_STREAM_ABSENT', n, `entry ${n}, at index ${index}, has no body, and no entry says that it was erased`)
+  }
+  return { entries: judged, problems, extra, fromStart: leaves.from === 0 || first[0]?.n === 0 }
+}
+
+function erasedBy(fields: readonly EventField[]): readonly number[] {
+  const { type, erased } = valuesOf(fields)
+  if (type !== 'erasure' || !Array.isArray(erased)) return []
+  return erased.filter((n): n is number => Number.isSafeInteger(n))
+}
+
+/** A release that was decided and of which nothing more is known. */
+export interface UnfinishedRelease {
+  readonly n: number
+  readonly index: number
+  /** Digest of the decision. */
+  readonly decision: string
+}
+
+/** Decisions that allowed a release and that no later `released` names: the keys may have gone out, or not. */
+export function unfinishedReleases(entries: readonly StreamEntry[]): UnfinishedRelease[] {
+  const open = new Map<string, UnfinishedRelease>()
+  for (const { n, index, type, fields } of entries) {
+    const { decision, allowed } = valuesOf(fields)
+    if (typeof decision !== 'string') continue
+    if (type === 'decision' && allowed === true) open.set(decision, { n, index, decision })
+    if (type === 'released') open.delete(decision)
+  }
+  return [...open.values()]
+}
