@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type Digest, encodeUtf8 } from '@cella/bytes'
 import { encodeVkey, generateNoteSigner } from '@cella/log'
-import { createLogServer, openLog } from '@cella/log-server'
+import { createLogServer, localSigner, openLog } from '@cella/log-server'
 import { createWitness, startWitnessServer } from '@cella/witness'
 import type { WorldLog } from './world.ts'
 
@@ -176,7 +176,7 @@ export async function startRealLog(folder: string, now: number): Promise<RealLog
   const log = await openLog({
     folder: join(folder, 'log'),
     lastSignedFile: join(folder, 'last-signed'),
-    signer,
+    signer: localSigner(signer),
     witnesses: [{ key: witnessKey.key, url: witnessServer.url }],
     publishIntervalMs: 50,
     onFatal: (error) => {

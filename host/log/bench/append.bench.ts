@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { encodeLeaf, generateNoteSigner, randomTag } from '@cella/log'
 import { randomBytes } from '@cella/primitives'
 import type { Figure } from '@cella/testing'
-import { openLog } from '../src/index.ts'
+import { localSigner, openLog } from '../src/index.ts'
 
 const rounds = 400
 
@@ -15,7 +15,7 @@ export async function bench(report: (figure: Figure) => void): Promise<void> {
     const log = await openLog({
       folder: join(folder, 'log'),
       lastSignedFile: join(folder, 'last-signed'),
-      signer: generateNoteSigner({ name: 'log.example/bench', type: 'note' }),
+      signer: localSigner(generateNoteSigner({ name: 'log.example/bench', type: 'note' })),
       witnesses: [],
       onFatal: (error) => {
         throw error

@@ -1,12 +1,7 @@
 import { addSignatures, type NoteSignature } from '@cella/log'
 import { LogServerError } from './log-server-error.ts'
+import type { SizedCheckpoint } from './signing.ts'
 import type { WitnessClient } from './witness-client.ts'
-
-export interface SizedCheckpoint {
-  readonly size: number
-  /** The note. */
-  readonly bytes: Uint8Array
-}
 
 interface Waiter {
   readonly size: number
@@ -52,6 +47,20 @@ export class Cosigner {
   /** The newest checkpoint that enough witnesses cosigned. */
   get cosigned(): SizedCheckpoint | undefined {
     return this.#cosigned
+  }
+
+  /**
+   * Asks every witness about the first checkpoint, then goes on asking those who did not answer. Throws
+   * ERR_LOG_BEHIND_WITNESS or ERR_LOG_WITNESS_CONFLICT.
+   */
+  async greet(): Promise<void> {
+    const asked = await Promise.allSettled(this.#witnesses.map((witness) => witness.cosign(this.#signed.bytes)))
+    for (const answer of asked) {
+      if (answer.status === 'rejected' && (answer.reason as LogServerError).code !== 'ERR_LOG_UNWITNESSED') {
+        throw answer.reason
+      }
+    }
+    this.offer(this.#signed)
   }
 
   /** A new signed checkpoint to take round. */

@@ -11,7 +11,7 @@ import {
   tileWidth,
   verifyCheckpoint,
 } from '@cella/log'
-import { readIfPresent } from './durable.ts'
+import { Disk } from './disk.ts'
 
 export interface FsckReport {
   readonly origin: string
@@ -32,12 +32,13 @@ export interface FsckReport {
  */
 export async function fsck(folder: string, policy: LogPolicy): Promise<FsckReport> {
   const checkpoint = verifyCheckpoint(await readFile(join(folder, 'checkpoint')), policy)
+  const disk = new Disk()
   const problems: string[] = []
   const levels: Uint8Array[][] = []
   const tree = new TreeBuilder()
   let tiles = 0
   const compare = async (path: string, hashes: readonly Uint8Array[]): Promise<void> => {
-    const held = await readIfPresent(join(folder, path))
+    const held = await disk.readIfPresent(join(folder, path))
     tiles += 1
     if (held === undefined) problems.push(`${path} is missing`)
     else if (!equalBytes(held, Buffer.concat(hashes))) problems.push(`${path} is not what its leaves give`)

@@ -1,8 +1,8 @@
-import { constants, type FileHandle, open } from 'node:fs/promises'
+import { constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { ByteReader, concatBytes, encodeUtf8, equalBytes, uint64Bytes } from '@cella/bytes'
 import { sha256 } from '@cella/primitives'
-import { readAt, syncFolder, writeAll } from './durable.ts'
+import { type Disk, type OpenFile, readAt, writeAll } from './disk.ts'
 import { LogServerError } from './log-server-error.ts'
 
 // Two slots of 4096 bytes, written in turn, so that one is whole whenever the other is torn:
@@ -27,12 +27,12 @@ interface Slot extends SignedTree {
  * process before it is here, so two roots are never signed for one size.
  */
 export class LastSigned {
-  readonly #handle: FileHandle
+  readonly #handle: OpenFile
   readonly #file: string
   readonly #originHash: Uint8Array
   #slot: Slot | undefined
 
-  private constructor(handle: FileHandle, file: string, originHash: Uint8Array, slot: Slot | undefined) {
+  private constructor(handle: OpenFile, file: string, originHash: Uint8Array, slot: Slot | undefined) {
     this.#handle = handle
     this.#file = file
     this.#originHash = originHash
@@ -40,12 +40,12 @@ export class LastSigned {
   }
 
   /** Opens or makes the file. Throws ERR_LOG_DAMAGED for one that holds something else. */
-  static async open(file: string, origin: string): Promise<LastSigned> {
-    const handle = await open(file, constants.O_RDWR | constants.O_CREAT, 0o600)
+  static async open(disk: Disk, file: string, origin: string): Promise<LastSigned> {
+    const handle = await disk.files.open(file, constants.O_RDWR | constants.O_CREAT, 0o600)
     try {
       const originHash = sha256(encodeUtf8(origin))
       const slot = await readNewest(handle, file, originHash)
-      await syncFolder(dirname(file))
+      await disk.syncFolder(dirname(file))
       return new LastSigned(handle, file, originHash, slot)
     } catch (error) {
       await handle.close()
@@ -89,7 +89,7 @@ export class LastSigned {
   }
 }
 
-async function readNewest(handle: FileHandle, file: string, originHash: Uint8Array): Promise<Slot | undefined> {
+async function readNewest(handle: OpenFile, file: string, originHash: Uint8Array): Promise<Slot | undefined> {
   const bytes = await readAt(handle, 0, slotBytes * 2)
   const slots = [bytes.subarray(0, recordBytes), bytes.subarray(slotBytes, slotBytes + recordBytes)]
     .map((slot) => parseSlot(slot, originHash, file))

@@ -1,9 +1,10 @@
 import { parseArgs } from 'node:util'
 import { encodeVkey } from '@cella/log'
 import { readLogConfig } from './config.ts'
+import { openLog } from './embedded-log.ts'
 import { loadLogKey } from './key-file.ts'
-import { openLog } from './log.ts'
 import { createLogServer } from './server.ts'
+import { localSigner } from './signing.ts'
 
 // node main.ts --config FILE           serve; the first line on standard output is {"url", "vkey"}
 // node main.ts --config FILE --init    make the key where there is none, print {"vkey"}, and end
@@ -21,7 +22,7 @@ async function main(): Promise<void> {
   const log = await openLog({
     folder: config.folder,
     lastSignedFile: config.lastSigned,
-    signer,
+    signer: localSigner(signer),
     witnesses: config.witnesses,
     quorum: config.quorum,
     // After a failed sync the page cache may hold what the disk does not: only a new process reads the truth.

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
-import { appendFileSync, cpSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { equalBytes } from '@cella/bytes'
 import { parseCheckpointText, parseNote } from '@cella/log'
 import fc from 'fast-check'
 import { leafOf, placeForLog, startTestWitness, temporaryFolder } from '../test/support.ts'
+import { Disk } from './disk.ts'
 import { LastSigned } from './last-signed.ts'
 import type { Log } from './log.ts'
 import { encodeWalRecord, parseWalRecord } from './wal.ts'
@@ -20,6 +21,17 @@ function walFile(folder: string): string {
   return join(folder, 'wal', names[0]!)
 }
 
+/** Where the records of a write-ahead log end; zeros follow, ahead of the next ones. */
+function recordsEnd(file: string): number {
+  const bytes = readFileSync(file)
+  let end = 0
+  for (;;) {
+    const found = parseWalRecord(bytes.subarray(end))
+    if (found === undefined) return end
+    end += found.length
+  }
+}
+
 /** Leaves behind what a crash would: the files as they are while the log is open. */
 function crashCopy(place: { folder: string; lastSignedFile: string }, to: string): void {
   cpSync(place.folder, join(to, 'log'), { recursive: true })
@@ -31,9 +43,9 @@ test('a tail torn at any byte below the signed size is refused, beyond it is cut
   const log = await place.open(unpublished)
   await log.append([leafOf(0), leafOf(1)])
   const signedOnce = readFileSync(place.lastSignedFile)
-  const before = readFileSync(walFile(place.folder)).length
+  const before = recordsEnd(walFile(place.folder))
   await log.append([leafOf(2)])
-  const after = readFileSync(walFile(place.folder)).length
+  const after = recordsEnd(walFile(place.folder))
   const copy = temporaryFolder(context)
   crashCopy(place, copy)
   const copied = { folder: join(copy, 'log'), lastSignedFile: join(copy, 'last-signed') }
@@ -79,7 +91,7 @@ test('any changed byte of the write-ahead log below the signed size is refused',
   crashCopy(place, copy)
   const copied = { folder: join(copy, 'log'), lastSignedFile: join(copy, 'last-signed') }
   const whole = readFileSync(walFile(copied.folder))
-  for (let at = 0; at < whole.length; at++) {
+  for (let at = 0; at < recordsEnd(walFile(place.folder)); at++) {
     const bent = Buffer.from(whole)
     bent[at]! ^= 1
     writeFileSync(walFile(copied.folder), bent)
@@ -93,7 +105,10 @@ test('garbage behind the last record is cut', async (context) => {
   await log.append([leafOf(0)])
   const copy = temporaryFolder(context)
   crashCopy(place, copy)
-  appendFileSync(walFile(join(copy, 'log')), 'garbage')
+  const file = walFile(join(copy, 'log'))
+  const bytes = readFileSync(file)
+  bytes.write('garbage', recordsEnd(file))
+  writeFileSync(file, bytes)
   const reopened = await place.open({ folder: join(copy, 'log'), lastSignedFile: join(copy, 'last-signed') })
   assert.deepEqual((await reopened.append([leafOf(0), leafOf(1)])).indices, [0, 1])
 })
@@ -163,7 +178,7 @@ test('a log whose last signed checkpoint is lost is refused', async (context) =>
 test('a torn slot of the last signed checkpoint leaves the one before', async (context) => {
   const file = join(temporaryFolder(context), 'last-signed')
   const tree = (size: number) => ({ size, root: new Uint8Array(32).fill(size) })
-  const first = await LastSigned.open(file, 'log.example/one')
+  const first = await LastSigned.open(new Disk(), file, 'log.example/one')
   for (const size of [0, 1, 2, 3]) await first.replace(tree(size))
   await first.close()
   const bytes = readFileSync(file)
@@ -172,20 +187,20 @@ test('a torn slot of the last signed checkpoint leaves the one before', async (c
     const torn = Buffer.from(bytes)
     torn[at]! ^= 1
     writeFileSync(file, torn)
-    const reopened = await LastSigned.open(file, 'log.example/one')
+    const reopened = await LastSigned.open(new Disk(), file, 'log.example/one')
     assert.equal(reopened.tree?.size, 2)
     await reopened.close()
   }
   writeFileSync(file, bytes)
-  const again = await LastSigned.open(file, 'log.example/one')
+  const again = await LastSigned.open(new Disk(), file, 'log.example/one')
   assert.equal(again.tree?.size, 3)
   await assert.rejects(again.replace(tree(2)), { code: 'ERR_LOG_DAMAGED' })
   await assert.rejects(again.replace({ size: 3, root: new Uint8Array(32) }), { code: 'ERR_LOG_DAMAGED' })
   await again.close()
-  await assert.rejects(LastSigned.open(file, 'log.example/two'), { code: 'ERR_LOG_CONFIG' })
+  await assert.rejects(LastSigned.open(new Disk(), file, 'log.example/two'), { code: 'ERR_LOG_CONFIG' })
   truncateSync(file, 8192)
   writeFileSync(file, Buffer.alloc(8192, 1))
-  await assert.rejects(LastSigned.open(file, 'log.example/one'), { code: 'ERR_LOG_DAMAGED' })
+  await assert.rejects(LastSigned.open(new Disk(), file, 'log.example/one'), { code: 'ERR_LOG_DAMAGED' })
 })
 
 test('a write-ahead record reads back as it was written, and nothing else reads', () => {

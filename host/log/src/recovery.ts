@@ -1,63 +1,117 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { equalBytes } from '@cella/bytes'
 import {
   type Checkpoint,
+  edgePlaces,
+  foldEdge,
+  leafHash,
   leafLength,
   type NoteKey,
   parseCheckpointText,
   parseNote,
+  parseTile,
   readEntries,
+  type TileReader,
+  TreeBuilder,
+  tileHashes,
+  tilePath,
   tileWidth,
   verifyNote,
 } from '@cella/log'
-import { readIfPresent } from './durable.ts'
+import type { Disk } from './disk.ts'
 import type { SignedTree } from './last-signed.ts'
-import { LeafIndex } from './leaf-index.ts'
 import { LogServerError } from './log-server-error.ts'
-import { TileState } from './tile-state.ts'
+import { RecentLeaves } from './recent-leaves.ts'
+import { TileFolder } from './tile-folder.ts'
+import { type StagedLeaves, TileState } from './tile-state.ts'
 import { Wal, type WalRecord } from './wal.ts'
 
 export interface RecoveredLog {
   readonly state: TileState
-  readonly index: LeafIndex
+  readonly tiles: TileFolder
+  readonly recent: RecentLeaves
   readonly wal: Wal
 }
 
+/** Bundles behind the newest that are hashed again at the start: what was being written when the process ended. */
+const bundlesHashedAgain = 256
+
 /**
- * Rebuilds the log from its tiles and its write-ahead log, hashing every leaf again. A torn tail is cut only beyond the
- * last signed size. Throws ERR_LOG_SET_BACK when less is here than was signed, ERR_LOG_DAMAGED when it is other.
+ * Rebuilds the log from the right edge of its tiles and its write-ahead log; older tiles are for fsck. A torn tail is cut
+ * only beyond the last signed size. Throws ERR_LOG_SET_BACK when less is here than was signed, ERR_LOG_DAMAGED when it is
+ * other.
  */
 export async function recoverLog(options: {
+  disk: Disk
   folder: string
   key: NoteKey
   lastSigned: SignedTree | undefined
 }): Promise<RecoveredLog> {
-  const { folder, key, lastSigned } = options
-  const state = new TileState(folder)
-  const index = new LeafIndex()
+  const { disk, folder, key, lastSigned } = options
   const meter = new SignedMeter(lastSigned)
-  const take = (leaves: readonly Uint8Array[]): void => {
-    state.apply(state.stage(leaves))
-    for (const leaf of leaves) index.add(leaf)
-    meter.reached(state)
-  }
-  meter.reached(state)
-  const published = await readPublished(folder, key)
-  if (published !== undefined) await replayBundles({ folder, published, state, take })
+  const read = TileFolder.reader(disk, folder)
+  const published = await readPublished(disk, folder, key)
+  const { state, recent } = await restoreLog({ read, published, meter, named: `${folder}/checkpoint` })
+  const tiles = await TileFolder.open({ disk, folder, state })
   const wal = await Wal.open({
+    disk,
     folder: join(folder, 'wal'),
     mayEnd: () => meter.demandReached(state.size),
-    replay: async (record) => replayRecord(record, state, take),
+    replay: (record) => {
+      const staged = stageRecord(record, state)
+      if (staged === undefined) return
+      takeIn(staged, { state, recent })
+      meter.reached(state)
+    },
   })
   try {
-    await state.forgetWritten()
+    await tiles.forgetWritten()
     meter.demandReached(state.size)
   } catch (error) {
     await wal.close()
     throw error
   }
-  return { state, index, wal }
+  return { state, tiles, recent, wal }
+}
+
+/**
+ * State and newest leaves of a log out of the tiles of its public checkpoint. Throws ERR_LOG_DAMAGED when they don't have
+ * its root, ERR_LOG_SET_BACK or ERR_LOG_DAMAGED when the last signed tree is not part of it.
+ */
+async function restoreLog(options: {
+  read: TileReader
+  published: Checkpoint | undefined
+  meter: SignedMeter
+  /** What the checkpoint is called in messages. */
+  named: string
+}): Promise<{ state: TileState; recent: RecentLeaves }> {
+  const { read, published, meter, named } = options
+  const recent = new RecentLeaves()
+  if (published === undefined || published.size === 0) {
+    const state = TileState.empty()
+    meter.reached(state)
+    return { state, recent }
+  }
+  const state = await TileState.restore(published.size, read)
+  if (!equalBytes(state.root(), published.root)) {
+    throw new LogServerError('ERR_LOG_DAMAGED', `the tiles do not have the root of ${named}; run fsck`)
+  }
+  try {
+    await hashAgain(published.size, read)
+    for await (const { hash, index } of newestHashes(published.size, recent.tableLeaves, read)) recent.add(hash, index)
+    await meter.passed(published.size, async (size) => foldEdge(await tileHashes(read, size)(edgePlaces(size))))
+  } catch (cause) {
+    if (cause instanceof LogServerError) throw cause
+    throw new LogServerError('ERR_LOG_DAMAGED', `the tiles below ${named} can't be read; run fsck`, { cause })
+  }
+  meter.reached(state)
+  return { state, recent }
+}
+
+/** Takes staged leaves into state and index. */
+export function takeIn(staged: StagedLeaves, log: { state: TileState; recent: RecentLeaves }): void {
+  log.state.apply(staged)
+  for (const [at, hash] of staged.leafHashes.entries()) log.recent.add(hash, staged.first + at)
 }
 
 /** Watches that the log passes through the tree that was signed last. */
@@ -69,7 +123,8 @@ class SignedMeter {
     this.#signed = signed
   }
 
-  reached(state: TileState): void {
+  /** The log is at this state now. */
+  reached(state: { readonly size: number; root(): Uint8Array }): void {
     if (state.size > 0 && this.#signed === undefined) {
       throw new LogServerError(
         'ERR_LOG_SET_BACK',
@@ -77,11 +132,14 @@ class SignedMeter {
           'for without it the log could sign two histories',
       )
     }
-    if (state.size !== this.#signed?.size) return
-    if (!equalBytes(state.root(), this.#signed.root)) {
-      throw new LogServerError('ERR_LOG_DAMAGED', `the ${state.size} leaves on disk are not those that were signed`)
-    }
-    this.#reached = true
+    if (state.size === this.#signed?.size) this.#demandRoot(state.root())
+  }
+
+  /** The log starts with `size` leaves, which are more than were signed last, or fewer. */
+  async passed(size: number, rootAt: (size: number) => Promise<Uint8Array>): Promise<void> {
+    if (this.#signed === undefined || this.#signed.size >= size) return
+    if (this.#signed.size === 0) this.#reached = true
+    else this.#demandRoot(await rootAt(this.#signed.size))
   }
 
   demandReached(size: number): void {
@@ -89,66 +147,82 @@ class SignedMeter {
     if (size < this.#signed.size) {
       throw new LogServerError(
         'ERR_LOG_SET_BACK',
-        `the folder holds ${size} whole leaves, but ${this.#signed.size} were signed: it was restored from a backup, ` +
+        `the log holds ${size} whole leaves, but ${this.#signed.size} were signed: it was restored from a backup, ` +
           'or its newest part is damaged; bring the newest copy back',
       )
     }
-    throw new LogServerError('ERR_LOG_DAMAGED', `no batch on disk ends at the signed size ${this.#signed.size}`)
+    throw new LogServerError('ERR_LOG_DAMAGED', `no batch of the log ends at the signed size ${this.#signed.size}`)
+  }
+
+  #demandRoot(root: Uint8Array): void {
+    if (!equalBytes(root, this.#signed!.root)) {
+      throw new LogServerError(
+        'ERR_LOG_DAMAGED',
+        `the first ${this.#signed!.size} leaves are not those that were signed`,
+      )
+    }
+    this.#reached = true
   }
 }
 
-async function readPublished(folder: string, key: NoteKey): Promise<Checkpoint | undefined> {
-  const bytes = await readIfPresent(join(folder, 'checkpoint'))
-  if (bytes === undefined) return undefined
+/** The checkpoint of a note that this key signed. Throws ERR_LOG_DAMAGED. */
+function parsePublished(bytes: Uint8Array, key: NoteKey, named: string): Checkpoint {
   try {
     const note = parseNote(bytes)
     const checkpoint = parseCheckpointText(note.text)
     if (checkpoint.origin === key.name && verifyNote(note, [key]).length === 1) return checkpoint
   } catch (cause) {
-    throw new LogServerError('ERR_LOG_DAMAGED', `${folder}/checkpoint can't be read`, { cause })
+    throw new LogServerError('ERR_LOG_DAMAGED', `${named} can't be read`, { cause })
   }
-  throw new LogServerError('ERR_LOG_DAMAGED', `${folder}/checkpoint is not signed by the key of ${key.name}`)
+  throw new LogServerError('ERR_LOG_DAMAGED', `${named} is not signed by the key of ${key.name}`)
 }
 
-async function replayBundles(options: {
-  folder: string
-  published: Checkpoint
-  state: TileState
-  take: (leaves: readonly Uint8Array[]) => void
-}): Promise<void> {
-  const { folder, published, state, take } = options
-  const read = async (path: string): Promise<Uint8Array> => readFile(join(folder, path))
-  while (state.size < published.size) {
-    const width = Math.min(tileWidth, published.size - state.size)
-    let leaves: Uint8Array[]
-    try {
-      leaves = await readEntries(read, { level: 'entries', index: state.size / tileWidth, width })
-    } catch (cause) {
-      throw new LogServerError('ERR_LOG_DAMAGED', `the leaves from ${state.size} on can't be read from tiles`, {
-        cause,
-      })
+async function readPublished(disk: Disk, folder: string, key: NoteKey): Promise<Checkpoint | undefined> {
+  const bytes = await disk.readIfPresent(join(folder, 'checkpoint'))
+  return bytes && parsePublished(bytes, key, `${folder}/checkpoint`)
+}
+
+/** Hashes the leaves of the newest full bundles and compares. The root covers what it compares with. */
+async function hashAgain(size: number, read: TileReader): Promise<void> {
+  const bundles = Math.floor(size / tileWidth)
+  const first = Math.max(0, bundles - bundlesHashedAgain)
+  const hashes = tileHashes(read, size)
+  const roots = await hashes(Array.from({ length: bundles - first }, (_, at) => ({ level: 8, index: first + at })))
+  for (const [at, root] of roots.entries()) {
+    const bundle = { level: 'entries', index: first + at, width: tileWidth } as const
+    const tree = new TreeBuilder()
+    for (const leaf of await readEntries(read, bundle)) {
+      if (leaf.length !== leafLength) throw new Error(`${tilePath(bundle)} holds a leaf of ${leaf.length} bytes`)
+      tree.append(leafHash(leaf))
     }
-    if (leaves.some((leaf) => leaf.length !== leafLength)) {
-      throw new LogServerError('ERR_LOG_DAMAGED', `a leaf from ${state.size} on has another length than ${leafLength}`)
-    }
-    take(leaves)
-    await state.forgetWritten()
-  }
-  if (!equalBytes(state.root(), published.root)) {
-    throw new LogServerError('ERR_LOG_DAMAGED', `the tiles do not have the root of ${folder}/checkpoint; run fsck`)
+    if (!equalBytes(tree.root(), root)) throw new Error(`${tilePath(bundle)} is not what its tree says`)
   }
 }
 
-function replayRecord(record: WalRecord, state: TileState, take: (leaves: readonly Uint8Array[]) => void): void {
+/** The newest leaf hashes, at least `count` of them where the log has as many, in order. */
+async function* newestHashes(
+  size: number,
+  count: number,
+  read: TileReader,
+): AsyncGenerator<{ hash: Uint8Array; index: number }> {
+  for (let tile = Math.floor(Math.max(0, size - count) / tileWidth); tile * tileWidth < size; tile++) {
+    const width = Math.min(tileWidth, size - tile * tileWidth)
+    const bytes = await read(tilePath({ level: 0, index: tile, width }))
+    for (const [at, hash] of parseTile(bytes, width).entries()) yield { hash, index: tile * tileWidth + at }
+  }
+}
+
+/** The leaves of a record that the state does not have yet. */
+function stageRecord(record: WalRecord, state: TileState): StagedLeaves | undefined {
   const known = state.size - record.first
   if (known < 0) {
     throw new LogServerError('ERR_LOG_DAMAGED', `the leaves from ${state.size} to ${record.first} are missing`)
   }
   // A record whose leaves are in tiles already stays until its segment goes.
-  if (known >= record.leaves.length) return
-  const leaves = record.leaves.slice(known)
-  if (!equalBytes(state.stage(leaves).tree.root(), record.root)) {
+  if (known >= record.leaves.length) return undefined
+  const staged = state.stage(record.leaves.slice(known))
+  if (!equalBytes(staged.tree.root(), record.root)) {
     throw new LogServerError('ERR_LOG_DAMAGED', `the record of leaf ${record.first} does not have its own root`)
   }
-  take(leaves)
+  return staged
 }

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { decodeUtf8, encodeBase64url } from '@cella/bytes'
 import { LogError, leafLength } from '@cella/log'
 import { type ListenAddress, listen } from './listen.ts'
-import type { Log } from './log.ts'
+import type { Log, LogNews } from './log.ts'
 import { LogServerError } from './log-server-error.ts'
 
 export interface LogServer {
@@ -59,7 +59,7 @@ async function handle(request: IncomingMessage, response: ServerResponse, log: L
   return send(response, { status: 200, type: 'application/octet-stream', body: tile, immutable: true })
 }
 
-function newsJson({ checkpoint, leaves }: { checkpoint: Uint8Array; leaves: Uint8Array | undefined }): object {
+function newsJson({ checkpoint, leaves }: LogNews): object {
   return {
     checkpoint: decodeUtf8(checkpoint, 'checkpoint'),
     ...(leaves && { leaves: encodeBase64url(leaves) }),

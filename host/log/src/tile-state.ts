@@ -1,46 +1,75 @@
-import { mkdir, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
 import { concatBytes, equalBytes } from '@cella/bytes'
 import {
+  edgePlaces,
   encodeEntryBundle,
   leafHash,
+  parseTile,
   parseTilePath,
   partialTiles,
+  readEntries,
   type TilePlace,
+  type TileReader,
   TreeBuilder,
+  tileHashes,
   tilePath,
   tileWidth,
 } from '@cella/log'
-import { isAbsent, readIfPresent, syncFolder, writeImmutable, writeWhole } from './durable.ts'
 import { LogServerError } from './log-server-error.ts'
 
 /** Leaves hashed but not yet part of the state. */
 export interface StagedLeaves {
   readonly first: number
   readonly leaves: readonly Uint8Array[]
+  readonly leafHashes: readonly Uint8Array[]
   readonly tree: TreeBuilder
-  /** Roots of subtrees of 256^level leaves, with the tile level, in the order in which they got complete. */
-  readonly hashes: readonly { readonly level: number; readonly hash: Uint8Array }[]
+  /** By tile level above the leaves: roots of subtrees of 256^level leaves that got complete. */
+  readonly above: readonly (readonly Uint8Array[])[]
 }
 
 /**
- * The tiles of a log: full ones in files, the right edge in memory. Every width of every tile of every size up to the
- * present is answered, so a reader of any signed checkpoint finds its tiles.
+ * The right edge of a log in memory: its tree, and of each tile that is not full yet what it holds. Tiles that got full are
+ * kept until whoever stores them says that they are stored.
  */
 export class TileState {
-  readonly #folder: string
-  #tree = new TreeBuilder()
+  #tree: TreeBuilder
   /** Leaves of the unfinished bundle. */
-  #bundle: Uint8Array[] = []
+  #bundle: Uint8Array[]
   /** Hashes of the unfinished tile of each level. */
-  readonly #levels: Uint8Array[][] = []
-  /** Full tiles that are not in files yet, in the order in which they got full. */
-  readonly #unwritten = new Map<string, Uint8Array>()
-  /** Full tiles in files beside which partial ones may lie. */
-  readonly #complete = new Set<string>()
+  readonly #levels: Uint8Array[][]
+  /** Full tiles that are not stored yet by path, in the order in which they got full. */
+  readonly #unstored = new Map<string, Uint8Array>()
 
-  constructor(folder: string) {
-    this.#folder = folder
+  private constructor(tree: TreeBuilder, bundle: Uint8Array[], levels: Uint8Array[][]) {
+    this.#tree = tree
+    this.#bundle = bundle
+    this.#levels = levels
+  }
+
+  static empty(): TileState {
+    return new TileState(new TreeBuilder(), [], [])
+  }
+
+  /**
+   * The state of a log of `size` leaves out of its stored tiles, which are read along the right edge alone. Its root covers
+   * every hash read, and its unfinished bundle is hashed against them. Throws ERR_LOG_DAMAGED.
+   */
+  static async restore(size: number, read: TileReader): Promise<TileState> {
+    try {
+      const edge = await tileHashes(read, size)(edgePlaces(size))
+      const state = new TileState(new TreeBuilder({ size, edge }), [], [])
+      for (const place of partialTiles(size)) {
+        if (place.level === 'entries') state.#bundle = (await readEntries(read, place)).map((leaf) => leaf.slice())
+        else state.#levels[place.level] = await readHashes(read, place)
+      }
+      for (let level = 0; level < state.#levels.length; level++) state.#levels[level] ??= []
+      const held = state.#levels[0] ?? []
+      if (state.#bundle.some((leaf, at) => !equalBytes(leafHash(leaf), held[at]!))) {
+        throw new Error('the newest bundle holds other leaves than its tile')
+      }
+      return state
+    } catch (cause) {
+      throw new LogServerError('ERR_LOG_DAMAGED', `the tiles of ${size} leaves can't be read; run fsck`, { cause })
+    }
   }
 
   get size(): number {
@@ -51,142 +80,97 @@ export class TileState {
     return this.#tree.root()
   }
 
-  /** Hashes the next leaves without taking them in. */
-  stage(leaves: readonly Uint8Array[]): StagedLeaves {
+  /** Full tiles and bundles that are not stored yet, by path, in the order in which they got full. */
+  get unstored(): ReadonlyMap<string, Uint8Array> {
+    return this.#unstored
+  }
+
+  stored(path: string): void {
+    this.#unstored.delete(path)
+  }
+
+  /** Hashes the next leaves without taking them in. `leafHashes` are theirs, where they are known already. */
+  stage(leaves: readonly Uint8Array[], leafHashes: readonly Uint8Array[] = leaves.map(leafHash)): StagedLeaves {
     const tree = new TreeBuilder({ size: this.#tree.size, edge: this.#tree.edge() })
-    const hashes: { level: number; hash: Uint8Array }[] = []
-    for (const leaf of leaves) {
-      tree.append(leafHash(leaf), (level, _index, hash) => {
-        if (level % 8 === 0) hashes.push({ level: level / 8, hash })
-      })
+    const above: Uint8Array[][] = []
+    const collect = (level: number, _index: number, hash: Uint8Array): void => {
+      if (level === 0 || level % 8 !== 0) return
+      above[level / 8 - 1] ??= []
+      above[level / 8 - 1]!.push(hash)
     }
-    return { first: this.size, leaves, tree, hashes }
+    for (const hash of leafHashes) tree.append(hash, collect)
+    return { first: this.size, leaves, leafHashes, tree, above }
   }
 
   /** Takes staged leaves in. */
   apply(staged: StagedLeaves): void {
     if (staged.first !== this.size) throw new RangeError('apply: leaves were staged for another size')
-    let index = staged.first
+    let bundles = Math.floor(this.size / tileWidth)
     for (const leaf of staged.leaves) {
       this.#bundle.push(leaf)
-      index += 1
-      if (this.#bundle.length === tileWidth) {
-        const place: TilePlace = { level: 'entries', index: index / tileWidth - 1, width: tileWidth }
-        this.#unwritten.set(tilePath(place), encodeEntryBundle(this.#bundle))
-        this.#bundle = []
-      }
+      if (this.#bundle.length < tileWidth) continue
+      const place: TilePlace = { level: 'entries', index: bundles, width: tileWidth }
+      this.#unstored.set(tilePath(place), encodeEntryBundle(this.#bundle))
+      this.#bundle = []
+      bundles += 1
     }
-    const counts = this.#levels.map((tile, level) => this.#fullTiles(level) * tileWidth + tile.length)
-    for (const { level, hash } of staged.hashes) {
-      this.#levels[level] ??= []
-      const tile = this.#levels[level]
-      tile.push(hash)
-      counts[level] = (counts[level] ?? 0) + 1
-      if (tile.length === tileWidth) {
-        const place: TilePlace = { level, index: counts[level] / tileWidth - 1, width: tileWidth }
-        this.#unwritten.set(tilePath(place), concatBytes(...tile))
-        this.#levels[level] = []
-      }
-    }
+    for (const [level, hashes] of [staged.leafHashes, ...staged.above].entries()) this.#extend(level, hashes)
     this.#tree = staged.tree
   }
 
-  /** The file at a tile path, for any width that a log of `servedSize` leaves has, or `undefined`. */
-  async read(path: string, servedSize: number): Promise<Uint8Array | undefined> {
-    const place = parseTilePath(path)
+  /**
+   * The bytes at a tile path where they are in memory; `'stored'` where they are in a stored full tile, `undefined` where a
+   * log of `servedSize` leaves has no such tile.
+   */
+  read(place: TilePlace, servedSize: number): Uint8Array | 'stored' | undefined {
     const level = place.level === 'entries' ? 0 : place.level
     const hashes = Math.floor(Math.min(servedSize, this.size) / tileWidth ** level)
     if (place.index * tileWidth + place.width > hashes) return undefined
-    const full = tilePath({ ...place, width: tileWidth })
-    const held = this.#unwritten.get(full)
-    if (held === undefined && place.index * tileWidth + tileWidth > Math.floor(this.size / tileWidth ** level)) {
-      return this.#partial(place)
-    }
-    const bytes = held ?? (await readIfPresent(join(this.#folder, full)))
-    return bytes === undefined ? undefined : prefix(bytes, place)
-  }
-
-  /** Writes the full tiles that are in memory only. They stay in memory until `forgetWritten`. */
-  async writeFull(): Promise<void> {
-    // One after the other: more at once would take all of the thread pool from the write-ahead log.
-    for (const [path, bytes] of [...this.#unwritten]) {
-      const file = join(this.#folder, path)
-      await makeFolder(dirname(file))
-      await writeImmutable(file, bytes)
-    }
-  }
-
-  /** Writes the partial tiles of a log of `size` leaves. */
-  async writePartial(size: number): Promise<void> {
-    for (const place of partialTiles(size)) {
-      const path = tilePath(place)
-      const bytes = await this.read(path, size)
-      if (bytes === undefined) throw new LogServerError('ERR_LOG_DAMAGED', `${path} is missing; run fsck`)
-      const file = join(this.#folder, path)
-      await makeFolder(dirname(file))
-      // Full tiles with the same content decide; a partial one left by a crash is replaced.
-      await writeWhole(file, bytes, 0o444)
-      await syncFolder(dirname(file))
-    }
-  }
-
-  /** Forgets full tiles that are in files, durably, with the same bytes. Throws ERR_LOG_DAMAGED for other bytes. */
-  async forgetWritten(): Promise<void> {
-    const written: string[] = []
-    const folders = new Set<string>()
-    for (const [path, bytes] of [...this.#unwritten]) {
-      const present = await readIfPresent(join(this.#folder, path))
-      if (present === undefined) continue
-      if (!equalBytes(present, bytes)) {
-        throw new LogServerError('ERR_LOG_DAMAGED', `${path} holds other bytes than the log's; restore it and run fsck`)
-      }
-      written.push(path)
-      folders.add(dirname(join(this.#folder, path)))
-    }
-    // A file found here may be of a process that ended before its name was durable, so the folder is synced anyway.
-    for (const folder of folders) await syncFolder(folder)
-    for (const path of written) {
-      this.#unwritten.delete(path)
-      this.#complete.add(path)
-    }
-  }
-
-  /** Removes the partial tiles that a log of `size` leaves, now public, has whole. */
-  async removePartials(size: number): Promise<void> {
-    for (const path of [...this.#complete]) {
-      const { level, index } = parseTilePath(path)
-      if ((index + 1) * tileWidth ** (level === 'entries' ? 1 : level + 1) > size) continue
-      await rm(join(this.#folder, `${path}.p`), { recursive: true, force: true })
-      this.#complete.delete(path)
-    }
-  }
-
-  #fullTiles(level: number): number {
-    return Math.floor(this.size / tileWidth ** (level + 1))
-  }
-
-  #partial(place: TilePlace): Uint8Array {
+    const held = this.#unstored.get(tilePath({ ...place, width: tileWidth }))
+    if (held !== undefined) return prefixOf(held, place)
+    if ((place.index + 1) * tileWidth <= Math.floor(this.size / tileWidth ** level)) return 'stored'
     if (place.level === 'entries') return encodeEntryBundle(this.#bundle.slice(0, place.width))
     return concatBytes(...this.#levels[place.level]!.slice(0, place.width))
   }
+
+  /** Adds hashes to the unfinished tile of a level, which has had all of the level's hashes so far. */
+  #extend(level: number, hashes: readonly Uint8Array[]): void {
+    this.#levels[level] ??= []
+    let index = Math.floor(this.size / tileWidth ** (level + 1))
+    for (const hash of hashes) {
+      const tile = this.#levels[level]!
+      tile.push(hash)
+      if (tile.length < tileWidth) continue
+      this.#unstored.set(tilePath({ level, index, width: tileWidth }), concatBytes(...tile))
+      this.#levels[level] = []
+      index += 1
+    }
+  }
 }
 
-function prefix(bytes: Uint8Array, place: TilePlace): Uint8Array {
+/** The partial tile out of a full one. */
+export function prefixOf(bytes: Uint8Array, place: TilePlace): Uint8Array {
   if (place.width === tileWidth) return bytes
   // All leaves here have one length, so entries do too.
   return bytes.subarray(0, (bytes.length / tileWidth) * place.width)
 }
 
-/** A folder and its parents, each durable in its own parent. */
-async function makeFolder(folder: string): Promise<void> {
-  try {
-    await mkdir(folder, { mode: 0o755 })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return
-    if (!isAbsent(error)) throw error
-    await makeFolder(dirname(folder))
-    await makeFolder(folder)
-    return
+/**
+ * A reader of stored tiles that finds a partial one in the full one, where that exists. `read` gives `undefined` for what
+ * is absent.
+ */
+export function storedTiles(read: (path: string) => Promise<Uint8Array | undefined>): TileReader {
+  return async (path) => {
+    const place = parseTilePath(path)
+    const full = tilePath({ ...place, width: tileWidth })
+    const bytes = place.width === tileWidth ? undefined : await read(path)
+    if (bytes !== undefined) return bytes
+    const whole = await read(full)
+    if (whole === undefined) throw new LogServerError('ERR_LOG_DAMAGED', `${path} is missing; run fsck`)
+    return prefixOf(whole, place)
   }
-  await syncFolder(dirname(folder))
+}
+
+async function readHashes(read: TileReader, place: TilePlace): Promise<Uint8Array[]> {
+  return parseTile(await read(tilePath(place)), place.width).map((hash) => hash.slice())
 }

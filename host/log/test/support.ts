@@ -21,7 +21,7 @@ import {
   verifyConsistency,
   witnessSizeType,
 } from '@cella/log'
-import { type Log, type LogOptions, openLog, type WitnessSetting } from '../src/index.ts'
+import { type EmbeddedLogOptions, type Log, localSigner, openLog, type WitnessSetting } from '../src/index.ts'
 
 export function temporaryFolder(context: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), 'log-'))
@@ -100,7 +100,7 @@ export interface TestLog {
   readonly policy: LogPolicy
   /** What ended it, if something did. */
   readonly fatal: Error[]
-  open(options?: Partial<LogOptions>): Promise<Log>
+  open(options?: Partial<EmbeddedLogOptions>): Promise<Log>
 }
 
 /** A place for a log with its key; logs opened there are closed after the test. */
@@ -121,7 +121,7 @@ export function placeForLog(context: TestContext, witnesses: readonly TestWitnes
       const log = await openLog({
         folder: place.folder,
         lastSignedFile: place.lastSignedFile,
-        signer,
+        signer: localSigner(signer),
         witnesses: witnesses.map(({ setting }) => setting),
         publishIntervalMs: 20,
         onFatal: (error) => fatal.push(error),

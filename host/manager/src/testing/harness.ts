@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { encodeBase64url } from '@cella/bytes'
 import type { SignedDocument } from '@cella/documents'
 import { encodeVkey } from '@cella/log'
-import { createLogServer, loadLogKey, openLog } from '@cella/log-server'
+import { createLogServer, loadLogKey, localSigner, openLog } from '@cella/log-server'
 import { randomBytes } from '@cella/primitives'
 import { type ConfigInput, parseConfig } from '../config.ts'
 import { type RunningManager, startManager } from '../manager.ts'
@@ -45,7 +45,7 @@ export class Harness {
     const log = await openLog({
       folder: join(folder, 'log'),
       lastSignedFile: join(folder, 'log.last-signed'),
-      signer,
+      signer: localSigner(signer),
       witnesses: [],
       quorum: 0,
       onFatal: (error) => {

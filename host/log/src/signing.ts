@@ -1,0 +1,84 @@
+import {
+  consistencyProof,
+  encodeCheckpointText,
+  encodeNote,
+  type NoteKey,
+  type NoteSignature,
+  type NoteSigner,
+  signNote,
+  type TileReader,
+  tileHashes,
+} from '@cella/log'
+import type { LastSigned, SignedTree } from './last-signed.ts'
+
+/** A checkpoint note and the number of leaves it is of. */
+export interface SizedCheckpoint {
+  readonly size: number
+  readonly bytes: Uint8Array
+}
+
+/** What a signer is asked to sign. One that remembers what it signed can check that nothing of it is taken back. */
+export interface SigningRequest {
+  /** The checkpoint's text, ending in a newline. */
+  readonly text: string
+  readonly next: SignedTree
+  /** What was signed before; of size 0 at first. */
+  readonly previous: SignedTree
+  /** That `next` continues `previous`: RFC 6962 §2.1.2. Empty when `previous` is empty or the same. */
+  proof(): Promise<readonly Uint8Array[]>
+}
+
+/** Who signs the log's checkpoints: a key in this process, or something elsewhere that holds one. */
+export interface CheckpointSigner {
+  /** Of type `note`; its name is the log's origin. */
+  readonly key: NoteKey
+  sign(request: SigningRequest): Promise<NoteSignature>
+}
+
+/** Signs with a key in this process. */
+export function localSigner(signer: NoteSigner): CheckpointSigner {
+  if (signer.key.type !== 'note') throw new RangeError('a log signs with a key of type note')
+  return { key: signer.key, sign: async ({ text }) => signNote(text, signer) }
+}
+
+/** Signs one tree after the other; what leaves it is in `lastSigned`, durably. */
+export class Signing {
+  readonly #signer: CheckpointSigner
+  readonly #lastSigned: LastSigned
+  readonly #tile: TileReader
+
+  constructor(options: { signer: CheckpointSigner; lastSigned: LastSigned; tile: TileReader }) {
+    this.#signer = options.signer
+    this.#lastSigned = options.lastSigned
+    this.#tile = options.tile
+  }
+
+  /** Throws ERR_LOG_IN_USE or ERR_LOG_DAMAGED where another tree of this size, or a larger one, was signed. */
+  async sign(next: SignedTree): Promise<SizedCheckpoint> {
+    const checkpoint = await this.#checkpointOf(next)
+    // Nothing signed leaves before this is on disk.
+    await this.#lastSigned.replace(next)
+    return checkpoint
+  }
+
+  /** The last tree again, which is no new signature. */
+  async signAgain(last: SignedTree): Promise<SizedCheckpoint> {
+    return this.#checkpointOf(last)
+  }
+
+  async #checkpointOf(next: SignedTree): Promise<SizedCheckpoint> {
+    const { key } = this.#signer
+    const text = encodeCheckpointText({ origin: key.name, size: next.size, root: next.root, extensions: [] })
+    const previous = this.#lastSigned.tree ?? { size: 0, root: new Uint8Array(32) }
+    const proof = async (): Promise<readonly Uint8Array[]> =>
+      previous.size === 0 || previous.size === next.size
+        ? []
+        : consistencyProof({
+            oldSize: previous.size,
+            newSize: next.size,
+            hashes: tileHashes(this.#tile, next.size),
+          })
+    const signature = await this.#signer.sign({ text, next, previous, proof })
+    return { size: next.size, bytes: encodeNote({ text, signatures: [signature] }) }
+  }
+}
