@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import type { TermsDraft } from '@cella/sdk'
 import { buildEnclaves, signBuilds } from '../../scripts/build-enclave.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -18,12 +19,7 @@ export interface InstallationFile {
   readonly logPolicy: string
   readonly log: { readonly origin: string; readonly vkey: string }
   readonly vaults: readonly string[]
-  readonly roots: readonly {
-    tee: 'sev-snp'
-    product: 'Milan' | 'Genoa' | 'Turin' | 'Venice'
-    spki: string
-    simulated: boolean
-  }[]
+  readonly roots: TermsDraft['roots']
   readonly builds: { readonly vault: readonly string[]; readonly worker: readonly string[] }
 }
 

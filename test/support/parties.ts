@@ -12,6 +12,7 @@ import {
   type TermsDraft,
   trustOrganisation,
 } from '@cella/sdk'
+import { teesOfInstallation } from '../../client/cli/src/installation.ts'
 import type { InstallationFile } from './installation.ts'
 
 /** An organisation with one person. Its keys are in memory alone: deriving them from a passphrase takes a second each. */
@@ -36,7 +37,7 @@ export async function founded(
     format: 'cella-anchors/1',
     organisations: [],
     logs: [{ policy: installation.logPolicy, independentWitnesses: [] }],
-    roots: rootsOf(installation),
+    roots: installation.roots,
   })
   const session = await openSession({ home, unlock: async () => keys })
   const { id, membership } = await createOrganisation(session, { name, memberName: `${name} officer`, roles })
@@ -49,10 +50,10 @@ export function termsFor(installation: InstallationFile): TermsDraft {
   return {
     vault: { builds: installation.builds.vault as Digest[], signers: [] },
     worker: { builds: installation.builds.worker as Digest[], signers: [] },
-    roots: rootsOf(installation),
+    roots: installation.roots,
     simulated: true,
     minimumTcb: 'any',
-    boundaries: ['vm'],
+    ...teesOfInstallation(installation),
     isolation: 2,
     chips: 'any',
     log: installation.logPolicy,
@@ -90,8 +91,4 @@ function signingKey(): SigningKey {
   const seed = randomBytes(32)
   const publicKey = ed25519PublicKey(seed)
   return { keyId: keyIdOf(publicKey), publicKey, seed: new Secret(seed) }
-}
-
-function rootsOf({ roots }: InstallationFile): TermsDraft['roots'] {
-  return roots.map((root) => ({ ...root, spki: root.spki as Digest }))
 }

@@ -127,10 +127,17 @@ async function publishProgram(owner: Party): Promise<Published> {
   })
 }
 
+interface ContractOptions {
+  readonly runs: number
+  readonly attempts: number
+  readonly name?: string
+  readonly boundary?: ContractDraft['boundary']
+}
+
 /** The contract of the scene, not signed yet. */
 export function draftOf(
   { north, south, university, office }: Scene,
-  { runs, attempts, name = 'wages' }: { runs: number; attempts: number; name?: string },
+  { runs, attempts, name = 'wages', boundary = 'vm' }: ContractOptions,
 ): ContractDraft {
   const column = (column: string, type: 'text' | 'integer' | 'number', role: 'group' | 'count' | 'value') => ({
     name: column,
@@ -164,7 +171,7 @@ export function draftOf(
       },
     ],
     diagnostics: [],
-    boundary: 'vm',
+    boundary,
     attempts,
     budgets: defaultBudgets,
     simulated: true,
@@ -175,10 +182,7 @@ export function draftOf(
 }
 
 /** A contract of the university's that both firms approved. Returns its digest. */
-export async function approvedContract(
-  scene: Scene,
-  options: { runs: number; attempts: number; name?: string },
-): Promise<Digest> {
+export async function approvedContract(scene: Scene, options: ContractOptions): Promise<Digest> {
   const { university, north, south } = scene
   const resolved = await resolveContract(university.session, draftOf(scene, options))
   const { digest } = (await createContract(university.session, resolved)).document

@@ -57,7 +57,7 @@ export async function readInstallation(path: string): Promise<Installation> {
  * The TEEs of an installation as terms accept them. SEV-SNP alone needs no part of its own: that is what terms without
  * `tees` accept.
  */
-export function teesOfInstallation({ roots }: Installation): Pick<Terms, 'tees' | 'boundaries'> {
+export function teesOfInstallation({ roots }: Pick<Installation, 'roots'>): Pick<Terms, 'tees' | 'boundaries'> {
   const tees = new Set(roots.map(({ tee }) => tee))
   const boundaries: Terms['boundaries'] = [...(tees.has('sgx') ? ['process' as const] : []), 'vm']
   if ([...tees].every((tee) => tee === 'sev-snp')) return { boundaries }
