@@ -10,9 +10,9 @@ import {
   type Session,
   type SigningKey,
   type TermsDraft,
+  termsFor as termsOf,
   trustOrganisation,
 } from '@cella/sdk'
-import { teesOfInstallation } from '../../client/cli/src/installation.ts'
 import type { InstallationFile } from './installation.ts'
 
 /** An organisation with one person. Its keys are in memory alone: deriving them from a passphrase takes a second each. */
@@ -46,20 +46,9 @@ export async function founded(
 }
 
 /** Terms that accept this installation and nothing else. */
-export function termsFor(installation: InstallationFile): TermsDraft {
-  return {
-    vault: { builds: installation.builds.vault as Digest[], signers: [] },
-    worker: { builds: installation.builds.worker as Digest[], signers: [] },
-    roots: installation.roots,
-    simulated: true,
-    minimumTcb: 'any',
-    ...teesOfInstallation(installation),
-    isolation: 2,
-    chips: 'any',
-    log: installation.logPolicy,
-    level: 'witnessed',
-    collateralDaysMax: 'any',
-  }
+export function termsFor({ roots, builds, logPolicy }: InstallationFile): TermsDraft {
+  const named = { vault: builds.vault as Digest[], worker: builds.worker as Digest[] }
+  return termsOf({ roots, builds: named, log: logPolicy })
 }
 
 /** Everyone puts everyone's id among its anchors. */

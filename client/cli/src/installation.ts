@@ -1,15 +1,5 @@
-import type { Json } from '@cella/bytes'
-import { digestField, rootField, type Terms } from '@cella/documents'
-import {
-  type NitroPolicy,
-  nitroBaseline,
-  type SgxPolicy,
-  type SnpPolicy,
-  sgxBaseline,
-  snpBaseline,
-  type TdxPolicy,
-  tdxBaseline,
-} from '@cella/evidence'
+import { digestField, keyIdField, rootField } from '@cella/documents'
+import { type InstallationTerms, readInvitation } from '@cella/sdk'
 import { z } from 'zod'
 import { CliError } from './error.ts'
 import { readTextFile } from './files.ts'
@@ -21,22 +11,45 @@ import { readTextFile } from './files.ts'
 const installationSchema = z.object({
   format: z.literal('cella-installation/1'),
   manager: z.string().max(2048),
+  /** Where others reach it, and SHA-256 of its TLS key's SubjectPublicKeyInfo. Absent from files of 0.1. */
+  public: z
+    .strictObject({ url: z.string().max(2048), tlsPin: digestField })
+    .nullable()
+    .default(null),
   /** A C2SP tlog-policy. */
   logPolicy: z.string().min(1).max(16_384),
   roots: z.array(rootField).min(1).max(16),
+  /** Signing keys of the vaults. */
+  vaults: z.array(keyIdField).min(1).max(64),
   /** Digests of the Build documents. */
   builds: z.object({ vault: z.array(digestField).min(1).max(64), worker: z.array(digestField).min(1).max(64) }),
 })
 export type Installation = z.infer<typeof installationSchema>
 
+/** Whether an address is of this machine alone, where plain HTTP will do. */
+export function isThisMachine(url: string): boolean {
+  return /^http:\/\/(?:localhost|\[::1\]|127(?:\.[0-9]{1,3}){3})(?::|\/|$)/.test(url)
+}
+
+/** What terms are made of, from the description of an installation or from an invitation to one. Throws ERR_FILE. */
+export async function readInstallationTerms(path: string): Promise<InstallationTerms> {
+  const text = await readTextFile(path)
+  if (text.startsWith('{"format":"cella-invitation/')) return readInvitation(text).payload
+  const { roots, builds, logPolicy } = parseInstallation(path, text)
+  return { roots, builds, log: logPolicy }
+}
+
 /** Throws ERR_FILE. */
 export async function readInstallation(path: string): Promise<Installation> {
-  const text = await readTextFile(path)
+  return parseInstallation(path, await readTextFile(path))
+}
+
+function parseInstallation(path: string, text: string): Installation {
   const wrong = (problem: string, cause?: unknown): CliError =>
     new CliError(
       'ERR_FILE',
       `${path} is no description of an installation: ${problem}`,
-      '`cella up` writes one and says where',
+      '`cella up` writes one and says where; with an invitation, cella join FILE comes first',
       {
         cause,
       },
@@ -51,44 +64,4 @@ export async function readInstallation(path: string): Promise<Installation> {
   if (parsed.success) return parsed.data
   const issue = parsed.error.issues[0]
   throw wrong(`${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`)
-}
-
-/**
- * The TEEs of an installation as terms accept them. SEV-SNP alone needs no part of its own: that is what terms without
- * `tees` accept.
- */
-export function teesOfInstallation({ roots }: Pick<Installation, 'roots'>): Pick<Terms, 'tees' | 'boundaries'> {
-  const tees = new Set(roots.map(({ tee }) => tee))
-  const boundaries: Terms['boundaries'] = [...(tees.has('sgx') ? ['process' as const] : []), 'vm']
-  if ([...tees].every((tee) => tee === 'sev-snp')) return { boundaries }
-  const parts: Terms['tees'] = {}
-  for (const tee of tees) {
-    const part = startingParts[tee]
-    if (part === undefined) {
-      throw new CliError('ERR_REFUSED', `there are no terms to start from for ${tee}`, 'write them: --file FILE')
-    }
-    parts[tee] = { ...part }
-  }
-  return { boundaries, tees: parts }
-}
-
-// What no use should go below, for the TEEs that an installation can have. A binding with nonces makes evidence fresh, so
-// Nitro's own need no age: a receipt is judged at its own time, which may be long after.
-const startingParts: { readonly [tee: string]: NonNullable<NonNullable<Terms['tees']>['tdx']> } = {
-  'sev-snp': json({
-    ...snpBaseline,
-    products: 'any',
-    minimumTcb: 'any',
-    minimumCommittedTcb: 'any',
-    minimumLaunchTcb: 'any',
-    vmpls: [0],
-  } satisfies SnpPolicy),
-  tdx: json(tdxBaseline),
-  sgx: json({ ...sgxBaseline, signers: 'any', productIds: 'any' } satisfies SgxPolicy),
-  nitro: json({ ...nitroBaseline, nonce: 'any', ageSecondsMax: 'any' } satisfies NitroPolicy),
-}
-
-/** As it stands in a document. */
-function json(policy: SnpPolicy | TdxPolicy | SgxPolicy | NitroPolicy): { readonly [name: string]: Json } {
-  return JSON.parse(JSON.stringify(policy)) as { readonly [name: string]: Json }
 }

@@ -21,6 +21,20 @@ export const parts: readonly Part[] = [
   },
   {
     commands: {
+      invite: 'make one file by which others find this installation and recognise it',
+      'join <file>':
+        'meet an installation by an invitation: see what it claims, have each claim checked, then believe it',
+    },
+    load: async () => (await import('./commands/invite.ts')).addInviteCommands,
+  },
+  {
+    commands: {
+      profile: 'profiles of this home: one for each installation or organisation',
+    },
+    load: async () => (await import('./commands/profile.ts')).addProfileCommands,
+  },
+  {
+    commands: {
       org: 'organisations: found one, its members, its terms, whom it trusts',
     },
     load: async () => (await import('./commands/org.ts')).addOrgCommands,

@@ -1,6 +1,8 @@
 export type SdkErrorCode =
   /** The manager, or the network between, does not answer. Trying again later may help. */
   | 'ERR_MANAGER_UNAVAILABLE'
+  /** Another server answers than the one whose key the profile holds. */
+  | 'ERR_MANAGER_UNTRUSTED'
   /** The manager answered something that is not in the protocol. */
   | 'ERR_MANAGER_ANSWER'
   /** The manager said no, with a code of its own in `serverCode`. */
@@ -20,6 +22,9 @@ export type SdkErrorCode =
   | 'ERR_LOG_INCONSISTENT'
   /** A proof does not show what the answer claims. */
   | 'ERR_PROOF_INVALID'
+  /** A file that is no invitation, or whose time is over. */
+  | 'ERR_INVITATION_MALFORMED'
+  | 'ERR_INVITATION_EXPIRED'
   /** The vault's evidence is not acceptable under the terms of one's own organisation. */
   | 'ERR_VAULT_REFUSED'
   /** A policy, workflow or contract that would not be accepted anywhere. */

@@ -19,6 +19,16 @@ export { startPolicyEngine } from './engine.ts'
 export { SdkError, type SdkErrorCode, type ServerRefusal } from './error.ts'
 export { logPolicyFor, petname, receiptAnchors, type StoredAnchors } from './home/anchors.ts'
 export { type Home, type HomeOptions, openHome, type Profile, type SavedDocument } from './home/home.ts'
+export { type InstallationTerms, termsFor } from './installation-terms.ts'
+export {
+  acceptInvitation,
+  type CheckedInvitation,
+  type Claim,
+  checkInvitation,
+  invite,
+  type ReadInvitation,
+  readInvitation,
+} from './invitations.ts'
 export { type Keys, type MemberCard, memberCard, type SigningKey } from './keys.ts'
 export { addRootKeys, createProfileKeystore, keysOf, openProfileKeystore } from './keystore.ts'
 export { type OwnLog, openLog } from './log.ts'
@@ -74,6 +84,6 @@ export {
   verifyReceiptFile,
 } from './runs.ts'
 export { fileDigest, fileSource, type SealedAsset, withSealed } from './sealing.ts'
-export { openSession, type Session, type SessionOptions } from './session.ts'
+export { fetchFor, openSession, type Session, type SessionOptions } from './session.ts'
 export { type Logged, revokeDocument, submitDocument } from './submit.ts'
 export { type AcceptedVault, appraiseVault, gatherTerms } from './vaults.ts'

@@ -7,6 +7,7 @@ import type { Keys } from './keys.ts'
 import { type OwnLog, openLog } from './log.ts'
 import type { Info } from './manager/answers.ts'
 import { ManagerClient } from './manager/client.ts'
+import { pinnedFetch } from './manager/pinned.ts'
 
 export interface SessionOptions {
   readonly home: Home
@@ -54,7 +55,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     url,
     now,
     seed: () => unlocked?.account.seed.expose(),
-    ...(options.fetch && { fetch: options.fetch }),
+    fetch: options.fetch ?? (await fetchFor(home, url)),
   })
   const info = once(() => manager.info())
   let log: OwnLog | undefined
@@ -82,6 +83,13 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       return (await keys()).account.keyId
     },
   }
+}
+
+/** A `fetch` for a manager at this address: under its TLS key, where the profile holds that. */
+export async function fetchFor(home: Home, url: string): Promise<typeof fetch> {
+  const { manager, tlsPin } = await home.profile()
+  // Another address than the profile's is another server, of which nothing is known.
+  return url === manager && tlsPin !== null ? pinnedFetch(tlsPin) : fetch
 }
 
 /** Runs `make` at the first call; a failure is not kept. */

@@ -14,6 +14,7 @@ import { grantSchema, manifestSchema } from './asset.ts'
 import { attestationPolicySchema } from './attestation-policy.ts'
 import { approvalSchema, contractSchema, decisionSchema, receiptSchema, workflowSchema } from './contract.ts'
 import { DocumentError } from './error.ts'
+import { invitationSchema } from './invitation.ts'
 import { buildSchema, membershipSchema, organisationSchema, revocationSchema, termsSchema } from './organisation.ts'
 
 /** Largest document that is read, in bytes of its envelope. */
@@ -26,6 +27,7 @@ export const documentSchemas = {
   'cella/build': buildSchema,
   'cella/revocation': revocationSchema,
   'cella/attestation-policy': attestationPolicySchema,
+  'cella/invitation': invitationSchema,
   'cella/manifest': manifestSchema,
   'cella/grant': grantSchema,
   'cella/workflow': workflowSchema,

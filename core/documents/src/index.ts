@@ -52,6 +52,7 @@ export {
   signingKeyField,
   timeField,
 } from './fields.ts'
+export { type Invitation, invitationSchema } from './invitation.ts'
 export {
   type Build,
   buildSchema,

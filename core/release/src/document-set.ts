@@ -214,6 +214,7 @@ export class DocumentSet {
         return this.membershipAt(payload.organisation, payload.signer, 'approver', at) !== undefined
       case 'cella/workflow':
       case 'cella/contract':
+      case 'cella/invitation':
         return this.membershipAt(payload.organisation, payload.signer, 'any', at) !== undefined
       case 'cella/decision':
       case 'cella/receipt':

@@ -5,7 +5,6 @@ import {
   bindingDigestOf,
   ChainCache,
   type Evidence,
-  EvidenceError,
   evidenceJson,
   type Judgement,
   judgeEvidence,

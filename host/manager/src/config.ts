@@ -8,12 +8,22 @@ const url = z
   .max(2048)
   .regex(/^https?:\/\/[^\s?#]+$/, 'is not an http or https URL without query')
 
+const address = z.strictObject({ host: z.string().min(1).max(255), port: z.int().min(0).max(65_535) })
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(?:\.[0-9]{1,3}){3}$/.test(host)
+}
+
 /** The configuration file, docs/manager.md. Unknown members are refused: a misspelt limit must not be silently absent. */
 const configSchema = z.strictObject({
   /** What people see. */
   name: z.string().min(1).max(200).default('Cella'),
-  /** `port` 0 takes any free one. */
-  listen: z.strictObject({ host: z.string().min(1).max(255), port: z.int().min(0).max(65_535) }),
+  /** Plain HTTP, for this machine alone: enclaves, and a proxy that brings TLS. `port` 0 takes any free one. */
+  listen: address.refine(({ host }) => isLoopback(host), {
+    message: 'is not on this machine alone: plain HTTP elsewhere is refused, use public',
+  }),
+  /** HTTPS, for everybody else. The files are PEM, the certificate first, then those that lead up to its authority. */
+  public: address.extend({ certificateFile: z.string().min(1), keyFile: z.string().min(1) }).optional(),
   /** Where the own database and the folder of blobs lie. */
   dataFolder: z.string().min(1),
   /** `postgresql://…`; absent: the environment's DATABASE_URL, and without that a PostgreSQL of one's own. */

@@ -3,7 +3,7 @@ import { readConfig } from './config.ts'
 import { ManagerError } from './error.ts'
 import { startManager } from './manager.ts'
 
-// node main.ts --config FILE     serves; the first line on standard output is {"url"}; SIGTERM ends it cleanly
+// node main.ts --config FILE     serves; the first line on standard output is {"url", "public"}; SIGTERM ends it cleanly
 
 try {
   const { values } = parseArgs({ options: { config: { type: 'string' } } })
@@ -25,7 +25,7 @@ try {
     if (isStopping) return
     fail(new ManagerError('ERR_DATABASE_UNAVAILABLE', 'the database server ended', { hint: 'start the manager again' }))
   })
-  process.stdout.write(`${JSON.stringify({ url: manager.url })}\n`)
+  process.stdout.write(`${JSON.stringify({ url: manager.url, public: manager.public ?? null })}\n`)
 } catch (error) {
   fail(error)
 }

@@ -8,12 +8,15 @@ import { logPending } from './documents/store.ts'
 import { createApp } from './http/app.ts'
 import { forgetNonces } from './http/authentication.ts'
 import { traceOf } from './http/errors.ts'
+import { type PublicAddress, servePublicly } from './http/public.ts'
 import { LogClient } from './log-client.ts'
 import { RunQueue } from './queue/queue.ts'
 
 export interface RunningManager {
-  /** `http://HOST:PORT`. */
+  /** `http://HOST:PORT`, for this machine. */
   readonly url: string
+  /** Where others reach it, if anywhere. */
+  readonly public: PublicAddress | undefined
   /** Resolves when a database server that was started here ended, whoever ended it: nothing can be served any more. */
   readonly lost: Promise<void>
   /** Takes no new request, lets those at work end, at most `graceMs`, then closes everything. */
@@ -68,22 +71,29 @@ export async function startManager(
         blobs.expire(new Date()),
         // What a crash cut off between row and log; new ones are left to their own request.
         logPending(database.tables, log, new Date(Date.now() - minute)),
+        listener?.renew(),
       ]).catch(onError)
     }, minute)
     closers.push(async () => clearInterval(chores))
     const url = await app.listen(config.listen)
-    logger.info({ url }, 'listening')
+    const listener = config.public && (await servePublicly(app, config.public))
+    if (listener !== undefined) closers.push(() => listener.close())
+    logger.info({ url, public: listener?.address.url }, 'listening')
     let stopped: Promise<void> | undefined
     const stop = async (): Promise<void> => {
       logger.info('stopping')
       stopping.abort()
-      const late = setTimeout(() => app.server.closeAllConnections(), graceMs)
+      const late = setTimeout(() => {
+        app.server.closeAllConnections()
+        listener?.closeAllConnections()
+      }, graceMs)
       await closeAll()
       clearTimeout(late)
       logger.info('stopped')
     }
     return {
       url,
+      public: listener?.address,
       lost: database.server?.exited ?? new Promise(() => {}),
       stop: () => {
         stopped ??= stop()

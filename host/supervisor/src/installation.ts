@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { canonicalJson } from '@cella/bytes'
 import { parseDocumentOf } from '@cella/documents'
 import { z } from 'zod'
+import { type CertificateFiles, selfSignedCertificate } from './certificate.ts'
 import { Child, type ChildOptions, compileCache, runOnce, runToEnd } from './child.ts'
 import { SupervisorError } from './error.ts'
 import { readJson, writeJson } from './files.ts'
@@ -19,6 +20,10 @@ export interface InstallationOptions {
   readonly root: string
   /** Of the manager: this one and no other. 0 or absent: that of last time, else any free one or the usual one. */
   readonly port: number | undefined
+  /** Where others reach the manager, over TLS: with these files, or under a certificate of the installation's own. */
+  readonly public?:
+    | { readonly host: string; readonly port: number; readonly tls: CertificateFiles | 'self-signed' }
+    | undefined
   readonly workers: number
   /**
    * Kinds of TEE to simulate. The vault has the first at the first start of a data folder, and keeps it: what it seals
@@ -137,6 +142,7 @@ export class Installation {
     const managerConfig = join(dataFolder, 'config', 'manager.json')
     writeJson(managerConfig, {
       listen: { host: '127.0.0.1', port: managerPort },
+      ...(await this.#public()),
       dataFolder: join(dataFolder, 'manager'),
       ...(this.#options.databaseUrl && { database: { url: this.#options.databaseUrl } }),
       log: { url: `http://127.0.0.1:${logPort}`, vkey },
@@ -166,6 +172,7 @@ export class Installation {
     writeJson(join(dataFolder, 'installation.json'), {
       format: 'cella-installation/1',
       manager: this.#url,
+      public: this.#ready.get('manager')!.public,
       log: { origin: state.origin, vkey },
       logPolicy,
       witnesses: witnesses.map(({ name, vkey: key, url, config }) => ({
@@ -266,6 +273,15 @@ export class Installation {
     const parsed = buildsSchema.safeParse(readJson(path))
     if (!parsed.success) throw new SupervisorError('ERR_ENCLAVES_MISSING', `${path} is not what a build writes`)
     return parsed.data
+  }
+
+  /** The manager's setting for those who come from elsewhere. */
+  async #public(): Promise<{ readonly public?: object }> {
+    const wanted = this.#options.public
+    if (wanted === undefined) return {}
+    const { host, port, tls } = wanted
+    const files = tls === 'self-signed' ? await selfSignedCertificate(this.#options.dataFolder, host) : tls
+    return { public: { host, port, ...files } }
   }
 
   /** The port that was asked for and no other; else the one of last time, where it is free. */

@@ -3,11 +3,12 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { SupervisorError } from './error.ts'
-import { Installation } from './installation.ts'
+import { Installation, type InstallationOptions } from './installation.ts'
 import { lockData } from './lock.ts'
 
 // node main.ts --data FOLDER [--port N] [--workers N] [--local-witnesses N] [--witness VKEY=URL]… [--enclaves FOLDER]
 //   [--tee KIND]…                  kinds of TEE to simulate, for the workers in turn; the first is also a new vault's
+//   [--public HOST:PORT --tls CERTIFICATE,KEY|self-signed]   serves others too, over TLS
 //   [--manager-url URL]            what the enclaves are told instead of the manager's own address
 //   [--lease-seconds N]            how long a worker may be silent before its run is given to the next attempt
 //   [--rehearse-clock SECONDS]     manager and log believe a time that many seconds away
@@ -26,6 +27,8 @@ try {
       'local-witnesses': { type: 'string', default: '1' },
       witness: { type: 'string', multiple: true, default: [] },
       tee: { type: 'string', multiple: true, default: [] },
+      public: { type: 'string' },
+      tls: { type: 'string' },
       'manager-url': { type: 'string' },
       'lease-seconds': { type: 'string', default: '30' },
       'rehearse-clock': { type: 'string', default: '0' },
@@ -42,6 +45,7 @@ try {
     root,
     enclaves: values.enclaves,
     port: values.port === undefined ? undefined : count(values.port, '--port', 65_535),
+    public: publicAddress(values.public, values.tls),
     workers: count(values.workers, '--workers', 64),
     tees: values.tee,
     localWitnesses: count(values['local-witnesses'], '--local-witnesses', 16),
@@ -93,6 +97,21 @@ function count(text: string, option: string, max: number): number {
     throw new SupervisorError('ERR_USAGE', `${option} ${text}: a number from 0 to ${max}`)
   }
   return value
+}
+
+function publicAddress(address: string | undefined, tls: string | undefined): InstallationOptions['public'] {
+  if (address === undefined && tls === undefined) return undefined
+  const [, ipv6, name, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:,[\]]+)):([0-9]{1,5})$/.exec(address ?? '') ?? []
+  if (port === undefined) throw new SupervisorError('ERR_USAGE', `--public ${address ?? ''}: write HOST:PORT`)
+  const where = { host: (ipv6 ?? name)!, port: count(port, '--public', 65_535) }
+  if (tls === 'self-signed') return { ...where, tls }
+  const [certificateFile, keyFile, ...more] = (tls ?? '').split(',')
+  if (!certificateFile || !keyFile || more.length > 0) {
+    throw new SupervisorError('ERR_USAGE', `--tls ${tls ?? ''}: write CERTIFICATE,KEY, two PEM files, or self-signed`, {
+      hint: 'plain HTTP is served to this machine alone',
+    })
+  }
+  return { ...where, tls: { certificateFile: resolve(certificateFile), keyFile: resolve(keyFile) } }
 }
 
 function databaseUrl(text: string | undefined): string | undefined {

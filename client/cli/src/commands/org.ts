@@ -19,6 +19,7 @@ import {
   removeMember,
   resolveOrganisation,
   type Session,
+  termsFor,
   trustOrganisation,
 } from '@cella/sdk'
 import type { Command } from 'commander'
@@ -26,7 +27,7 @@ import { type Cli, does, group, leaf, type Result } from '../command.ts'
 import type { Context } from '../context.ts'
 import { CliError, UsageError } from '../error.ts'
 import { readJsonFile, readTextFile } from '../files.ts'
-import { readInstallation, teesOfInstallation } from '../installation.ts'
+import { readInstallation, readInstallationTerms } from '../installation.ts'
 import { collect, digestArgument, integerOption, parseTime, roles } from '../options.ts'
 import { renderPairs, renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
@@ -305,7 +306,10 @@ function addTerms(org: Command, cli: Cli): void {
       'cella org terms --show',
     ],
   })
-    .option('--installation <file>', 'accept the builds, root, log and witnesses of this installation')
+    .option(
+      '--installation <file>',
+      'accept builds, root, log and witnesses of this installation; or an invitation to one',
+    )
     .option('--allow-simulated', 'accept a simulated TEE, for rehearsal: it protects nothing from the operator')
     .option('--file <file>', 'the terms themselves, as JSON')
     .option('--show', 'show the terms in force')
@@ -374,28 +378,16 @@ async function termsOfInstallation(options: {
   if (options.installation === undefined) {
     throw new UsageError('no terms were given', '--installation FILE of your own server, or --file FILE')
   }
-  const installation = await readInstallation(options.installation)
-  const simulated = installation.roots.some((root) => root.simulated)
-  if (simulated && options.allowSimulated !== true) {
+  const installation = await readInstallationTerms(options.installation)
+  const terms = termsFor(installation)
+  if (terms.simulated && options.allowSimulated !== true) {
     throw new CliError(
       'ERR_REFUSED',
       'this installation simulates its TEE',
       'for a rehearsal, say so: --allow-simulated',
     )
   }
-  return {
-    vault: { builds: installation.builds.vault, signers: [] },
-    worker: { builds: installation.builds.worker, signers: [] },
-    roots: [...installation.roots],
-    simulated,
-    minimumTcb: 'any',
-    ...teesOfInstallation(installation),
-    isolation: 2,
-    chips: 'any',
-    log: installation.logPolicy,
-    level: 'witnessed',
-    collateralDaysMax: 'any',
-  }
+  return terms
 }
 
 async function readCard(file: string): Promise<MemberCard> {

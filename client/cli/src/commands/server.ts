@@ -5,12 +5,13 @@ import { createRequire } from 'node:module'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { ManagerClient, SdkError } from '@cella/sdk'
+import { fetchFor, ManagerClient, SdkError } from '@cella/sdk'
 import { type Command, Option } from 'commander'
 import { z } from 'zod'
 import { type Cli, does, leaf, type Result } from '../command.ts'
 import type { Context } from '../context.ts'
 import { CliError, UsageError } from '../error.ts'
+import { type Installation, readInstallation } from '../installation.ts'
 import { collect, integerOption } from '../options.ts'
 import { renderPairs, renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
@@ -57,6 +58,8 @@ async function dataFolder(context: Context, given: string | undefined): Promise<
 interface UpFlags {
   readonly data?: string
   readonly port?: number
+  readonly listen?: string
+  readonly tls?: string
   readonly workers?: number
   readonly localWitnesses?: number
   readonly witness?: string[]
@@ -75,10 +78,17 @@ function addUp(program: Command, cli: Cli): void {
         'cella up --data /srv/cella --port 7411 --workers 2',
         'cella up --workers 2 --tee sev-snp --tee tdx',
         'cella up --foreground',
+        'cella up --listen cella.example:7412 --tls certificate.pem,key.pem',
+        'cella up --listen 192.0.2.7:7412 --tls self-signed',
       ],
     }),
   )
     .option('--port <number>', 'of the manager', integerOption('--port', 1))
+    .option('--listen <host:port>', 'serve other machines there as well; only with --tls')
+    .option(
+      '--tls <certificate,key>',
+      'two PEM files; or self-signed: a certificate of its own, which invitations carry the key of',
+    )
     .option('--workers <count>', 'how many workers', integerOption('--workers', 1))
     .option(
       '--local-witnesses <count>',
@@ -119,11 +129,21 @@ function addUp(program: Command, cli: Cli): void {
     if ((await home.profile()).manager === null) await home.saveProfile({ manager: installation.manager })
     const file = join(folder, 'installation.json')
     const result: Result = {
-      data: { manager: installation.manager, data: folder, installation: file, pid: child.pid ?? null, seconds },
+      data: {
+        manager: installation.manager,
+        public: installation.public,
+        data: folder,
+        installation: file,
+        pid: child.pid ?? null,
+        seconds,
+      },
       text: renderPairs(
         [
           ['ready', `in ${formatSeconds(seconds)}`],
           ['manager', installation.manager],
+          ...(installation.public === null
+            ? []
+            : [['for others', `${installation.public.url}: cella invite lets them know`] satisfies [string, string]]),
           ['data', folder],
           ['TEE', context.style.yellow('SIMULATED: whoever runs this machine can read everything in it')],
           ['next', `cella org create NAME --installation ${file}`],
@@ -152,8 +172,9 @@ function teeOption(text: string, before: string[] = []): string[] {
 }
 
 function startSupervisor(folder: string, flags: UpFlags): ReturnType<typeof spawn> {
+  const reach = reachOf(flags)
   const log = openSync(join(folder, 'supervisor.log'), 'a', 0o600)
-  const numbers = { port: flags.port, workers: flags.workers, 'local-witnesses': flags.localWitnesses }
+  const numbers = { port: reach.port, workers: flags.workers, 'local-witnesses': flags.localWitnesses }
   return spawn(
     process.execPath,
     [
@@ -162,12 +183,32 @@ function startSupervisor(folder: string, flags: UpFlags): ReturnType<typeof spaw
       '--data',
       folder,
       ...Object.entries(numbers).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, `${value}`])),
+      ...reach.parameters,
       ...(flags.witness ?? []).flatMap((witness) => ['--witness', witness]),
       ...(flags.tee ?? []).flatMap((tee) => ['--tee', tee]),
     ],
     // With a session of its own it lives on when this terminal is closed.
     { detached: flags.foreground !== true, stdio: ['ignore', log, log] },
   )
+}
+
+/** Plain HTTP is for this machine alone: everywhere else it takes a certificate. */
+function reachOf({ port, listen, tls }: UpFlags): { port: number | undefined; parameters: readonly string[] } {
+  if (listen === undefined) {
+    if (tls === undefined) return { port, parameters: [] }
+    throw new UsageError('--tls says how to serve others, and --listen is missing', '--listen HOST:PORT')
+  }
+  const [, host, listenPort] = /^(.+):([0-9]{1,5})$/.exec(listen) ?? []
+  if (host === undefined) throw new UsageError(`--listen ${listen}: write HOST:PORT`)
+  if (tls !== undefined) return { port, parameters: ['--public', listen, '--tls', tls] }
+  if (!/^(?:localhost|\[::1\]|127(?:\.[0-9]{1,3}){3})$/.test(host)) {
+    throw new UsageError(
+      `--listen ${listen}: plain HTTP is served to this machine alone`,
+      'add --tls CERTIFICATE,KEY, or --tls self-signed',
+    )
+  }
+  if (port !== undefined) throw new UsageError('--port and --listen say the same thing', 'give one of them')
+  return { port: Number(listenPort), parameters: [] }
 }
 
 /** The server's entry point: in the source tree, or in a package beside this one. */
@@ -195,7 +236,7 @@ async function untilReady(
     started,
     interrupted,
   }: { folder: string; child: ReturnType<typeof spawn>; started: number; interrupted: AbortSignal },
-): Promise<{ manager: string }> {
+): Promise<Installation> {
   let exit: number | null | undefined
   child.once('exit', (code) => {
     exit = code
@@ -209,7 +250,7 @@ async function untilReady(
         told.add(name)
         context.say(`  ${context.errStyle.green('✓')} ${printable(name)}`)
       }
-      if (status?.state === 'up') return { manager: status.manager }
+      if (status?.state === 'up') return readInstallation(join(folder, 'installation.json'))
     }
     if (Date.now() - started > startSecondsMax * 1000) {
       child.kill('SIGTERM')
@@ -287,7 +328,7 @@ function addStatus(program: Command, cli: Cli): void {
     const status = await readStatus(folder)
     const alive = status !== undefined && isAlive(status.pid)
     const url = context.options.manager ?? (alive ? status.manager : (await (await context.home()).profile()).manager)
-    const ready = url !== null && url !== '' && (await isReady(url))
+    const ready = url !== null && url !== '' && (await isReady(context, url))
     const pairs: [string, string][] = [
       ['server', alive ? `${status.state}, process ${status.pid}` : 'not running here'],
       ['manager', url ? `${url}: ${ready ? 'ready' : 'not ready'}` : 'none known'],
@@ -408,7 +449,8 @@ async function checkManager(context: Context, folder: string): Promise<Finding[]
   const url = context.options.manager ?? (await (await context.home()).profile()).manager ?? status?.manager
   if (!url) return [{ check: 'manager', ok: false, found: 'none known', fix: 'cella up, or --manager URL' }]
   try {
-    const response = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(5000) })
+    const request = await fetchFor(await context.home(), url)
+    const response = await request(`${url}/readyz`, { signal: AbortSignal.timeout(5000) })
     const date = Date.parse(response.headers.get('date') ?? '')
     const skew = Number.isNaN(date) ? 0 : Math.round((Date.now() - date) / 1000)
     const findings: Finding[] = [
@@ -433,7 +475,7 @@ async function checkManager(context: Context, folder: string): Promise<Finding[]
 
 async function checkLog(context: Context, url: string): Promise<Finding> {
   try {
-    const { origin } = (await new ManagerClient({ url }).info()).log
+    const { origin } = (await new ManagerClient({ url, fetch: await fetchFor(await context.home(), url) }).info()).log
     const { logs } = await (await context.home()).anchors()
     if (logs.length === 0)
       return {
@@ -479,9 +521,10 @@ async function isSupervisor(pid: number): Promise<boolean> {
   return command === undefined || command.includes('supervisor')
 }
 
-async function isReady(url: string): Promise<boolean> {
+async function isReady(context: Context, url: string): Promise<boolean> {
   try {
-    return (await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(5000) })).ok
+    const request = await fetchFor(await context.home(), url)
+    return (await request(`${url}/readyz`, { signal: AbortSignal.timeout(5000) })).ok
   } catch {
     return false
   }

@@ -19,7 +19,7 @@ const code = (wanted: SdkError['code']) => (error: unknown) => error instanceof 
 
 test('an empty home is usable and writes nothing by being opened', async () => {
   const home = await fresh()
-  assert.deepEqual(await home.profile(), { manager: null, organisation: null, membership: null })
+  assert.deepEqual(await home.profile(), { manager: null, tlsPin: null, organisation: null, membership: null })
   assert.deepEqual((await home.anchors()).organisations, [])
   assert.deepEqual(await home.profiles(), [])
   await assert.rejects(stat(home.folder))
@@ -32,6 +32,7 @@ test('what is kept is there again, readable by its owner alone', async () => {
   const again = await openHome({ folder: home.folder, env: {} })
   assert.deepEqual(await again.profile(), {
     manager: 'http://127.0.0.1:1',
+    tlsPin: null,
     organisation: 'ab'.repeat(32),
     membership: null,
   })

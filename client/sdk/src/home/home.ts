@@ -18,6 +18,8 @@ const profileSchema = z.strictObject({
   format: z.literal('cella-profile/1'),
   /** Address of the manager. */
   manager: z.string().max(2048).nullable(),
+  /** SHA-256 of its TLS key's SubjectPublicKeyInfo; null: as certificate authorities say. */
+  tlsPin: digestField.nullable().default(null),
   /** Id of one's own organisation, and one's membership in it. */
   organisation: digestField.nullable(),
   membership: digestField.nullable(),
@@ -38,6 +40,8 @@ export interface Home {
   /** Where `cella up` keeps the server's data. */
   readonly serverFolder: string
   profiles(): Promise<string[]>
+  /** Makes a profile the one that is used where none is named. */
+  useProfile(name: string): Promise<void>
   profile(): Promise<Profile>
   saveProfile(change: Partial<Profile>): Promise<Profile>
   anchors(): Promise<StoredAnchors>
@@ -77,6 +81,7 @@ export async function openHome(options: HomeOptions = {}): Promise<Home> {
     const { format: _, ...stored } = (await readJsonFile(file('profile.json'), profileSchema)) ?? {
       format: 'cella-profile/1',
       manager: null,
+      tlsPin: null,
       organisation: null,
       membership: null,
     }
@@ -101,8 +106,14 @@ export async function openHome(options: HomeOptions = {}): Promise<Home> {
         return []
       }
     },
+    async useProfile(wanted) {
+      await writeJsonFile(join(folder, 'config.json'), homeSchema.parse({ format: 'cella-home/1', profile: wanted }))
+    },
     async saveProfile(change) {
-      const changed = { ...(await profile()), ...change }
+      const before = await profile()
+      // What was known of one manager's key says nothing of another's.
+      const moved = change.manager !== undefined && change.manager !== before.manager
+      const changed = { ...before, ...(moved && { tlsPin: null }), ...change }
       await writeJsonFile(file('profile.json'), { format: 'cella-profile/1', ...changed })
       return changed
     },

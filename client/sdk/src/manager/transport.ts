@@ -62,6 +62,8 @@ export class Transport {
         response = await this.#once(request)
       } catch (cause) {
         if (request.signal?.aborted) throw cause
+        const untrusted = untrustedBy(cause)
+        if (untrusted !== undefined) throw untrusted
         if (last) throw this.#unavailable('does not answer', cause)
         await this.#pause(attempt, undefined)
         continue
@@ -195,6 +197,19 @@ async function readRefusal(
   } catch {
     return undefined
   }
+}
+
+/** Another server than the pinned one: no use to ask again. */
+function untrustedBy(error: unknown): SdkError | undefined {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof SdkError && cause.code === 'ERR_MANAGER_UNTRUSTED') {
+      return new SdkError(cause.code, cause.message, {
+        cause: error,
+        hint: 'nothing was sent to it; ask the operator by another way whether its key changed, and for a new invitation',
+      })
+    }
+  }
+  return undefined
 }
 
 function retryAfter(response: Response): number | undefined {
