@@ -63,6 +63,19 @@ export {
   verifyInclusion,
 } from './proofs.ts'
 export { isProvenEntry, makeProofFile, type ProvenEntry, proveEntry, verifyOfflineProof } from './proven-entry.ts'
+export { type ProvenCcfEntry, receiptsOf, verifyCcfReceipt } from './receipts/ccf.ts'
+export type { ReceiptKey } from './receipts/cose.ts'
+export { type ProvenRekorEntry, verifyRekorEntry } from './receipts/rekor.ts'
+export {
+  makeConsistencyReceipt,
+  makeInclusionReceipt,
+  type ProvenConsistency,
+  type ProvenInclusion,
+  receiptKeyOf,
+  verifyConsistencyReceipt,
+  verifyInclusionReceipt,
+} from './receipts/rfc9162.ts'
+export { type ProvenSigsumEntry, verifySigsumProof } from './receipts/sigsum.ts'
 export { verifySuccessor } from './successor.ts'
 export { type TagIndex, TagStream } from './tag-stream.ts'
 export {

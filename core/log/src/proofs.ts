@@ -25,6 +25,21 @@ export function verifyInclusion(options: {
   path: readonly Uint8Array[]
   root: Uint8Array
 }): void {
+  if (!equalBytes(inclusionRoot(options), options.root)) {
+    refuse(`the inclusion path of index ${options.index} does not lead to the root`)
+  }
+}
+
+/**
+ * The root to which `path` leads from `leaf` at `index` of a tree of `size` leaves: for who has its signature and not the
+ * root. Throws ERR_LOG_PROOF for a path that such a tree doesn't have.
+ */
+export function inclusionRoot(options: {
+  index: number
+  size: number
+  leaf: Uint8Array
+  path: readonly Uint8Array[]
+}): Uint8Array {
   const { index, size, path } = options
   if (!isSize(index) || !isSize(size) || index >= size) refuse(`no tree of ${size} leaves has an index ${index}`)
   checkPath(path)
@@ -46,7 +61,7 @@ export function verifyInclusion(options: {
     last = Math.floor(last / 2)
   }
   if (last !== 0) refuse('the inclusion path is shorter than the tree is deep')
-  if (!equalBytes(root, options.root)) refuse(`the inclusion path of index ${index} does not lead to the root`)
+  return root
 }
 
 /**
