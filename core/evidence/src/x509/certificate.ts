@@ -159,15 +159,14 @@ export function basicConstraints(
 // Counted from the top of the first byte. RFC 5280 §4.2.1.3.
 const keyUsages = { digitalSignature: 0x80, keyCertSign: 0x04, cRLSign: 0x02 } as const
 
-/** Whether keyUsage (RFC 5280 §4.2.1.3) is there and names `usage`. */
+/** Whether keyUsage (RFC 5280 §4.2.1.3) is there and names `usage`. One that is malformed names none: this never throws. */
 export function mayUseKeyFor(certificate: Certificate, usage: keyof typeof keyUsages): boolean {
   const extension = certificate.extensions.get('2.5.29.15')
   if (extension === undefined) return false
-  const outer = new DerReader(extension.value)
-  const bits = outer.contents(derTag.bitString, 'keyUsage')
-  outer.end('keyUsage')
-  // The first byte counts unused bits.
-  return ((bits[1] ?? 0) & keyUsages[usage]) !== 0
+  // The byte before the bits counts unused ones.
+  const [tag, length, , bits = 0] = extension.value
+  if (tag !== derTag.bitString || length !== extension.value.length - 2) return false
+  return (bits & keyUsages[usage]) !== 0
 }
 
 /** Whether keyUsage is there and lets the key sign certificates. */
