@@ -1,5 +1,5 @@
 import { concatBytes, encodeBase64, encodeBase64url, encodeHex, encodeUtf8, type Json } from '@cella/bytes'
-import { encodeCbor } from '../src/cbor/encode.ts'
+import { encodeCbor } from '@cella/cbor'
 import { parseSnpReport } from '../src/sev-snp/report.ts'
 import { join, u32 } from './event-log.ts'
 

@@ -1,7 +1,7 @@
 import { createPublicKey, generateKeyPairSync, hash, type KeyObject, sign } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { decodeUtf8, encodeBase64url, encodeUtf8, type Json } from '@cella/bytes'
-import { encodeCbor } from '../src/cbor/encode.ts'
+import { encodeCbor } from '@cella/cbor'
 import { issueCoseSign1 } from '../src/cose/issue.ts'
 import { signEar } from '../src/ear/issue.ts'
 import { earProfiles } from '../src/ear/spelling.ts'

@@ -41,6 +41,14 @@ import {
   type WitnessedCheckpoint,
 } from '../src/index.ts'
 
+import { inclusionLabel, parseCoseReceipt, rfc9162Structure } from '../src/receipts/cose.ts'
+import {
+  makeInclusionReceipt,
+  type ProvenInclusion,
+  receiptKeyOf,
+  verifyInclusionReceipt,
+} from '../src/receipts/rfc9162.ts'
+
 // Every function of this package that takes hostile bytes. A new one needs a line here: test/fuzz.test.ts looks for it.
 
 const key = (name: string, type: 'note' | 'cosignature', seed: number) =>
@@ -69,6 +77,14 @@ const memory = encodeLogMemory({
   size: 2,
   root,
   edge: [root].slice(0, edgeLength(2)),
+})
+
+const key9162 = receiptKeyOf(log.key)
+const receipt = await makeInclusionReceipt({
+  signer: log,
+  tree: { size: 2, root },
+  index: 0,
+  hashes: async (places) => places.map(({ index }) => leafHash(index === 0 ? leaf : other)),
 })
 
 // FormatError: of what is no UTF-8, which those who call never hand on.
@@ -147,6 +163,19 @@ export const fuzzTargets: readonly FuzzTarget[] = [
     seeds: [proofFile],
     run: (bytes) => verifyOfflineProof({ proofFile: bytes, leaf, policy }),
     meaning: ({ index, size }: ProvenEntry) => `${index} of ${size}`,
+    ...ours,
+  },
+  {
+    name: 'parseCoseReceipt',
+    seeds: [receipt],
+    run: (bytes) => parseCoseReceipt(bytes, rfc9162Structure, inclusionLabel),
+    ...ours,
+  },
+  {
+    name: 'verifyInclusionReceipt',
+    seeds: [receipt],
+    run: (bytes) => verifyInclusionReceipt({ receipt: bytes, leaf: leafHash(leaf), key: key9162 }),
+    meaning: ({ index, size, root: hash }: ProvenInclusion) => `${index} of ${size} ${encodeHex(hash)}`,
     ...ours,
   },
 ]
