@@ -4,7 +4,7 @@ import { commitmentOfBody, type EventBody, type EventField, placeOf, valuesOf } 
 import { type FoundLeaf, type LeafRange, scanStream } from './scan.ts'
 
 // Whether one has everything: each number of the stream has its leaf, each leaf its body or an erasure that names it,
-// and each body names the commitment of the entry before.
+// and each body names an entry before it by its commitment.
 
 export interface StreamEntry {
   readonly n: number
@@ -65,11 +65,10 @@ export function auditStream(options: {
   let expected = start
   const erased = new Set<number>()
   const entries: StreamEntry[] = []
-  let before: Uint8Array | undefined
+  const commitments = new Map<number, string>()
   for (const { n, index } of first) {
     for (; expected < n; expected++) {
       report('ERR_STREAM_GAP', expected, `entry ${expected} is not in the log, though entry ${n} is`)
-      before = undefined
     }
     expected = n + 1
     const { kind, commitment } = leaves.leafAt(index)
@@ -82,16 +81,19 @@ export function auditStream(options: {
     const fields = isOwn ? body.fields : []
     if (isOwn) {
       const place = placeOf(fields)
-      const isThere = place.n === n && (n > 0 || place.previous === null)
-      const follows = before === undefined || place.previous === encodeHex(before)
-      if (!isThere || !follows) {
-        report('ERR_STREAM_PLACE', n, `the body at entry ${n} says that it is entry ${place.n} after ${place.previous}`)
+      const { previous } = place
+      const follows =
+        previous === null ||
+        (previous.n < n && (commitments.get(previous.n) ?? previous.commitment) === previous.commitment)
+      if (place.n !== n || !follows) {
+        const after = previous === null ? 'none' : `entry ${previous.n} ${previous.commitment}`
+        report('ERR_STREAM_PLACE', n, `the body at entry ${n} says that it is entry ${place.n} after ${after}`)
       }
       for (const number of erasedBy(fields)) if (number < n) erased.add(number)
     }
     const type = isOwn ? placeOf(fields).type : undefined
     entries.push({ n, index, commitment, state: isOwn ? 'read' : 'absent', type, fields })
-    before = commitment
+    commitments.set(n, encodeHex(commitment))
   }
   const judged = entries.map((entry) =>
     entry.state === 'absent' && erased.has(entry.n) ? { ...entry, state: 'erased' as const } : entry,

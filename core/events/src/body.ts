@@ -47,8 +47,11 @@ export interface EventBody {
 export interface EventPlace {
   /** The entry's number in its stream, from 0. */
   readonly n: number
-  /** Commitment of entry n − 1; null for the first. */
-  readonly previous: Digest | null
+  /**
+   * The newest entry that its writer had read, with its commitment; null where it had read none. Entries that are logged
+   * together name the same one.
+   */
+  readonly previous: { readonly commitment: Digest; readonly n: number } | null
   /** Such as `decision`, `released`, `denials`, `erasure`. */
   readonly type: string
 }
@@ -60,7 +63,12 @@ export function makeEventBody(place: EventPlace, about: { readonly [name: string
   for (const name of reserved) {
     if (name in about) throw new TypeError(`makeEventBody: ${name} is of the entry, not of what it is about`)
   }
-  const values: [string, Json][] = Object.entries({ ...about, n: place.n, previous: place.previous, type: place.type })
+  const values: [string, Json][] = Object.entries({
+    ...about,
+    n: place.n,
+    previous: place.previous && { ...place.previous },
+    type: place.type,
+  })
   const fields = values
     .map(([name, value]) => ({ salt: randomBytes(fieldSaltLength), name, value }))
     .sort((a, b) => (a.name < b.name ? -1 : 1))
@@ -96,9 +104,10 @@ export function valuesOf(fields: readonly EventField[]): { readonly [name: strin
   return Object.fromEntries(fields.map(({ name, value }) => [name, value]))
 }
 
+const numberField = z.int().min(0).max(Number.MAX_SAFE_INTEGER)
 const placeSchema = z.object({
-  n: z.int().min(0).max(Number.MAX_SAFE_INTEGER),
-  previous: digestField.nullable(),
+  n: numberField,
+  previous: z.strictObject({ commitment: digestField, n: numberField }).nullable(),
   type: z.string().regex(/^[a-z][a-z0-9-]{0,39}$/),
 })
 

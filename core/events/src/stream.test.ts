@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { decodeUtf8, encodeUtf8 } from '@cella/bytes'
-import { encodeLeaf, LogView, streamTag, verifyCheckpoint } from '@cella/log'
+import { encodeLeaf, LogView, parseLeaf, streamTag, verifyCheckpoint } from '@cella/log'
 import { randomBytes } from '@cella/primitives'
 import fc from 'fast-check'
 import { key, organisation, TestStream, vault, vaultSeed } from '../test/support.ts'
 import { auditStream, leavesOf, unfinishedReleases } from './audit.ts'
+import { makeEventBody } from './body.ts'
 import { encodeDisclosure, leafOfBody, makeDisclosure, parseDisclosure, verifyDisclosure } from './disclosure.ts'
 import { encodeStreamExport, makeStreamExport, parseStreamExport, verifyStreamExport } from './export.ts'
 import { scanStream } from './scan.ts'
@@ -74,6 +75,20 @@ test('a body of another entry, one out of its place, a leaf of another kind: eac
     [1, body],
   ])
   assert.deepEqual(codes((await auditOf(liar, twice)).problems), ['ERR_STREAM_PLACE 1'])
+  const forged = new TestStream()
+  await forged.add('decision')
+  for (const previous of [
+    { n: 0, commitment: 'c'.repeat(64) },
+    { n: 1, commitment: 'c'.repeat(64) },
+  ]) {
+    const astray = makeEventBody({ n: 1, previous: previous as never, type: 'decision' }, {})
+    const bodies = new Map([...forged.bodies, [1, astray]])
+    const { view } = await forged.view()
+    const after = { leaf: leafOfBody(astray, key), size: view.size }
+    const leafAt = (index: number) => (index < after.size ? view.leafAt(index) : parseLeaf(after.leaf))
+    const leaves = { from: 0, end: after.size + 1, before: 0, leafAt }
+    assert.deepEqual(codes(auditStream({ key, leaves, bodies }).problems), ['ERR_STREAM_PLACE 1'])
+  }
   const foreign = new TestStream()
   await foreign.log.append([encodeLeaf({ kind: 'state', commitment: randomBytes(32), tag: streamTag(key, 0) })])
   assert.deepEqual(codes((await auditOf(foreign)).problems), ['ERR_STREAM_KIND 0', 'ERR_STREAM_ABSENT 0'])

@@ -2,7 +2,14 @@ import { type Digest, encodeHex, encodeUtf8, type Json } from '@cella/bytes'
 import { LogView, makeProofFile, parseLogPolicy, type WitnessedCheckpoint } from '@cella/log'
 import { ed25519PublicKey, keyIdOf } from '@cella/primitives'
 import { MemoryLog } from '@cella/testing/memory-log'
-import { commitmentOfBody, type EventBody, leafOfBody, makeEventBody, signStreamKey } from '../src/index.ts'
+import {
+  commitmentOfBody,
+  type EventBody,
+  type EventPlace,
+  leafOfBody,
+  makeEventBody,
+  signStreamKey,
+} from '../src/index.ts'
 
 export const key: Uint8Array = new Uint8Array(32).fill(7)
 export const organisation = 'a'.repeat(64) as Digest
@@ -14,14 +21,14 @@ export class TestStream {
   readonly log = new MemoryLog({ now: 1_760_000_000 })
   readonly policy = parseLogPolicy(encodeUtf8(this.log.policyOf()))
   readonly bodies = new Map<number, EventBody>()
-  #previous: Digest | null = null
+  #previous: EventPlace['previous'] = null
   #count = 0
 
   /** A body for the next number; nothing is logged. */
   body(type: string, about: { readonly [name: string]: Json } = {}): EventBody {
     const body = makeEventBody({ n: this.#count, previous: this.#previous, type }, about)
     this.bodies.set(this.#count, body)
-    this.#previous = encodeHex(commitmentOfBody(body)) as Digest
+    this.#previous = { n: this.#count, commitment: encodeHex(commitmentOfBody(body)) as Digest }
     this.#count += 1
     return body
   }
