@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { type Digest, encodeUtf8 } from '@cella/bytes'
+import { ByteReader, type Digest, encodeHex, encodeUtf8 } from '@cella/bytes'
 import { encodeVkey, generateNoteSigner } from '@cella/log'
 import { createLogServer, localSigner, openLog } from '@cella/log-server'
 import { createWitness, startWitnessServer } from '@cella/witness'
@@ -22,6 +22,8 @@ export interface EnclaveHost {
   /** What is served; may be replaced by an older or another one. */
   log: ServedLog
   blobs: Map<Digest, Uint8Array>
+  /** Bodies beside the log, by commitment. */
+  bodies: Map<string, Uint8Array>
   /** Answers `POST /v1/vaults/:id/:call`. */
   vaults: (id: string, call: string, body: unknown) => Promise<unknown>
   /** What an attempt left with `POST …/receipt`, oldest first. */
@@ -59,6 +61,7 @@ export async function startEnclaveHost(log: ServedLog): Promise<EnclaveHost> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     log,
     blobs: new Map(),
+    bodies: new Map(),
     vaults: async () => {
       throw new Refusal(404, 'ERR_VAULT_UNKNOWN')
     },
@@ -88,6 +91,8 @@ async function answer(host: EnclaveHost, request: IncomingMessage): Promise<unkn
       return answerLog(host.log, path.slice('/v1/log/'.length), body)
     case 'blobs':
       return host.blobs.get(name as Digest) ?? refuse(404, 'ERR_BLOB_UNKNOWN')
+    case 'bodies':
+      return answerBodies(host, name, body, json)
     case 'uploads':
       return answerUpload(host, { name, call, query, body, json })
     case 'vaults':
@@ -109,6 +114,24 @@ async function answerLog(log: ServedLog, path: string, body: Uint8Array): Promis
   const leaves = Array.from({ length: body.length / 64 }, (_, at) => body.slice(at * 64, at * 64 + 64))
   const indices = await log.append(leaves)
   return { indices, checkpoint: Buffer.from(await log.checkpoint()).toString() }
+}
+
+function answerBodies(
+  host: EnclaveHost,
+  call: string,
+  body: Uint8Array,
+  json: () => { commitments: string[] },
+): unknown {
+  if (call === 'erase') {
+    for (const commitment of json().commitments) host.bodies.delete(commitment)
+    return {}
+  }
+  const reader = new ByteReader(body)
+  while (reader.remaining > 0) {
+    const commitment = encodeHex(reader.take(32, 'commitment'))
+    host.bodies.set(commitment, new Uint8Array(reader.take(reader.uint32('length'), 'body')))
+  }
+  return {}
 }
 
 const uploads = new Map<string, Uint8Array>()

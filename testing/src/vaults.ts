@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, type TestContext } from 'node:test'
 import { type Digest, decodeBase64url, encodeBase64url, encodeUtf8, type Json } from '@cella/bytes'
-import { HostClient, HostLog } from '@cella/channel'
+import { HostBodies, HostClient, HostLog } from '@cella/channel'
 import { bindingDigest, evidenceDigest, evidenceJson, parseEvidenceJson } from '@cella/evidence'
 import { LogView, parseLogPolicy } from '@cella/log'
 import { initPolicyEngine, policyEngineUrl } from '@cella/policy'
@@ -79,7 +79,8 @@ export async function startVault(
   const tee = await teeOf(options.launch ?? vaultLaunch)
   const state = await VaultState.open(tee, options.folder ?? folder)
   const memory = await state.logMemory()
-  const hostLog = new HostLog(new HostClient({ origin: host.url }))
+  const client = new HostClient({ origin: host.url })
+  const hostLog = new HostLog(client)
   const view = new LogView({
     policy: parseLogPolicy(encodeUtf8(log.policyOf())),
     read: hostLog,
@@ -87,7 +88,7 @@ export async function startVault(
   })
   const vaultLog = new VaultLog({ view, host: hostLog, state })
   await vaultLog.start()
-  return new Vault({ state, log: vaultLog, tee, configuration })
+  return new Vault({ state, log: vaultLog, bodies: new HostBodies(client), tee, configuration })
 }
 
 /** Puts the vault's own HTTP server behind the host, which passes calls and refusals on as a manager does. */

@@ -1,4 +1,4 @@
-import { encodeHex, equalBytes } from '@cella/bytes'
+import { canonicalJson, encodeHex, equalBytes } from '@cella/bytes'
 import type { LogView } from '@cella/log'
 import { commitmentOfBody, type EventBody, type EventField, placeOf, valuesOf } from './body.ts'
 import { type FoundLeaf, type LeafRange, scanStream } from './scan.ts'
@@ -119,14 +119,19 @@ export interface UnfinishedRelease {
   readonly decision: string
 }
 
-/** Decisions that allowed a release and that no later `released` names: the keys may have gone out, or not. */
+/**
+ * Decisions that allowed a release and that no `released` names: the keys may have gone out, or not. A later decision on the
+ * same asset for the same attempt takes the place of the one before: a vault that lost a race for a use decides again.
+ */
 export function unfinishedReleases(entries: readonly StreamEntry[]): UnfinishedRelease[] {
   const open = new Map<string, UnfinishedRelease>()
   for (const { n, index, type, fields } of entries) {
-    const { decision, allowed } = valuesOf(fields)
+    if (type !== 'decision' && type !== 'released') continue
+    const { asset, contract, run, attempt, decision, allowed } = valuesOf(fields)
     if (typeof decision !== 'string') continue
-    if (type === 'decision' && allowed === true) open.set(decision, { n, index, decision })
-    if (type === 'released') open.delete(decision)
+    const name = canonicalJson([asset, contract, run, attempt])
+    if (type === 'decision' && allowed === true) open.set(name, { n, index, decision })
+    else if (type === 'decision' || open.get(name)?.decision === decision) open.delete(name)
   }
   return [...open.values()]
 }

@@ -106,11 +106,23 @@ test('a repeated tag is extra and the first one counts', async () => {
 
 test('a decision without its release is unfinished', async () => {
   const stream = new TestStream()
-  await stream.add('decision', { decision: 'd1', allowed: true })
-  await stream.add('decision', { decision: 'd2', allowed: false })
-  await stream.add('decision', { decision: 'd3', allowed: true })
-  await stream.add('released', { decision: 'd1' })
-  assert.deepEqual(unfinishedReleases((await auditOf(stream)).entries), [{ n: 2, index: 2, decision: 'd3' }])
+  const of = (run: number) => ({ asset: 'a', contract: 'c', run, attempt: 1 })
+  await stream.add('decision', { ...of(1), decision: 'd1', allowed: true })
+  await stream.add('decision', { ...of(2), decision: 'd2', allowed: false })
+  await stream.add('decision', { ...of(3), decision: 'd3', allowed: true })
+  await stream.add('decision', { ...of(4), decision: 'd4', allowed: true })
+  await stream.add('released', { ...of(1), decision: 'd1' })
+  await stream.add('released', { ...of(3), decision: 'd1' })
+  await stream.add('decision', { ...of(4), decision: 'd5', allowed: true })
+  assert.deepEqual(unfinishedReleases((await auditOf(stream)).entries), [
+    { n: 2, index: 2, decision: 'd3' },
+    { n: 6, index: 6, decision: 'd5' },
+  ])
+  await stream.add('decision', { ...of(4), decision: 'd6', allowed: false })
+  assert.deepEqual(
+    unfinishedReleases((await auditOf(stream)).entries).map(({ decision }) => decision),
+    ['d3'],
+  )
 })
 
 async function exported() {

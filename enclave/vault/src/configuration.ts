@@ -15,6 +15,11 @@ export const vaultConfigurationSchema = z.strictObject({
   listen: z.strictObject({ host: z.literal('127.0.0.1'), port: z.int().min(0).max(65_535) }),
   /** Folder for sealed state. */
   folder: z.string().min(1),
+  /**
+   * Seconds between entries of cover traffic: each organisation's stream has at least one entry in each. Left out: none.
+   * As all of this, it is part of what the vault's evidence binds.
+   */
+  coverSeconds: z.int().min(1).max(86_400).exactOptional(),
   /** A simulated TEE only where it is named here; `hardware` takes what is found and never a simulated one. */
   tee: z.discriminatedUnion('kind', [
     z.strictObject({

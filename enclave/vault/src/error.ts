@@ -15,9 +15,15 @@ export type VaultErrorCode =
   | 'ERR_RELEASE_UNKNOWN'
   /** Something that the decision relied on no longer holds. */
   | 'ERR_RELEASE_DENIED'
+  /** Denied, and counted only: the owner had too many denials of late for each to get an entry of its own. */
+  | 'ERR_DENIED_COUNTED'
+  /** A request that is not of a member with the role it takes. */
+  | 'ERR_NOT_ENTITLED'
+  /** An entry that the organisation's stream does not have. */
+  | 'ERR_ENTRY_UNKNOWN'
   /** A document that the request is about is missing. */
   | 'ERR_DOCUMENT_MISSING'
-  /** Others reserved every use that this vault tried to. */
+  /** Others took every use, or number of an entry, that this vault tried for. */
   | 'ERR_RESERVATION_LOST'
   /** The vault is not ready: its log is not read, or can't be. */
   | 'ERR_VAULT_NOT_READY'
@@ -29,7 +35,7 @@ export type VaultErrorCode =
 /** The vault refuses. `code` is stable and goes to the host; `message` names no secret. */
 export class VaultError extends Error {
   readonly code: VaultErrorCode
-  /** Codes of the reasons, for ERR_RELEASE_DENIED. */
+  /** Codes of the reasons, for ERR_RELEASE_DENIED and ERR_DENIED_COUNTED. */
   readonly reasons: readonly string[]
   constructor(code: VaultErrorCode, message: string, options?: ErrorOptions & { reasons?: readonly string[] }) {
     super(message, options)

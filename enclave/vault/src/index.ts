@@ -1,4 +1,5 @@
 export { VaultError, type VaultErrorCode } from './error.ts'
+export { type EventDraft, EventLog, type EventLogParts, type Placed } from './events.ts'
 export { createVaultServer } from './server.ts'
 export { VaultState } from './state.ts'
 export { Vault } from './vault.ts'

@@ -18,6 +18,11 @@ export function useStreamKey(secret: Uint8Array, manifest: Digest): Uint8Array {
   return hkdfSha256({ ikm: secret, salt: noSalt, info, length: 32 })
 }
 
+/** Names the stream of an organisation's events in the log, 32 bytes: docs/formats/events.md. */
+export function eventStreamKey(secret: Uint8Array): Uint8Array {
+  return hkdfSha256({ ikm: secret, salt: noSalt, info: label('cella/v1/events'), length: 32 })
+}
+
 /**
  * What the reservation of a run commits to, so that a vault without memory finds its own again: the salt comes from the
  * stream key, the body is contract ‖ run.

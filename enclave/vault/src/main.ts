@@ -1,7 +1,15 @@
 import type { AddressInfo } from 'node:net'
 import cedarWasm from '@cedar-policy/cedar-wasm/web/cedar_wasm_bg.wasm'
 import { encodeUtf8 } from '@cella/bytes'
-import { enclaveOptions, HostClient, HostLog, measureLaunch, readConfiguration, requireHardened } from '@cella/channel'
+import {
+  enclaveOptions,
+  HostBodies,
+  HostClient,
+  HostLog,
+  measureLaunch,
+  readConfiguration,
+  requireHardened,
+} from '@cella/channel'
 import { LogView, parseLogPolicy } from '@cella/log'
 import { initPolicyEngine } from '@cella/policy'
 import { openTee } from '@cella/tee'
@@ -25,7 +33,9 @@ const tee = await openTee(
 )
 const state = await VaultState.open(tee, configuration.folder)
 const memory = await state.logMemory()
-const host = new HostLog(new HostClient({ origin: configuration.manager, token: configuration.token }))
+const client = new HostClient({ origin: configuration.manager, token: configuration.token })
+const host = new HostLog(client)
+const bodies = new HostBodies(client)
 const view = new LogView({
   policy: parseLogPolicy(encodeUtf8(configuration.logPolicy)),
   read: host,
@@ -49,7 +59,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 for (let waitMs = 50; vault === undefined; waitMs = Math.min(waitMs * 2, 2000)) {
   try {
     await log.start()
-    vault = new Vault({ state, log, tee, configuration: digest })
+    vault = new Vault({ state, log, bodies, tee, configuration: digest })
     report({ event: 'ready', size: view.size })
   } catch (error) {
     const { code, message } = error as { code?: string; message: string }
@@ -57,6 +67,15 @@ for (let waitMs = 50; vault === undefined; waitMs = Math.min(waitMs * 2, 2000)) 
     await new Promise((resolve) => setTimeout(resolve, waitMs))
   }
 }
+
+const every = (seconds: number, what: string, work: () => Promise<void>): void => {
+  setInterval(() => {
+    // What could not be logged now is logged the next time.
+    work().catch((error: { code?: string }) => report({ event: what, code: error.code ?? 'ERR_VAULT_INTERNAL' }))
+  }, seconds * 1000).unref()
+}
+every(60, 'chores', () => vault.chores())
+if (configuration.coverSeconds !== undefined) every(configuration.coverSeconds, 'cover', () => vault.events.cover())
 
 function report(line: object): void {
   process.stdout.write(`${JSON.stringify(line)}\n`)

@@ -30,6 +30,23 @@ export const decideRequest = z.strictObject({
 })
 export type DecideRequest = z.infer<typeof decideRequest>
 
+const memberRequest = {
+  organisation: digestField,
+  membership: digestField,
+  /** Envelopes that show the membership in the log, and the organisation's terms. */
+  documents: z.array(z.string().max(documentBytesMax)).max(2048),
+  nonce: bytesField({ exactly: 32 }),
+  signature: bytesField({ exactly: 64 }),
+}
+export const streamKeyRequest = z.strictObject(memberRequest)
+export type StreamKeyRequest = z.infer<typeof streamKeyRequest>
+
+export const eraseRequest = z.strictObject({
+  ...memberRequest,
+  entries: z.array(z.int().min(0).max(Number.MAX_SAFE_INTEGER)).min(1).max(256),
+})
+export type EraseRequest = z.infer<typeof eraseRequest>
+
 const loggedDecision = z.strictObject({
   document: z.string().max(documentBytesMax),
   salt: bytesField({ exactly: 32 }),

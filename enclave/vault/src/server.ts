@@ -8,7 +8,15 @@ import { ReleaseError } from '@cella/release'
 import { SealError } from '@cella/seal'
 import type { z } from 'zod'
 import { VaultError } from './error.ts'
-import { decideRequest, evidenceRequest, kekRequest, nonceRequest, releaseRequest } from './requests.ts'
+import {
+  decideRequest,
+  eraseRequest,
+  evidenceRequest,
+  kekRequest,
+  nonceRequest,
+  releaseRequest,
+  streamKeyRequest,
+} from './requests.ts'
 import type { Vault } from './vault.ts'
 
 const bodyBytesMax = 4_194_304
@@ -53,8 +61,15 @@ async function answer(request: IncomingMessage, ready: () => Vault | undefined):
       return vault.decide(await read(decideRequest))
     case '/release':
       return vault.release(await read(releaseRequest))
+    case '/stream-key':
+      return vault.streamKey(await read(streamKeyRequest))
+    case '/erase':
+      return vault.erase(await read(eraseRequest))
     default:
-      throw new VaultError('ERR_ROUTE_UNKNOWN', 'a vault answers POST evidence, kek, nonce, decide and release')
+      throw new VaultError(
+        'ERR_ROUTE_UNKNOWN',
+        'a vault answers POST evidence, kek, nonce, decide, release, stream-key and erase',
+      )
   }
 }
 
@@ -97,6 +112,9 @@ const statuses: Record<VaultError['code'], number> = {
   ERR_ATTEMPT_SUPERSEDED: 403,
   ERR_RELEASE_UNKNOWN: 403,
   ERR_RELEASE_DENIED: 403,
+  ERR_DENIED_COUNTED: 403,
+  ERR_NOT_ENTITLED: 403,
+  ERR_ENTRY_UNKNOWN: 404,
   ERR_DOCUMENT_MISSING: 403,
   ERR_RESERVATION_LOST: 409,
   ERR_VAULT_NOT_READY: 503,

@@ -185,8 +185,8 @@ test('evidence that is not over the binding, or of another measurement, is a den
   assert.deepEqual(codesOf(await decide(vault, swapped)), [['ERR_TEE_REPORT_DATA'], ['ERR_TEE_REPORT_DATA']])
   const unknown = await asking(vault, scenario, { launch: otherLaunch })
   assert.deepEqual(codesOf(await decide(vault, unknown)), [['ERR_TEE_MEASUREMENT'], ['ERR_TEE_MEASUREMENT']])
-  // Two decisions each, and no reservation.
-  assert.equal(here.log.size, before + 4)
+  // Two decisions each, an event for the owner of each, and no reservation.
+  assert.equal(here.log.size, before + 8)
   await assert.rejects(release(vault, unknown, await decide(vault, await asking(vault, scenario, { run: 2 }))), {
     code: 'ERR_RELEASE_UNKNOWN',
   })

@@ -30,10 +30,14 @@ import {
 } from '@cella/release'
 import { asDek, type Dek, grantInfo, reasonsInfo, releaseInfo, seedInfo, unwrapDek, wrapDek } from '@cella/seal'
 import type { TeeDriver } from '@cella/tee'
+import { Auditors } from './auditors.ts'
+import { Denials } from './denials.ts'
 import { VaultError } from './error.ts'
-import { kekOf, seedPart, useStreamKey } from './keys.ts'
+import { type EventDraft, EventLog, type EventLogParts } from './events.ts'
+import { eventStreamKey, kekOf, seedPart, useStreamKey } from './keys.ts'
+import { readersOf } from './members.ts'
 import { Nonces } from './nonces.ts'
-import type { DecideRequest, ReleaseRequest } from './requests.ts'
+import type { DecideRequest, EraseRequest, ReleaseRequest, StreamKeyRequest } from './requests.ts'
 import type { VaultState } from './state.ts'
 import { type Use, Uses } from './uses.ts'
 import type { VaultLog } from './vault-log.ts'
@@ -74,13 +78,31 @@ export class Vault {
   readonly #attempts = new Map<string, number>()
   readonly #uses: Uses
   readonly #keks = new Map<Digest, ReturnType<typeof kekOf>>()
+  readonly #auditors: Auditors
+  readonly #denials: Denials
+  /** What happened to whose assets, for those whom it concerns. */
+  readonly events: EventLog
 
-  constructor(options: { state: VaultState; log: VaultLog; tee: TeeDriver; configuration: Digest }) {
+  constructor(options: {
+    state: VaultState
+    log: VaultLog
+    bodies: EventLogParts['bodies']
+    tee: TeeDriver
+    configuration: Digest
+  }) {
+    const { state, log, bodies } = options
     this.#state = options.state
     this.#log = options.log
     this.#tee = options.tee
     this.#configuration = options.configuration
     this.#uses = new Uses(options.log.view)
+    const keyOf = async (organisation: Digest): Promise<Uint8Array | undefined> => {
+      const secret = await state.knownSecretOf(organisation)
+      return secret && eventStreamKey(secret)
+    }
+    this.events = new EventLog({ log, bodies, keyOf })
+    this.#denials = new Denials(this.events)
+    this.#auditors = new Auditors({ state, log, events: this.events, bodies, known: this.#known })
   }
 
   /** Key id of the vault's signing key. */
@@ -111,7 +133,7 @@ export class Vault {
   async decide(request: DecideRequest): Promise<Json> {
     const { binding } = request
     // First of all: a nonce is used up by the attempt, whatever comes of it.
-    this.#nonces.take(binding.nonces[this.#state.id] ?? '')
+    this.#take(binding.nonces[this.#state.id] ?? '')
     if (binding.contract !== request.contract || binding.run !== request.run || binding.attempt !== request.attempt) {
       throw new VaultError('ERR_BINDING_MISMATCH', 'the evidence is bound to another contract, run or attempt')
     }
@@ -141,7 +163,7 @@ export class Vault {
         'there is no decision that allows this attempt, or it is too old, or was used before',
       )
     }
-    await this.#log.refresh()
+    await this.#log.ensureFresh()
     const proven = await this.#prove(request, pending.worker)
     const situation = { ...pending.situation, checkpoint: this.#log.checkpoint.bytes }
     const judgements = await judgeContract(situation)
@@ -152,8 +174,34 @@ export class Vault {
     }
     const keys = await Promise.all(judgements.map((judgement) => this.#rewrap(judgement, proven, pending)))
     const seed = await this.#wrapSeed(judgements, pending)
-    const released = await this.#logReleased(request)
+    const released = await this.#logReleased(request, judgements, proven)
     return { keys, seed, released: { leaf: encodeBase64url(released.leaf), index: released.index } }
+  }
+
+  /** The key of an organisation's stream of events, for an auditor of it. Logged. */
+  async streamKey(request: StreamKeyRequest): Promise<Json> {
+    this.#take(request.nonce)
+    return this.#auditors.streamKey(request)
+  }
+
+  /** Has bodies of an organisation's events erased, on the word of an approver of it. Logged. */
+  async erase(request: EraseRequest): Promise<Json> {
+    this.#take(request.nonce)
+    return this.#auditors.erase(request)
+  }
+
+  /** What is done from time to time: counted denials get their entry. */
+  async chores(): Promise<void> {
+    await this.#denials.flush()
+  }
+
+  #take(nonce: string): void {
+    try {
+      this.#nonces.take(nonce)
+    } catch (error) {
+      this.#denials.unauthenticated()
+      throw error
+    }
   }
 
   #fence({ contract, run, attempt }: DecideRequest): void {
@@ -215,6 +263,8 @@ export class Vault {
     for (let attempt = 0; attempt < reservationTriesMax; attempt++) {
       const judgements = await judgeContract({ ...situation, checkpoint: this.#log.checkpoint.bytes })
       const isAllowed = judgements.every(({ allowed }) => allowed)
+      this.#learnReaders(judgements, situation)
+      if (!isAllowed) this.#admitDenial(judgements)
       const streams = await this.#streams(isAllowed ? judgements.map(({ grant }) => grant!) : [])
       const unknown = isAllowed ? judgements.find(({ asset }) => !streams.has(asset)) : undefined
       if (unknown !== undefined) {
@@ -230,6 +280,25 @@ export class Vault {
       if (isReserved) return { judgements, decisions }
     }
     throw new VaultError('ERR_RESERVATION_LOST', 'other runs took every use that was tried for; try again')
+  }
+
+  #learnReaders(judgements: readonly Judgement[], { documents }: Pick<Situation, 'documents'>): void {
+    const { size } = this.#log.view
+    for (const { manifest, time: times } of judgements) {
+      if (manifest === null) continue
+      const { organisation } = manifest.payload
+      this.events.setReaders(organisation, readersOf(organisation, { documents, times, size }))
+    }
+  }
+
+  /** Throws ERR_DENIED_COUNTED for a denial beyond those that get decisions of their own. */
+  #admitDenial(judgements: readonly Judgement[]): void {
+    const denied = judgements.filter(({ allowed }) => !allowed)
+    const owners = denied.flatMap(({ manifest }) => (manifest === null ? [] : [manifest.payload.organisation]))
+    const reasons = [...new Set(denied.flatMap((judgement) => judgement.reasons.map(({ code }) => code)))].slice(0, 64)
+    if (this.#denials.admits([...new Set(owners)], reasons)) return
+    const message = `denied, and counted: the owner had too many denials of late; ${reasons.join(', ')}`
+    throw new VaultError('ERR_DENIED_COUNTED', message, { reasons })
   }
 
   async #logDecisions(
@@ -263,12 +332,21 @@ export class Vault {
         const document = await signDocument<'cella/decision'>(payload, [this.#state.signingSeed])
         const salt = randomBytes(32)
         const commitment = commitmentOf('decision', salt, decodeHex(document.digest, 'decision'))
-        return { document, salt, leaf: encodeLeaf({ kind: 'decision', commitment, tag: randomTag() }) }
+        const leaf = encodeLeaf({ kind: 'decision', commitment, tag: randomTag() })
+        return { document, salt, leaf, events: decidedEvents(judgement, document) }
       }),
     )
     const reservations = [...uses.values()].filter(({ reserved }) => !reserved).map(({ leaf }) => leaf)
-    const indices = await this.#log.append([...reservations, ...drafts.map(({ leaf }) => leaf)])
-    return drafts.map((draft, at) => ({ ...draft, index: indices[reservations.length + at]! }))
+    const { leaves: indices } = await this.events.append(
+      [...reservations, ...drafts.map(({ leaf }) => leaf)],
+      drafts.flatMap(({ events }) => events),
+    )
+    return drafts.map(({ document, salt, leaf }, at) => ({
+      document,
+      salt,
+      leaf,
+      index: indices[reservations.length + at]!,
+    }))
   }
 
   #remember(request: DecideRequest, pending: Omit<Pending, 'startedAt'>): void {
@@ -364,12 +442,22 @@ export class Vault {
     return encodeBase64url(wrapped)
   }
 
-  async #logReleased(request: ReleaseRequest): Promise<{ leaf: Uint8Array; index: number }> {
-    const body = encodeUtf8(canonicalJson({ contract: request.contract, run: request.run, attempt: request.attempt }))
+  /** Before a key leaves: a decision without this entry is a release that was not finished. */
+  async #logReleased(
+    { contract, run, attempt }: ReleaseRequest,
+    judgements: readonly Judgement[],
+    proven: ReadonlyMap<Digest, ProvenDecision>,
+  ): Promise<{ leaf: Uint8Array; index: number }> {
+    const body = encodeUtf8(canonicalJson({ contract, run, attempt }))
     const commitment = commitmentOf('release', randomBytes(32), body)
     const leaf = encodeLeaf({ kind: 'release', commitment, tag: randomTag() })
-    const [index] = await this.#log.append([leaf])
-    return { leaf, index: index! }
+    const events = judgements.map(({ asset, manifest }) => ({
+      organisation: manifest!.payload.organisation,
+      type: 'released',
+      about: { asset, contract, run, attempt, decision: proven.get(asset)!.decision.digest },
+    }))
+    const { leaves } = await this.events.append([leaf], events)
+    return { leaf, index: leaves[0]! }
   }
 
   async #attest(about: { [name: string]: Json }): Promise<Attestation> {
@@ -394,6 +482,20 @@ function attestationJson({ binding, evidence }: Attestation): { binding: Json; e
 
 function decisionJson({ document, salt, leaf, index }: LoggedDecision): Json {
   return { document: document.envelope, salt: encodeBase64url(salt), leaf: encodeBase64url(leaf), index }
+}
+
+/** What the owner of an asset is told of a decision; without a manifest there is no owner. */
+function decidedEvents({ manifest }: Judgement, { digest, payload }: SignedDocument<'cella/decision'>): EventDraft[] {
+  if (manifest === null) return []
+  const { contract, run, attempt, allowed, reasons, use, time } = payload
+  const about = { asset: payload.manifest, contract, run, attempt, allowed, reasons, use, time }
+  return [
+    {
+      organisation: manifest.payload.organisation,
+      type: 'decision',
+      about: { ...about, decision: digest, worker: payload.workerEvidence },
+    },
+  ]
 }
 
 function pendingName({ contract, run, attempt }: { contract: Digest; run: number; attempt: number }): string {

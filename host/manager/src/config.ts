@@ -69,6 +69,12 @@ const configSchema = z.strictObject({
         .min(1)
         .max(Number.MAX_SAFE_INTEGER)
         .default(2 ** 40),
+      /** Bodies of events beside the log, of all organisations. */
+      eventBytesMax: z
+        .int()
+        .min(1)
+        .max(Number.MAX_SAFE_INTEGER)
+        .default(64 * 2 ** 30),
       /** Documents a minute from one address that shows no token. */
       documentsPerMinute: z.int().min(1).max(1_000_000).default(1200),
       /** Calls to vaults a minute from one address that shows no token. */

@@ -141,6 +141,19 @@ export const migrations: readonly Migration[] = [
         )`.execute(database)
     },
   },
+  {
+    name: '0004-event-bodies',
+    up: async (database) => {
+      await sql`
+        create table event_bodies (
+          commitment text primary key check (commitment ~ '^[0-9a-f]{64}$'),
+          sealed bytea not null,
+          created_at timestamptz not null default now()
+        )`.execute(database)
+      // They are ciphertext: compressing them costs time and saves nothing.
+      await sql`alter table event_bodies alter column sealed set storage external`.execute(database)
+    },
+  },
 ]
 
 /** Serves as the lock's name in the whole cluster; chosen once at random. */

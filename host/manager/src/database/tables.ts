@@ -132,6 +132,13 @@ export interface EventsTable {
   detail: JSONColumnType<object> | null
 }
 
+/** Bodies of events, sealed, under the commitments of their leaves. */
+interface EventBodiesTable {
+  commitment: string
+  sealed: Buffer
+  created_at: Generated<Date>
+}
+
 export interface Tables {
   documents: DocumentsTable
   mentions: MentionsTable
@@ -144,4 +151,5 @@ export interface Tables {
   leases: LeasesTable
   drafts: DraftsTable
   events: EventsTable
+  event_bodies: EventBodiesTable
 }

@@ -13,6 +13,7 @@ import type { Database } from '../database/database.ts'
 import type { LogClient } from '../log-client.ts'
 import type { RunQueue } from '../queue/queue.ts'
 import { blobRoutes } from '../routes/blobs.ts'
+import { bodyRoutes } from '../routes/bodies.ts'
 import { documentRoutes } from '../routes/documents.ts'
 import { healthRoutes } from '../routes/health.ts'
 import { logRoutes } from '../routes/log.ts'
@@ -90,7 +91,16 @@ export async function createApp(parts: Omit<Manager, 'metrics'>): Promise<App> {
     },
     transform: createJsonSchemaTransform({ skipList: ['/openapi.json'] }),
   })
-  for (const routes of [healthRoutes, documentRoutes, blobRoutes, runRoutes, workerRoutes, logRoutes, vaultRoutes]) {
+  for (const routes of [
+    healthRoutes,
+    documentRoutes,
+    blobRoutes,
+    bodyRoutes,
+    runRoutes,
+    workerRoutes,
+    logRoutes,
+    vaultRoutes,
+  ]) {
     await app.register(async (scope) => routes(scope.withTypeProvider<ZodTypeProvider>(), manager))
   }
   app.get('/openapi.json', { config: { access: 'anyone' } }, () => app.swagger())

@@ -25,7 +25,10 @@ export function vaultRoutes(app: App, manager: Manager): void {
       },
       schema: {
         summary: 'Calls a vault',
-        params: z.object({ id: z.string().max(60), call: z.enum(['evidence', 'kek', 'nonce', 'decide', 'release']) }),
+        params: z.object({
+          id: z.string().max(60),
+          call: z.enum(['evidence', 'kek', 'nonce', 'decide', 'release', 'stream-key', 'erase']),
+        }),
         response: { 200: passedOn, ...refusals },
       },
     },

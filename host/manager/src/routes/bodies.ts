@@ -1,0 +1,66 @@
+import { z } from 'zod'
+import { BodyStore, bodiesMax, encodeBodies, parseBodies } from '../bodies/store.ts'
+import { ManagerError } from '../error.ts'
+import type { App, Manager } from '../http/app.ts'
+import { digestParam, passedOn, refusals } from '../http/schemas.ts'
+
+const requestBytesMax = 4 * 2 ** 20
+
+const commitments = z.strictObject({ commitments: z.array(digestParam).max(bodiesMax) })
+const ok = z.object({ status: z.literal('ok') })
+
+/** Bodies of events beside the log. Ciphertext: who asks needs a key, and who wrote it signed nothing here. */
+export function bodyRoutes(app: App, manager: Manager): void {
+  const store = new BodyStore(manager.database.tables, manager.config.limits.eventBytesMax)
+
+  app.post(
+    '/v1/bodies',
+    {
+      bodyLimit: requestBytesMax,
+      config: { access: 'worker' },
+      schema: {
+        summary: 'Keeps bodies of entries that are about to be logged; one that is there stays as it is',
+        response: { 200: ok, ...refusals },
+      },
+    },
+    async (request) => {
+      if (!Buffer.isBuffer(request.body)) {
+        throw new ManagerError('ERR_REQUEST_MALFORMED', 'bodies are sent as application/octet-stream')
+      }
+      await store.put(parseBodies(request.body))
+      return { status: 'ok' as const }
+    },
+  )
+
+  app.post(
+    '/v1/bodies/read',
+    {
+      config: { access: 'account-or-worker' },
+      schema: {
+        summary: 'The bodies under these commitments that are there',
+        body: commitments,
+        response: { 200: passedOn, ...refusals },
+      },
+    },
+    async (request, reply) => {
+      const bodies = await store.get(request.body.commitments)
+      return reply.type('application/octet-stream').send(Buffer.from(encodeBodies(bodies)))
+    },
+  )
+
+  app.post(
+    '/v1/bodies/erase',
+    {
+      config: { access: 'worker' },
+      schema: {
+        summary: 'Deletes bodies with the keys in them; a vault asks it after an entry that says so',
+        body: commitments,
+        response: { 200: ok, ...refusals },
+      },
+    },
+    async (request) => {
+      await store.erase(request.body.commitments)
+      return { status: 'ok' as const }
+    },
+  )
+}
