@@ -51,6 +51,7 @@ export {
   type VerifiedExport,
   verifyStreamExport,
 } from './export.ts'
+export { type MemberRequest, memberRequestBytes } from './member-request.ts'
 export { type FoundLeaf, type LeafRange, type Scan, scanStream } from './scan.ts'
 export { type EventReader, openEventBody, sealEventBody, sealedBodyBytesMax } from './sealed-body.ts'
 export {

@@ -1,5 +1,6 @@
 import { type Digest, decodeBase64url, encodeBase64url, encodeHex, type Json } from '@cella/bytes'
-import { signStreamKey } from '@cella/events'
+import type { Role } from '@cella/documents'
+import { type MemberRequest, signStreamKey } from '@cella/events'
 import { readDocumentSet, type VerifiedEnvelopes } from '@cella/release'
 import { asDek, streamKeyInfo, wrapDek } from '@cella/seal'
 import { VaultError } from './error.ts'
@@ -73,13 +74,7 @@ export class Auditors {
 
   async #member(
     request: StreamKeyRequest,
-    {
-      call,
-      roles,
-      entries,
-    }: Pick<Parameters<typeof requireMember>[0], 'call' | 'entries'> & {
-      roles: Parameters<typeof requireMember>[2]['roles']
-    },
+    { call, roles, entries }: Pick<MemberRequest, 'call' | 'entries'> & { roles: readonly Role[] },
   ) {
     const { organisation, membership: digest, nonce, signature } = request
     const checkpoint = await this.#log.ensureFresh()

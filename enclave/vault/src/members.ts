@@ -1,25 +1,10 @@
-import { canonicalJson, concatBytes, type Digest, decodeBase64url, encodeUtf8, type Json } from '@cella/bytes'
+import { type Digest, decodeBase64url, encodeUtf8 } from '@cella/bytes'
 import type { Role, SignedDocument } from '@cella/documents'
-import type { EventReader } from '@cella/events'
+import { type EventReader, type MemberRequest, memberRequestBytes } from '@cella/events'
 import { parseLogPolicy, verifyCheckpoint, type WitnessTimes } from '@cella/log'
-import { ed25519Verify, type KeyId } from '@cella/primitives'
+import { ed25519Verify } from '@cella/primitives'
 import { accountOf, type DocumentSet } from '@cella/release'
 import { VaultError } from './error.ts'
-
-/** A member's request to a vault, as it is signed. */
-export interface MemberRequest {
-  readonly call: 'stream-key' | 'erase'
-  readonly membership: Digest
-  readonly nonce: string
-  readonly organisation: Digest
-  readonly vault: KeyId
-  readonly entries?: readonly number[]
-}
-
-/** Ed25519 by the member's account: over these bytes. */
-function signedBytes(request: MemberRequest): Uint8Array {
-  return concatBytes(encodeUtf8('cella/v1/vault-request\u0000'), encodeUtf8(canonicalJson(request as unknown as Json)))
-}
 
 /**
  * The membership under which a request is made: in the log, in force, with one of `roles`, of the account that signed.
@@ -42,7 +27,7 @@ export function requireMember(
     payload.organisation === request.organisation &&
     roles.some((role) => standsAs(document, role, documents, size)) &&
     isInForce(payload, times) &&
-    ed25519Verify(key, signedBytes(request), decodeBase64url(signature, 'signature'))
+    ed25519Verify(key, memberRequestBytes(request), decodeBase64url(signature, 'signature'))
   if (isEntitled) return document
   throw new VaultError(
     'ERR_NOT_ENTITLED',
