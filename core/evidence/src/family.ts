@@ -2,6 +2,7 @@ import type { CheckLog } from './checks.ts'
 import type { Claims } from './claims.ts'
 import type { Endorsements } from './endorsements.ts'
 import type { EvidenceRole } from './evidence.ts'
+import type { IbmSeRequest } from './ibm-se/request.ts'
 import type { Finding } from './reasons.ts'
 import type { TeeName, TrustedIssuer, TrustedRoot } from './roots.ts'
 
@@ -15,6 +16,8 @@ export interface VerifyContext {
   readonly issuers: readonly TrustedIssuer[]
   /** What vendors say about their hardware: untrusted until verified, from the evidence, a store or a caller. */
   readonly endorsements: Endorsements
+  /** Attestation requests of the relying party's own, whose secrets evidence of IBM Secure Execution answers. */
+  readonly requests?: readonly IbmSeRequest[]
   /** Unix seconds. */
   readonly now: number
   readonly cache: VerificationCache | undefined

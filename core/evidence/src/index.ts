@@ -29,6 +29,17 @@ export { bindingDigest, bindingDigestOf, entryBindingDigest } from './binding.ts
 export { ChainCache } from './cache.ts'
 export type { Check } from './checks.ts'
 export { type Claims, type TcbStatus, tcbStatuses } from './claims.ts'
+export {
+  type Cmw,
+  type CmwCollection,
+  type CmwRecord,
+  type CmwTag,
+  cmwIndicator,
+  cmwOfCertificate,
+  encodeCmw,
+  parseCmw,
+} from './cmw/cmw.ts'
+export { cmwOfEvidence, evidenceMediaType } from './cmw/evidence.ts'
 export { type CollateralDescription, describeCollateral } from './collateral/describe.ts'
 export { type CollateralNeed, collateralNeeds } from './collateral/needs.ts'
 export { type CollateralMerge, mergeCollateral } from './collateral/newest.ts'
@@ -52,6 +63,11 @@ export {
   evidenceJson,
 } from './evidence.ts'
 export { explainEvidence } from './explain.ts'
+export type { IbmSeClaims } from './ibm-se/claims.ts'
+export { ibmSeFamily } from './ibm-se/family.ts'
+export { type IbmSePolicy, ibmSeBaseline } from './ibm-se/policy.ts'
+export { ibmSeEvidenceOfTrustee } from './ibm-se/readers.ts'
+export type { IbmSeRequest } from './ibm-se/request.ts'
 export { sgxFamily, tdxFamily } from './intel/family.ts'
 export {
   type AcceptableTcbStatus,

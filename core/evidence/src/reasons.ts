@@ -140,6 +140,9 @@ export const reasonCodes = [
   'arm-config',
   'arm-caller',
   'arm-certification',
+  'ibm-se-header-tag',
+  'ibm-se-image-host-key',
+  'ibm-se-secret-store',
 ] as const
 
 export type ReasonCode = (typeof reasonCodes)[number]

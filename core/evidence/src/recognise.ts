@@ -3,8 +3,10 @@ import { ccaEvidenceOf, psaEvidenceOf, recogniseArm } from './arm/readers.ts'
 import { recogniseAzureContainerGroupJson, recogniseUvmEndorsement } from './azure/container-group/readers.ts'
 import { maaEvidenceOf, recogniseMaa } from './azure/maa/family.ts'
 import { azureVmEvidenceOfTrustee, recogniseAzureVm, recogniseAzureVmJson } from './azure/vm/readers.ts'
+import { evidenceOfCmw, recogniseCmw } from './cmw/evidence.ts'
 import { EvidenceError, reading } from './error.ts'
 import type { Evidence, EvidenceEntry } from './evidence.ts'
+import { ibmSeEvidenceOfTrustee, isPvattest, recogniseIbmSe } from './ibm-se/readers.ts'
 import { intelEvidenceOf, intelEvidenceOfTrustee, recogniseIntelQuote } from './intel/readers.ts'
 import { nitroEvidenceOf, nitroEvidenceOfDstack, nitroEvidenceOfNsmResponse } from './nitro/readers.ts'
 import { nrasEvidenceOf, recogniseNras } from './nvidia/nras.ts'
@@ -19,6 +21,7 @@ import {
   tpmEvidenceOfGoAttestation,
   tpmEvidenceOfTrustee,
 } from './tpm/readers.ts'
+import { evidenceOfTsm, recogniseTsm } from './tsm.ts'
 import { parseEvidence } from './verify.ts'
 import { certificatesOf } from './x509/pem.ts'
 
@@ -34,6 +37,11 @@ const bytesMax = 4_194_304
 
 // The more telling a form's beginning, the earlier it stands.
 const forms: readonly Form[] = [
+  {
+    recognise: recogniseIbmSe,
+    read: (bytes, more) => (isPvattest(bytes) ? pvattestAlone(bytes, more) : [ibmSeEvidenceOfTrustee(bytes)]),
+  },
+  { recognise: recogniseTsm, read: (bytes, certificates) => [evidenceOfTsm(bytes, certificates)] },
   {
     recognise: named(
       'an AMD SEV-SNP report',
@@ -167,12 +175,30 @@ export function recogniseEvidence(bytes: Uint8Array, certificates: readonly Uint
       `evidence has ${bytes.length} bytes, at most ${bytesMax} are read`,
     )
   }
-  const found = recogniseBytes(bytes, certificates) ?? recogniseText(bytes, certificates)
+  const found =
+    recogniseWrapper(bytes, certificates) ?? recogniseBytes(bytes, certificates) ?? recogniseText(bytes, certificates)
   if (found) return found
   throw new EvidenceError(
     'ERR_EVIDENCE_FORMAT_UNKNOWN',
     `these ${bytes.length} bytes are no form of evidence that is known; give the report, quote, document or token as the TEE or its agent returned it`,
   )
+}
+
+/** A wrapper around any of the others; none inside another, beside those that a collection nests. */
+function recogniseWrapper(bytes: Uint8Array, certificates: readonly Uint8Array[]): RecognisedEvidence | undefined {
+  const cmw = recogniseCmw(bytes, jsonOf(bytes))
+  if (cmw === undefined) return undefined
+  const names: string[] = []
+  const evidence = evidenceOfCmw(cmw, (value) => {
+    const found = recogniseBytes(value, certificates)
+    if (found === undefined) {
+      const problem = `these ${value.length} bytes are no form of evidence that is known`
+      throw new EvidenceError('ERR_EVIDENCE_FORMAT_UNKNOWN', problem)
+    }
+    names.push(found.form)
+    return found.evidence
+  })
+  return { form: `a RATS wrapper (CMW) of ${names.join(' and ')}`, evidence }
 }
 
 function recogniseBytes(bytes: Uint8Array, certificates: readonly Uint8Array[]): RecognisedEvidence | undefined {
@@ -253,6 +279,10 @@ function incomplete(advice: string): Form['read'] {
     throw new EvidenceError('ERR_EVIDENCE_UNSUPPORTED', advice)
   }
 }
+
+const pvattestAlone = incomplete(
+  'it lacks the tags of the image’s header, which the measurement covers; give the JSON of the guest’s agent, or the parts as an ibm-se/1 entry',
+)
 
 function hasMember(json: Json | undefined, name: string): boolean {
   return typeof json === 'object' && json !== null && !Array.isArray(json) && Object.hasOwn(json, name)

@@ -13,6 +13,7 @@ import {
   readEvidenceJson,
 } from './evidence.ts'
 import type { AnyFamily, VerificationCache, VerifiedEntry } from './family.ts'
+import type { IbmSeRequest } from './ibm-se/request.ts'
 import type { AppraisalPolicy } from './policy.ts'
 import { oneOf } from './reasons.ts'
 import type { TeeName, TrustedIssuer, TrustedRoot } from './roots.ts'
@@ -44,6 +45,8 @@ export interface VerifyOptions {
   readonly issuers?: readonly TrustedIssuer[]
   /** Collateral beside that which travels with the evidence. */
   readonly endorsements?: Endorsements
+  /** For IBM Secure Execution: the requests that evidence may answer. None when left out. */
+  readonly requests?: readonly IbmSeRequest[]
   /** Unix seconds. */
   readonly now: number
   readonly cache?: VerificationCache
@@ -99,6 +102,7 @@ export class Verifier {
       roots: options.roots,
       issuers: options.issuers ?? [],
       endorsements: endorsementsOf(evidence, options.endorsements),
+      requests: options.requests ?? [],
       now: options.now,
       cache: options.cache,
       checks,

@@ -7,6 +7,7 @@ import { azureVmFamily } from './azure/vm/family.ts'
 import { earFamily } from './ear/verify.ts'
 import type { Evidence } from './evidence.ts'
 import type { AnyFamily } from './family.ts'
+import { ibmSeFamily } from './ibm-se/family.ts'
 import { sgxFamily, tdxFamily } from './intel/family.ts'
 import { nitroFamily } from './nitro/family.ts'
 import { nvidiaFamily } from './nvidia/family.ts'
@@ -27,6 +28,7 @@ export const allFamilies: readonly AnyFamily[] = [
   maaFamily,
   ccaFamily,
   psaFamily,
+  ibmSeFamily,
   tpmFamily,
   nvidiaFamily,
   nrasFamily,

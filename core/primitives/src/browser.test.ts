@@ -39,6 +39,7 @@ test('both platforms compute the same', () => {
       }
       assert.equal(encodeHex(node.sha256Parts([aad, bytes])), encodeHex(browser.sha256Parts([aad, bytes])))
       assert.equal(encodeHex(node.hmacSha256(aad, bytes)), encodeHex(browser.hmacSha256(aad, bytes)))
+      assert.equal(encodeHex(node.hmacSha512(aad, bytes)), encodeHex(browser.hmacSha512(aad, bytes)))
       const sealed = node.aesGcmSeal(key, nonce, aad, bytes)
       assert.equal(encodeHex(sealed), encodeHex(browser.aesGcmSeal(key, nonce, aad, bytes)))
       for (const side of [node, browser]) {

@@ -39,6 +39,11 @@ export function hmacSha256(key: Uint8Array, bytes: Uint8Array): Uint8Array {
   return platform.hmacSha256(key, bytes)
 }
 
+/** HMAC-SHA-512 (RFC 2104), 64 bytes. */
+export function hmacSha512(key: Uint8Array, bytes: Uint8Array): Uint8Array {
+  return platform.hmacSha512(key, bytes)
+}
+
 /** HKDF-SHA-256 (RFC 5869), extract and expand. `length` at most 8160. */
 export function hkdfSha256(options: {
   ikm: Uint8Array

@@ -7,7 +7,17 @@ export {
   aesGcmSealInto,
   aesGcmTagLength,
 } from './aead.ts'
-export { dangerousSha1, digestOf, hkdfSha256, hmacSha256, sha256, sha256Parts, sha384, sha512 } from './hashes.ts'
+export {
+  dangerousSha1,
+  digestOf,
+  hkdfSha256,
+  hmacSha256,
+  hmacSha512,
+  sha256,
+  sha256Parts,
+  sha384,
+  sha512,
+} from './hashes.ts'
 export {
   deriveHpkeKeyPair,
   generateHpkeKeyPair,

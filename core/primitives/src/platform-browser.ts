@@ -30,6 +30,7 @@ export const platform: Platform = {
     return state.digest()
   },
   hmacSha256: (key, bytes) => hmac(sha256, key, bytes),
+  hmacSha512: (key, bytes) => hmac(sha512, key, bytes),
   hkdf: ({ hash, ikm, salt, info, length }) => hkdf(hashes[hash], ikm, salt, info, length),
   randomBytes: (length) => {
     const bytes = new Uint8Array(length)

@@ -63,6 +63,7 @@ export const platform: Platform = {
     return state.digest()
   },
   hmacSha256: (key, bytes) => createHmac('sha256', key).update(bytes).digest(),
+  hmacSha512: (key, bytes) => createHmac('sha512', key).update(bytes).digest(),
   hkdf: ({ hash, ikm, salt, info, length }) => new Uint8Array(hkdfSync(hash, ikm, salt, info, length)),
   randomBytes: (length) => new Uint8Array(randomBytes(length)),
   equalSecrets: (a, b) => timingSafeEqual(a, b),

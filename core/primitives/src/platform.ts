@@ -32,6 +32,7 @@ export interface Platform {
   hash(name: HashName | LegacyHashName, bytes: Uint8Array): Uint8Array
   sha256Parts(parts: readonly Uint8Array[]): Uint8Array
   hmacSha256(key: Uint8Array, bytes: Uint8Array): Uint8Array
+  hmacSha512(key: Uint8Array, bytes: Uint8Array): Uint8Array
   hkdf(options: { hash: HashName; ikm: Uint8Array; salt: Uint8Array; info: Uint8Array; length: number }): Uint8Array
   randomBytes(length: number): Uint8Array<ArrayBuffer>
   /** Constant-time where the platform can; lengths must be equal. */
