@@ -18,7 +18,21 @@ export async function runCella(args: readonly string[], io: Io): Promise<number>
     if (isHelp(error)) return 0
     // Parsing may have stopped before the option was seen.
     const json = program.opts<GlobalOptions>().json ?? args.includes('--json')
-    reportError(error, io, { json })
+    reportError(error, io, { json, command: commandIn(program, args) })
     return exitCodeOf(error)
   }
+}
+
+/** The command that `args` name, as far as there is one: `cella org create`. */
+function commandIn(program: Command, args: readonly string[]): string {
+  let command = program
+  const names = [program.name()]
+  for (const word of args) {
+    const next = command.commands.find((one) => one.name() === word)
+    if (next !== undefined) {
+      command = next
+      names.push(word)
+    }
+  }
+  return names.join(' ')
 }

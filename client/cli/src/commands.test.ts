@@ -101,6 +101,7 @@ describe('the tree of commands', () => {
 describe('exit codes and errors', () => {
   const usage: [string, string[]][] = [
     ['an unknown command', ['nonsense']],
+    ['an unknown command of a group', ['org', 'nonsense']],
     ['an unknown option', ['status', '--nonsense']],
     ['a missing argument', ['inspect']],
     ['a digest that is none', ['contract', 'show', 'abc', '--manager', 'http://127.0.0.1:9']],
@@ -118,6 +119,19 @@ describe('exit codes and errors', () => {
       assert.doesNotMatch(stderr, /\bat .*\.ts:\d+/)
     })
   }
+
+  for (const args of [[], ['org']]) {
+    test(`${['cella', ...args].join(' ')} alone shows what there is, and asks which`, async () => {
+      const { code, stderr } = await cella(args)
+      assert.equal(code, 2)
+      assert.match(stderr, /^Usage: cella .*\nerror: which command\?\nhint: cella .*--help/s)
+    })
+  }
+
+  test('a usage error points to the help of its command', async () => {
+    const { stderr } = await cella(['--json', 'org', 'create'])
+    assert.match(JSON.parse(stderr).error.hint, /^cella org create --help/)
+  })
 
   test('a manager that does not answer ends with code 3', async () => {
     const { code, stderr } = await cella(['--manager', 'http://127.0.0.1:9', 'log', 'show'])

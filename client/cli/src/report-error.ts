@@ -21,11 +21,15 @@ export function exitCodeOf(error: unknown): number {
 }
 
 /** `error: …`, then `hint: …`; in JSON mode the same as one value. Never a stack: it would show paths and no help. */
-export function reportError(error: unknown, io: Io, options: Pick<GlobalOptions, 'json'>): void {
+export function reportError(
+  error: unknown,
+  io: Io,
+  { json, command }: Pick<GlobalOptions, 'json'> & { readonly command: string },
+): void {
   const code = error instanceof CommanderError ? 'ERR_USAGE' : codeOf(error)
-  const message = error instanceof CommanderError ? error.message.replace(/^error: /, '') : messageOf(error)
-  const hint = hintOf(error) ?? hints[code]
-  if (options.json === true) {
+  const message = messageOf(error)
+  const hint = hintOf(error, command) ?? hints[code]
+  if (json === true) {
     io.stderr.write(`${JSON.stringify({ error: { code, message, ...(hint !== undefined && { hint }) } })}\n`)
     return
   }
@@ -40,17 +44,20 @@ function codeOf(error: unknown): string {
 }
 
 function messageOf(error: unknown): string {
+  if (error instanceof CommanderError) {
+    return error.code === 'commander.help' ? 'which command?' : error.message.replace(/^error: /, '')
+  }
   const message = error instanceof Error ? error.message : String(error)
   const code = codeOf(error)
   return code === 'ERR_INTERNAL' || code === 'ERR_USAGE' ? message : `${message} (${code})`
 }
 
-function hintOf(error: unknown): string | undefined {
-  if (
-    error instanceof CommanderError ||
-    (codeOf(error) === 'ERR_USAGE' && (error as { hint?: string }).hint === undefined)
-  )
-    return 'cella --help lists the commands; each has --help with an example'
+/** `command` is what was understood of the command line: its help says more than the list of all. */
+function hintOf(error: unknown, command: string): string | undefined {
   const hint = error instanceof Error && 'hint' in error ? error.hint : undefined
-  return typeof hint === 'string' ? hint : undefined
+  if (typeof hint === 'string') return hint
+  if (!(error instanceof CommanderError) && codeOf(error) !== 'ERR_USAGE') return undefined
+  return command === 'cella'
+    ? 'cella --help lists the commands; each has --help with an example'
+    : `${command} --help says how, with an example`
 }

@@ -1,0 +1,138 @@
+import { stat } from 'node:fs/promises'
+import { fetchFor, ManagerClient, SdkError } from '@cella/sdk'
+import type { Command } from 'commander'
+import { type Cli, does, leaf } from '../command.ts'
+import type { Context } from '../context.ts'
+import { dataFolder, dataOption, runningServer } from '../supervisor.ts'
+import { printable } from '../terminal/text.ts'
+import { formatCount } from '../terminal/units.ts'
+
+interface Finding {
+  readonly check: string
+  readonly ok: boolean
+  readonly found: string
+  readonly fix?: string
+}
+
+/** `cella doctor` */
+export function addDoctorCommand(program: Command, cli: Cli): void {
+  const command = dataOption(
+    leaf(program, 'doctor', {
+      summary: 'look for what could be wrong here, and say what to do about it',
+      examples: ['cella doctor', 'cella doctor --json'],
+    }),
+  )
+  does<{ data?: string }>(command, cli, async (context, _, flags) => {
+    const findings = [
+      checkNode(),
+      await checkHome(context),
+      await checkKeystore(context),
+      ...(await checkManager(context, await dataFolder(context, flags.data))),
+    ]
+    const bad = findings.filter(({ ok }) => !ok)
+    return {
+      data: { ok: bad.length === 0, findings },
+      text: findings
+        .map(({ check, ok, found, fix }) => {
+          const mark = ok ? context.style.green('✓') : context.style.red('✗')
+          return `${mark} ${check}: ${printable(found)}${ok || fix === undefined ? '' : `\n    ${fix}`}`
+        })
+        .join('\n'),
+      exitCode: bad.length === 0 ? 0 : 1,
+    }
+  })
+}
+
+function checkNode(): Finding {
+  const major = Number(process.versions.node.split('.')[0])
+  return {
+    check: 'Node',
+    ok: major >= 26,
+    found: process.versions.node,
+    fix: 'npm install brings Node 26 along; run cella through its launcher',
+  }
+}
+
+async function checkHome(context: Context): Promise<Finding> {
+  const { folder } = await context.home()
+  try {
+    const { mode } = await stat(folder)
+    const open = process.platform !== 'win32' && (mode & 0o077) !== 0
+    return {
+      check: 'home',
+      ok: !open,
+      found: `${folder}${open ? ' can be read by others' : ''}`,
+      fix: `chmod 700 ${folder}`,
+    }
+  } catch {
+    return { check: 'home', ok: true, found: `${folder} is not there yet` }
+  }
+}
+
+async function checkKeystore(context: Context): Promise<Finding> {
+  const home = await context.home()
+  try {
+    const { mode } = await stat(home.keystorePath)
+    const open = process.platform !== 'win32' && (mode & 0o077) !== 0
+    return { check: 'keystore', ok: !open, found: home.keystorePath, fix: `chmod 600 ${home.keystorePath}` }
+  } catch {
+    return {
+      check: 'keystore',
+      ok: false,
+      found: `profile ${home.profileName} has none`,
+      fix: 'cella org create NAME, or cella keys list --create',
+    }
+  }
+}
+
+async function checkManager(context: Context, folder: string): Promise<Finding[]> {
+  const status = await runningServer(folder)
+  const url = context.options.manager ?? (await (await context.home()).profile()).manager ?? status?.manager
+  if (!url) return [{ check: 'manager', ok: false, found: 'none known', fix: 'cella up, or --manager URL' }]
+  try {
+    const request = await fetchFor(await context.home(), url)
+    const response = await request(`${url}/readyz`, { signal: AbortSignal.timeout(5000) })
+    const date = Date.parse(response.headers.get('date') ?? '')
+    const skew = Number.isNaN(date) ? 0 : Math.round((Date.now() - date) / 1000)
+    const findings: Finding[] = [
+      {
+        check: 'manager',
+        ok: response.ok,
+        found: `${url} ${response.ok ? 'is ready' : `answers ${response.status}`}`,
+        fix: 'cella status',
+      },
+      {
+        check: 'clock',
+        ok: Math.abs(skew) <= 30,
+        found: `${skew} s from the manager’s`,
+        fix: 'set this machine’s clock: requests are accepted for 60 s',
+      },
+    ]
+    return [...findings, await checkLog(context, url)]
+  } catch {
+    return [{ check: 'manager', ok: false, found: `${url} does not answer`, fix: 'cella up, or --manager URL' }]
+  }
+}
+
+async function checkLog(context: Context, url: string): Promise<Finding> {
+  try {
+    const { origin } = (await new ManagerClient({ url, fetch: await fetchFor(await context.home(), url) }).info()).log
+    const { logs } = await (await context.home()).anchors()
+    if (logs.length === 0)
+      return {
+        check: 'log',
+        ok: false,
+        found: `${origin} is not trusted yet`,
+        fix: 'cella org trust --log FILE or --installation FILE',
+      }
+    const { checkpoint } = await (await context.session()).log()
+    return {
+      check: 'log',
+      ok: true,
+      found: `${formatCount(checkpoint.size, 'entry', 'entries')}, consistent with what was seen before`,
+    }
+  } catch (error) {
+    const hint = error instanceof SdkError ? error.hint : undefined
+    return { check: 'log', ok: false, found: (error as Error).message, ...(hint !== undefined && { fix: hint }) }
+  }
+}
