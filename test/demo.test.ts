@@ -69,6 +69,27 @@ test('the demo runs to its end, suppresses the two women in construction and ref
   }
 })
 
+test('the demo says what is wrong with a command line, and starts and writes nothing', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'cella-demo-usage-'))
+  try {
+    const cases: [RegExp, string[]][] = [
+      [/--nonsense/, ['--nonsense']],
+      [/go together/, ['--data', folder]],
+      [/is no folder/, ['--data', join(folder, 'absent'), '--program', payGap]],
+      [/is no file/, ['--data', folder, '--program', join(folder, 'absent')]],
+      [/holds no table/, ['--data', folder, '--program', payGap]],
+    ]
+    for (const [expected, parameters] of cases) {
+      const { code, output } = await demo(join(folder, 'demo'), parameters)
+      assert.equal(code, 2, output)
+      assert.match(output, new RegExp(`^error: .*${expected.source}.*\\nhint: .+\\n$`))
+    }
+    await assert.rejects(readFile(join(folder, 'demo', 'demo.json')), { code: 'ENOENT' })
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+})
+
 sharedTest('the demo runs on the files of four hospitals', 'data/heart', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'cella-heart-'))
   try {

@@ -344,7 +344,9 @@ export async function droppedRevocation(
   )
   scene.operator.trick = {}
   if (dropped === undefined) throw new NotRefused('the owner was told that its payroll is withdrawn, and it is not')
-  refusal(dropped.code ?? 'ERR_UNKNOWN', short(dropped.message))
+  if (dropped.code !== 'ERR_PROOF_INVALID')
+    throw new NotRefused(`the owner's client gave another reason: ${dropped.message}`)
+  refusal(dropped.code, short(dropped.message))
   say(
     'The owner’s client believes no answer without a proof for its own entry. It sends the revocation by another way, while a run is waiting in the queue:',
   )
@@ -387,16 +389,13 @@ export async function restoredYesterday(scene: Scene, backup: string): Promise<v
     (error: Error) => error,
   )
   await scene.stage.down()
-  const said =
-    readFileSync(join(scene.stage.folder, 'logs', 'log.log'), 'utf8')
-      .trimEnd()
-      .split('\n')
-      .at(-1) ?? ''
   if (refused === undefined) throw new NotRefused('the installation came up on yesterday’s state')
-  refusal(
-    /ERR_[A-Z_]+/.exec(said)?.[0] ?? 'ERR_LOG_BEHIND_WITNESS',
-    short(said.replace(/^error: (ERR_[A-Z_]+: )?/, '')),
-  )
+  const log = readFileSync(join(scene.stage.folder, 'logs', 'log.log'), 'utf8')
+    .trimEnd()
+    .split('\n')
+  const [, said, code] = /^error: (.*) \((ERR_LOG_BEHIND_WITNESS)\)$/.exec(log.at(-1) ?? '') ?? []
+  if (code === undefined) throw new NotRefused(`the log ended for another reason: ${log.at(-1)}`)
+  refusal(code, said!)
   for (const name of hostState) {
     rmSync(join(scene.stage.folder, name), { recursive: true, force: true })
     renameSync(join(today, name), join(scene.stage.folder, name))

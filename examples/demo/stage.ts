@@ -33,7 +33,7 @@ export class Stage {
   }
 
   /** Starts it, and waits until a run could be served. Throws with the supervisor's own words. */
-  async up(): Promise<InstallationFile> {
+  async up(more: readonly string[] = []): Promise<InstallationFile> {
     const supervisor = join(root, 'host/supervisor/src/main.ts')
     const child = spawn(
       process.execPath,
@@ -44,6 +44,7 @@ export class Stage {
         this.folder,
         '--end-with-input',
         ...this.#options,
+        ...more,
       ],
       { stdio: ['pipe', 'pipe', 'pipe'] },
     )

@@ -21,6 +21,8 @@ import type { DeclaredOutput, OutputRules, Treatment } from '@cella/table'
 import { readUserTable } from '@cella/tables'
 import { renderBars } from '../../client/cli/src/terminal/chart.ts'
 import { renderTable } from '../../client/cli/src/terminal/table.ts'
+import { printableLines } from '../../client/cli/src/terminal/text.ts'
+import { formatCount } from '../../client/cli/src/terminal/units.ts'
 import { show, style, width } from './narrate.ts'
 import type { Party } from './parties.ts'
 
@@ -28,16 +30,16 @@ export const day = 86_400
 export const now = (): number => Math.floor(Date.now() / 1000)
 
 /** At least five people behind every figure that leaves. */
-export const groupsOfFive: OutputRules = {
+export const groupsOfFive = {
   format: 'table',
   bytesMax: 65_536,
   rowsMax: 200,
   columns: 'any-declared',
   minimumGroupSize: 5,
   suppress: 'row-values',
-}
+} as const satisfies OutputRules
 
-/** Publishes a table under terms for one program and one receiver. Returns the policy in plain words. */
+/** Publishes a table under terms for one program and one receiver. Returns the policy in plain words, and what the table has. */
 export async function publishTable(
   owner: Party,
   options: {
@@ -51,7 +53,12 @@ export async function publishTable(
     runs: number
     pass: boolean
   },
-): Promise<{ manifest: SignedDocument<'cella/manifest'>; words: readonly string[]; rows: number }> {
+): Promise<{
+  manifest: SignedDocument<'cella/manifest'>
+  words: readonly string[]
+  rows: number
+  columns: readonly string[]
+}> {
   const { columns, bytes, inspection } = await readUserTable(options.path)
   const passed: Treatment = { kind: 'pass' }
   const treated = columns.map((column) => ({
@@ -78,7 +85,12 @@ export async function publishTable(
     notAfter: now() + 30 * day,
     runs: options.runs,
   })
-  return { manifest: published.manifest, words: explainPolicy(policy), rows: inspection.report.rows }
+  return {
+    manifest: published.manifest,
+    words: explainPolicy(policy),
+    rows: inspection.report.rows,
+    columns: treated.map(({ name }) => name),
+  }
 }
 
 /** Publishes a WASI module. Its author lets anyone run it who has data for it. */
@@ -109,6 +121,7 @@ export async function publishProgram(
 /** What a contract of the demo differs in. */
 export interface ContractOptions {
   readonly name: string
+  readonly purpose: string
   readonly program: string
   readonly arguments: readonly string[]
   readonly inputs: readonly { readonly name: string; readonly owner: Party; readonly series: string }[]
@@ -125,7 +138,7 @@ export async function agree(author: Party, receiver: Party, options: ContractOpt
   const receivers = [{ organisation: receiver.id, role: 'receiver' as const }]
   const draft: ContractDraft = {
     name: options.name,
-    purpose: 'equal pay report',
+    purpose: options.purpose,
     program: { organisation: author.id, series: options.program },
     arguments: options.arguments,
     inputs: options.inputs.map(({ name, owner, series }) => ({ name, organisation: owner.id, series })),
@@ -163,7 +176,7 @@ export async function runOnce(
   return followRun(author.session, { contract, run: started!.run }, ({ phase }) => onPhase(phase))
 }
 
-/** Opens a table output for its receiver and shows it, with bars of one column where there is one to compare. */
+/** Opens an output for its receiver and shows it, a table with bars of one column where there is one to compare. */
 export async function openAndShow(
   receiver: Party,
   {
@@ -182,11 +195,13 @@ export async function openAndShow(
 ): Promise<void> {
   const opened = await openOutput(receiver.session, { contract, run, name })
   const text = new TextDecoder().decode(opened.bytes)
-  writeFileSync(join(folder, `${name}.csv`), text)
   if (opened.declared.format !== 'table') {
-    show(text.slice(0, 2000))
+    writeFileSync(join(folder, name), opened.bytes)
+    // A file may be anything: it must not steer the terminal.
+    show(printableLines(text.slice(0, 2000)))
     return
   }
+  writeFileSync(join(folder, `${name}.csv`), text)
   const { columns } = opened.declared
   const rows = text.trimEnd().split('\n').slice(1).map(splitRow)
   const suppressed = style.dim('suppressed')
@@ -201,7 +216,9 @@ export async function openAndShow(
       { width: width - 4, style },
     ),
   )
-  if (opened.suppressed > 0) show(style.dim(`${opened.suppressed} row(s) emptied: fewer than 5 people behind them`))
+  if (opened.suppressed > 0) {
+    show(style.dim(`${formatCount(opened.suppressed, 'row', 'rows')} emptied: fewer than 5 people behind`))
+  }
   if (bars === undefined) return
   const [label, value] = [bars.label, bars.value].map((wanted) => columns.findIndex((column) => column.name === wanted))
   show('')

@@ -3,6 +3,7 @@ import { encodeVkey } from '@cella/log'
 import { readLogConfig } from './config.ts'
 import { openLog } from './embedded-log.ts'
 import { loadLogKey } from './key-file.ts'
+import { LogServerError } from './log-server-error.ts'
 import { createLogServer } from './server.ts'
 import { localSigner } from './signing.ts'
 
@@ -42,7 +43,8 @@ async function main(): Promise<void> {
 }
 
 function end(error: unknown): never {
-  process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n`)
+  const code = error instanceof LogServerError ? ` (${error.code})` : ''
+  process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}${code}\n`)
   process.exit(1)
 }
 

@@ -31,7 +31,8 @@ try {
 }
 
 function fail(error: unknown): never {
+  const code = error instanceof ManagerError ? ` (${error.code})` : ''
   const hint = error instanceof ManagerError && error.hint !== undefined ? `hint: ${error.hint}\n` : ''
-  process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n${hint}`)
+  process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}${code}\n${hint}`)
   process.exit(1)
 }
