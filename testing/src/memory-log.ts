@@ -21,6 +21,7 @@ export class MemoryLog implements WorldLog, LogReader {
   readonly witnesses: ReadonlyMap<string, NoteSigner>
   /** Seconds since 1970 by each witness's clock; whoever is not in it does not cosign. */
   readonly clocks: Map<string, number>
+  #unwitnessed: number
   readonly #leaves: Uint8Array[] = []
   readonly #indices = new Map<string, number>()
   readonly #tree = new TreeBuilder()
@@ -35,6 +36,7 @@ export class MemoryLog implements WorldLog, LogReader {
       options.like?.witnesses ??
       new Map(names.map((name) => [name, generateNoteSigner({ name: `witness.example/${name}`, type: 'cosignature' })]))
     this.clocks = new Map(names.map((name) => [name, options.now]))
+    this.#unwitnessed = options.now
   }
 
   get origin(): string {
@@ -45,13 +47,14 @@ export class MemoryLog implements WorldLog, LogReader {
     return this.#leaves.length
   }
 
-  /** The first witness's clock. */
+  /** The first witness's clock; without witnesses, the log's own. */
   get now(): number {
-    return [...this.clocks.values()][0]!
+    return [...this.clocks.values()][0] ?? this.#unwitnessed
   }
 
   /** Sets the clocks of all witnesses. */
   set now(seconds: number) {
+    this.#unwitnessed = seconds
     for (const name of this.clocks.keys()) this.clocks.set(name, seconds)
   }
 

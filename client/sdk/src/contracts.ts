@@ -253,6 +253,7 @@ export async function forecast(
     attempt: 1,
     documents,
     checkpoint: log.checkpoint.bytes,
+    host: { now: session.now(), cosigned: [] },
     vault: contract.payload.vaults[0]!,
     useOf: () => 1,
     appraise: async (terms) => assumedWorker(contract.payload, terms.simulated),

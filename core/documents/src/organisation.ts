@@ -65,6 +65,17 @@ const acceptedBuildsSchema = z.strictObject({
   signers: z.array(keyIdField).max(16),
 })
 
+/**
+ * How far witnesses stand behind a release. `witnessed`: the quorum stands on the very checkpoint that it relies on.
+ * `witnessed-within S`: on one at most S seconds before it. `logged`: the log alone has signed it. Only the first holds
+ * against an operator who sets the log back; under the others the host tells the time.
+ */
+const levelField = z.union([
+  z.literal('witnessed'),
+  z.literal('logged'),
+  z.templateLiteral(['witnessed-within ', z.string().regex(/^[1-9][0-9]{0,6}$/)]),
+])
+
 const termsMembers = z.strictObject({
   type: z.literal('cella/terms'),
   version: z.literal(1),
@@ -100,8 +111,7 @@ const termsMembers = z.strictObject({
   ]),
   /** A C2SP tlog-policy: the log's key, the witnesses, and their quorum. */
   log: z.string().min(1).max(16_384),
-  /** `witnessed`: the quorum stands on the very checkpoint that a release relies on. */
-  level: z.literal('witnessed'),
+  level: levelField,
   /** Oldest collateral (revocation lists) that is taken, in days. */
   collateralDaysMax: z.union([z.literal('any'), z.int().min(1).max(3650)]),
 })

@@ -4,6 +4,8 @@ import { encodeHex, encodeUtf8 } from '@cella/bytes'
 import fc from 'fast-check'
 import { leafOf, origin, TestLog } from '../test/support.ts'
 import {
+  addSignatures,
+  cosignNote,
   encodeLogMemory,
   encodeNote,
   encodeProofFile,
@@ -139,6 +141,28 @@ test('a checkpoint without its quorum, of another log, or with a bent signature 
   const policy = parseLogPolicy(encodeUtf8(`log ${encodeVkey(two.key)}\nquorum none\n`))
   await assert.rejects(new LogView({ policy, read: log }).advance(), { code: 'ERR_LOG_ORIGIN' })
   assert.equal(view.size, 0)
+})
+
+test('keeps the newest note of each set of cosigners, and none that the log alone signed', async () => {
+  const log = new TestLog(range(0, 3))
+  const policy = { ...log.policy, quorum: undefined }
+  const view = new LogView({ policy, read: log })
+  const alone = (): Uint8Array => encodeNote({ text: log.text(), signatures: [signNote(log.text(), log.signer)] })
+  await view.advance(alone())
+  assert.deepEqual(view.cosigned(), [])
+  const first = log.signed()
+  await view.advance(first)
+  log.leaves.push(leafOf(3))
+  await view.advance(alone())
+  assert.deepEqual(view.cosigned(), [first])
+  const second = log.signed()
+  await view.advance(second)
+  assert.deepEqual(view.cosigned(), [second])
+  for (let at = 0; at < 40; at++) {
+    const other = generateNoteSigner({ name: `w.example/${at}`, type: 'cosignature' })
+    await view.advance(addSignatures(alone(), [cosignNote(log.text(), other, 1)]))
+  }
+  assert.equal(view.cosigned().length, 32)
 })
 
 test('a view is of exactly one log', () => {

@@ -2,6 +2,7 @@ import { canonicalJson, decodeBase64, encodeBase64, encodeUtf8, equalBytes, pars
 import { type Leaf, type LeafKind, leafKindOf, leafLength } from './leaf.ts'
 import { LeafStore } from './leaf-store.ts'
 import { LogError } from './log-error.ts'
+import { parseNote } from './note.ts'
 import { malformed, parsing } from './parsing.ts'
 import type { LogPolicy } from './policy.ts'
 import { edgePlaces, type HashReader } from './proofs.ts'
@@ -40,6 +41,7 @@ export interface LogMemory {
 
 /** How many bundles are asked for at once. */
 const readAhead = 8
+const cosignedMax = 32
 
 /**
  * A log as one who reads all of it sees it: every leaf, re-hashed, and the first index of every tag. It only goes
@@ -56,6 +58,8 @@ export class LogView {
   readonly #verified = new WeakSet<WitnessedCheckpoint>()
   /** Roots over 256, 256², … leaves, by level and index: with them a proof costs one tile's hashing a level. */
   readonly #roots: Uint8Array[][] = []
+  /** By who signed beside the log, the newest last. */
+  readonly #cosigned = new Map<string, Uint8Array>()
   #tree = new TreeBuilder()
   #last: Promise<unknown> = Promise.resolve()
 
@@ -137,6 +141,14 @@ export class LogView {
     return this.#verified.has(checkpoint)
   }
 
+  /**
+   * Checkpoints of this view whose notes carry more signatures than the log's, newest first: for who takes an older
+   * quorum than that on the newest. One for each set of signers; the signatures are not verified but by this policy.
+   */
+  cosigned(): Uint8Array[] {
+    return [...this.#cosigned.values()].reverse()
+  }
+
   /** What the witnesses that count for the quorum say it was; `undefined` when the policy asks for none. */
   times(checkpoint: WitnessedCheckpoint): WitnessTimes | undefined {
     if (!this.hasVerified(checkpoint)) throw new RangeError('times: the checkpoint is not of this view')
@@ -207,7 +219,19 @@ export class LogView {
       throw error
     }
     this.#verified.add(checkpoint)
+    this.#keepCosigned(checkpoint.bytes)
     return checkpoint
+  }
+
+  #keepCosigned(bytes: Uint8Array): void {
+    const signers = parseNote(bytes).signatures.map(({ name, keyId }) => `${name} ${keyId}`)
+    const others = [...new Set(signers)].filter((signer) => !signer.startsWith(`${this.origin} `)).sort()
+    if (others.length === 0) return
+    const names = others.join('\n')
+    // The newest goes last; the host chooses the names, so there is a bound.
+    this.#cosigned.delete(names)
+    this.#cosigned.set(names, bytes)
+    if (this.#cosigned.size > cosignedMax) this.#cosigned.delete(this.#cosigned.keys().next().value!)
   }
 
   /** The tree over all leaves to `end`; their tags are in the store. */

@@ -46,6 +46,8 @@ export async function checkDecisions(situation: Case, worker: Worker): Promise<v
     for (const { code, clause, expected, got } of judgement.reasons) {
       if (code === 'ERR_DOCUMENT_MISSING') {
         findings.missing('DOCUMENT_MISSING', { problem: `${organisation}: ${clause}: ${got}` })
+      } else if (code === 'ERR_LOG_QUORUM' && isWithin(situation, asset.payload.organisation)) {
+        findings.missing('QUORUM_MISSING', { organisation, expected, got })
       } else findings.wrong('POLICY_DENIES', { organisation, title, code, clause, expected, got })
     }
     findings.proved('DECISION', {
@@ -63,6 +65,11 @@ export async function checkDecisions(situation: Case, worker: Worker): Promise<v
       expected: `the ${bundle.decisions.length} in the bundle`,
     })
   }
+}
+
+/** Whether an owner takes a quorum on an earlier checkpoint, which a bundle may not hold. */
+function isWithin({ documents }: Case, owner: Digest): boolean {
+  return documents.terms(owner).payload.level.startsWith('witnessed-within ')
 }
 
 /** The vaults by the digest of the evidence with which they answered this worker. */
@@ -165,6 +172,8 @@ function judgeAgain(
     vault: decision.document.payload.signer,
     // The checkpoint that carries the decision: the newest one that can be shown from before the release.
     checkpoint: parseProofFile(encodeUtf8(decision.proof)).checkpoint,
+    // For owners who take it; `describeLevels` says that it is no more than that.
+    host: { now: receipt.payload.time.latest, cosigned: [] },
     useOf: (grant) =>
       decisions.find(({ document }) => document.payload.manifest === grant.payload.manifest)?.document.payload.use ?? 1,
     appraise: (terms) => appraiseForPolicy(situation, worker, terms),

@@ -77,6 +77,7 @@ export function describeRun(situation: Case, worker: Worker, independent: readon
   const { contract, documents, findings, receipt, nameOf } = situation
   const { payload } = receipt
   describeLog(situation, independent)
+  describeLevels(situation)
   findings.proved('CONTRACT', {
     run: payload.run,
     attempt: payload.attempt,
@@ -144,6 +145,19 @@ function describeLog({ entry, findings }: Case, independent: readonly string[]):
   })
   if (!witnesses.some((name) => independent.includes(name))) {
     findings.notProved('NOBODY_INDEPENDENT_WATCHED', { witnesses: witnesses.join(', ') })
+  }
+}
+
+/** Which owners asked for less than witnesses on the very checkpoint, and what that leaves open. */
+function describeLevels(situation: Case): void {
+  const { documents, findings, nameOf } = situation
+  for (const owner of ownersOf(situation)) {
+    const { level } = documents.terms(owner).payload
+    const organisation = nameOf(owner)
+    if (level === 'logged') findings.notProved('LEVEL_LOGGED', { organisation })
+    else if (level !== 'witnessed') {
+      findings.notProved('LEVEL_WITHIN', { organisation, seconds: level.slice('witnessed-within '.length) })
+    }
   }
 }
 

@@ -28,6 +28,10 @@ export const notProvedWords = {
     'That anything was protected from the operator: the TEE was simulated. Whoever ran the machine could read all of it.',
   NOBODY_INDEPENDENT_WATCHED:
     'That somebody independent watched the log: the witnesses are {witnesses}, and you named none of them as independent.',
+  LEVEL_LOGGED:
+    'That the log had not been set back or forked when the assets of {organisation} were released: its terms are content with what the log alone signed (level logged). That the limits on uses held, that nothing had been withdrawn and that no other outcome came first rests on the host, and so does the time (time: host).',
+  LEVEL_WITHIN:
+    'That the log had not been set back or forked in the last {seconds} seconds before the assets of {organisation} were released: its terms are content with witnesses on a checkpoint of that age (level witnessed-within). Limits on uses, withdrawals and the first outcome of that time rest on the host, and so does the time (time: host).',
   TIME_IS_THE_HOSTS: 'When it happened: no witness put a time on the log, so every time is the word of the host.',
   PROGRAM_HONESTY:
     'That the program computes what its title says: the digest is proved, and who approved that digest approved what it does.',
@@ -69,6 +73,8 @@ export const missingWords = {
   ROOT_UNKNOWN:
     'The TEE’s root {spki} is not one you trust: obtain it from the vendor, or for a simulated TEE from whoever runs the installation.',
   DOCUMENT_MISSING: '{problem}; ask for a whole bundle.',
+  QUORUM_MISSING:
+    'The terms of {organisation} ask for {expected}, and the bundle has {got}: ask for it again with proofs on a checkpoint that its witnesses cosigned.',
 } as const
 
 type Words = Readonly<Record<string, string>>

@@ -16,7 +16,8 @@ export {
   VerifiedEnvelopes,
 } from './document-set.ts'
 export { ReleaseError, type ReleaseErrorCode } from './error.ts'
-export { type Judgement, judgeContract, type Situation, type WitnessedTime } from './judge.ts'
+export { type Judgement, judgeContract, type Situation } from './judge.ts'
+export { type HostWord, timeUnder, type WitnessedTime } from './log-level.ts'
 export { isProvenDecision, type ProvenDecision, proveDecision } from './proven-decision.ts'
 export { type Reason, reason, type WhoCanChange } from './reasons.ts'
 export { checkTeeTerms } from './tee-policy.ts'

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { encodeUtf8 } from '@cella/bytes'
+import { encodeLeaf } from '@cella/log'
 import { compilePolicy } from '@cella/policy'
 import { generateHpkeKeyPair, keyIdOf, randomBytes } from '@cella/primitives'
 import { MemoryLog } from '@cella/testing/memory-log'
@@ -661,6 +663,62 @@ const cases: Case[] = [
     data: ['ERR_LOG_QUORUM'],
   },
   {
+    name: 'a level below witnessed where nobody speaks for a host',
+    change: { terms: { level: 'logged' } },
+    data: ['ERR_LOG_QUORUM'],
+  },
+  {
+    name: 'what another log signed, under terms of level logged',
+    change: { terms: { level: 'logged', log: new MemoryLog({ now: start }).policyOf() } },
+    act: async () => ({ host: { now: start, cosigned: [] } }),
+    data: ['ERR_LOG_SIGNATURE'],
+  },
+  {
+    name: 'an end that the host’s clock says, under terms of level logged',
+    change: { terms: { level: 'logged' } },
+    act: async () => ({ host: { now: later(31), cosigned: [] } }),
+    data: ['ERR_APPROVAL_MISSING', 'ERR_CONTRACT_AUTHOR', 'ERR_EXPIRED'],
+  },
+  {
+    name: 'what the log alone signed, for one owner, though another is content with it',
+    change: { terms: { level: 'logged' } },
+    act: async ({ world }) => {
+      world.log.clocks.clear()
+      return { host: { now: start, cosigned: [] } }
+    },
+    data: [],
+    program: ['ERR_LOG_QUORUM'],
+  },
+  {
+    name: 'a quorum older than the terms take',
+    change: { terms: { level: 'witnessed-within 3600' } },
+    act: async () => ({ host: { now: start + 3601, cosigned: [] } }),
+    data: ['ERR_LOG_QUORUM'],
+  },
+  {
+    name: 'terms that take an older quorum, and none at all',
+    change: { terms: { level: 'witnessed-within 3600' } },
+    act: async ({ world }) => {
+      world.log.clocks.clear()
+      return { host: { now: start, cosigned: [await world.log.checkpoint()] } }
+    },
+    data: ['ERR_LOG_QUORUM'],
+    program: ['ERR_LOG_QUORUM'],
+  },
+  {
+    name: 'a quorum on a checkpoint of more leaves than the one that is judged',
+    change: { terms: { level: 'witnessed-within 3600' } },
+    log: twoWitnesses,
+    act: async ({ world }) => {
+      const larger = await world.log.fork(world.log.size)
+      await larger.append([encodeLeaf({ kind: 'state', commitment: new Uint8Array(32), tag: new Uint8Array(16) })])
+      world.log.clocks.clear()
+      return { host: { now: start, cosigned: [await larger.checkpoint()] } }
+    },
+    data: ['ERR_LOG_QUORUM'],
+    program: ['ERR_LOG_QUORUM'],
+  },
+  {
     name: 'an end that only the fastest witness has seen',
     log: twoWitnesses,
     act: async ({ world }) => void world.log.clocks.set('w2', later(31)),
@@ -734,6 +792,24 @@ for (const { name, change, log, act, data, program = [] } of cases) {
 }
 
 const permitted: { name: string; change?: ScenarioChanges; act: NonNullable<Case['act']> }[] = [
+  {
+    name: 'what the log alone signed, by the host’s clock, under terms of level logged',
+    change: { terms: { level: 'logged' }, universityTerms: { level: 'logged' } },
+    act: async ({ world }) => {
+      world.log.clocks.clear()
+      return { host: { now: start, cosigned: [] } }
+    },
+  },
+  {
+    name: 'a quorum on an earlier checkpoint, under terms that take one of that age',
+    change: { terms: { level: 'witnessed-within 3600' }, universityTerms: { level: 'witnessed-within 3600' } },
+    act: async ({ world }) => {
+      const cosigned = [encodeUtf8('no note'), await world.log.checkpoint()]
+      world.log.clocks.clear()
+      await world.log.append([encodeLeaf({ kind: 'state', commitment: new Uint8Array(32), tag: new Uint8Array(16) })])
+      return { host: { now: start + 3600, cosigned } }
+    },
+  },
   {
     name: 'documents that old roots signed before they were replaced',
     act: async ({ world, hospital }) => void (await world.rotate(hospital)),

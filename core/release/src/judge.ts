@@ -1,12 +1,11 @@
 import type { Digest } from '@cella/bytes'
-import { encodeUtf8 } from '@cella/bytes'
 import type { Contract, Grant, Manifest, Role, SignedDocument, Terms } from '@cella/documents'
-import { LogError, parseLogPolicy, verifyCheckpoint } from '@cella/log'
 import { decide, type MemberFacts, type PolicyFacts } from '@cella/policy'
 import type { KeyId } from '@cella/primitives'
 import type { Appraisal } from './appraise.ts'
 import { assetsOf, contractProblems, standing } from './contract-check.ts'
 import { accountOf, type DocumentSet } from './document-set.ts'
+import { type HostWord, timeUnder, type WitnessedTime } from './log-level.ts'
 import { type Reason, reason } from './reasons.ts'
 
 /** One attempt at one run, and what is known of the world around it. */
@@ -17,18 +16,14 @@ export interface Situation {
   readonly documents: DocumentSet
   /** The newest checkpoint that was read to its end, as a cosigned note. */
   readonly checkpoint: Uint8Array
+  /** `undefined` where nobody speaks for a host: then terms of a level below `witnessed` are not met. */
+  readonly host: HostWord | undefined
   /** Signing key of the vault that would release. */
   readonly vault: KeyId
   /** The n-th use, this one included, of a grant; counted from the log by whoever can. */
   readonly useOf: (grant: SignedDocument<'cella/grant'>) => number
   /** Appraises the worker's evidence under one owner's terms, at a time by that owner's witnesses. */
   readonly appraise: (terms: Terms, now: number) => Promise<Appraisal>
-}
-
-/** Bounds of the present, by the clocks of the witnesses that an owner named. */
-export interface WitnessedTime {
-  readonly earliest: number
-  readonly latest: number
 }
 
 /** What one owner's documents say about one asset. */
@@ -99,7 +94,7 @@ async function judgeAsset(situation: Situation, asset: Digest, shared: readonly 
 
   const terms = standing(() => documents.terms(manifest.payload.organisation), 'terms', 'publisher')
   if ('code' in terms) return { ...nothing, manifest, reasons: [...reasons, terms] }
-  const time = witnessedTime(terms.payload, situation)
+  const time = ownersTime(terms.payload, situation)
   if ('code' in time) return { ...nothing, manifest, terms, reasons: [...reasons, time] }
 
   reasons.push(...windowReasons(situation, manifest.payload, time))
@@ -127,33 +122,15 @@ async function judgeAsset(situation: Situation, asset: Digest, shared: readonly 
   }
 }
 
-/** The time that this owner's witnesses put on the checkpoint, if they are as many as its terms demand. */
-function witnessedTime(terms: Terms, { checkpoint, contract }: Situation): WitnessedTime | Reason {
-  try {
-    const witnessed = verifyCheckpoint(checkpoint, parseLogPolicy(encodeUtf8(terms.log)))
-    if (witnessed.origin !== contract.payload.log) {
-      return reason('ERR_LOG_ORIGIN', 'contract.log', {
-        expected: witnessed.origin,
-        got: contract.payload.log,
-        whoCanChange: 'author',
-      })
-    }
-    if (witnessed.times === undefined) {
-      return reason('ERR_LOG_QUORUM', 'terms.log', {
-        expected: 'a quorum of witnesses',
-        got: 'quorum none: nobody but the host tells the time',
-        whoCanChange: 'publisher',
-      })
-    }
-    return witnessed.times
-  } catch (error) {
-    if (!(error instanceof LogError)) throw error
-    return reason(error.code, 'terms.log', {
-      expected: 'a checkpoint with the cosignatures that the terms name',
-      got: error.message,
-      whoCanChange: 'operator',
-    })
-  }
+/** The time of the checkpoint under this owner's terms, if it is of the contract's log and as witnessed as they demand. */
+function ownersTime(terms: Terms, { checkpoint, contract, host }: Situation): WitnessedTime | Reason {
+  const known = timeUnder(terms, checkpoint, host)
+  if ('code' in known || known.origin === contract.payload.log) return 'code' in known ? known : known.time
+  return reason('ERR_LOG_ORIGIN', 'contract.log', {
+    expected: known.origin,
+    got: contract.payload.log,
+    whoCanChange: 'author',
+  })
 }
 
 function windowReasons({ contract }: Situation, manifest: Manifest, time: WitnessedTime): Reason[] {

@@ -18,7 +18,14 @@ import {
 import { MemoryLog } from '@cella/testing/memory-log'
 import { makeScenario, type Scenario, type ScenarioChanges, type ScenarioVault } from '@cella/testing/scenario'
 import { World } from '@cella/testing/world'
-import { appraiseEnclave, type EnclaveEvidence, type Judgement, judgeContract, readDocumentSet } from '../src/index.ts'
+import {
+  appraiseEnclave,
+  type EnclaveEvidence,
+  type HostWord,
+  type Judgement,
+  judgeContract,
+  readDocumentSet,
+} from '../src/index.ts'
 
 export const start = 1_760_000_000
 export const day = 86_400
@@ -95,6 +102,7 @@ export interface Asked {
   readonly attempt?: number
   readonly vault?: ScenarioVault['id']
   readonly contract?: SignedDocument<'cella/contract'>
+  readonly host?: HostWord
   /** The use that the log has counted up to, this one included. */
   readonly use?: number
   readonly enclave?: Partial<EnclaveEvidence>
@@ -123,6 +131,7 @@ export async function judge(
     attempt: asked.attempt ?? 1,
     documents,
     checkpoint: await log.checkpoint(),
+    host: asked.host,
     vault: asked.vault ?? vault.id,
     useOf: () => asked.use ?? 1,
     appraise: (terms, now) => appraiseEnclave(enclave, { terms, documents, now, cache: chains }),

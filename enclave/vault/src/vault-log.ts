@@ -1,6 +1,7 @@
 import { type Appended, ChannelError, type HostLog } from '@cella/channel'
 import { commitmentOf, encodeLeaf, type LogView, parseLeaf, randomTag, type WitnessedCheckpoint } from '@cella/log'
 import { randomBytes } from '@cella/primitives'
+import type { Situation } from '@cella/release'
 import { VaultError } from './error.ts'
 import type { VaultState } from './state.ts'
 
@@ -40,6 +41,12 @@ export class VaultLog {
       throw new VaultError('ERR_VAULT_NOT_READY', 'the log has not been read yet; ask again shortly')
     }
     return this.#checkpoint
+  }
+
+  /** What a judgement of now rests on: the newest checkpoint and, for terms that take it, the word of the host. */
+  present(): Pick<Situation, 'checkpoint' | 'host'> {
+    const now = Math.floor(Date.now() / 1000)
+    return { checkpoint: this.checkpoint.bytes, host: { now, cosigned: this.view.cosigned() } }
   }
 
   /** Appends leaves and reads up to a checkpoint that contains them. Returns where they stand, verified. */

@@ -47,9 +47,12 @@ const pendingLifetimeMs = 300_000
 const reservationTriesMax = 8
 const attemptsMax = 100_000
 
+/** What is judged, whatever the log says by then. */
+type StandingSituation = Omit<Situation, 'checkpoint' | 'host'>
+
 /** Between `decide` and `release`: what was judged, so that the release judges the same again. */
 interface Pending {
-  readonly situation: Omit<Situation, 'checkpoint'>
+  readonly situation: StandingSituation
   readonly binding: DecideRequest['binding']
   /** Digest of the worker's evidence. */
   readonly worker: Digest
@@ -165,7 +168,7 @@ export class Vault {
     }
     await this.#log.ensureFresh()
     const proven = await this.#prove(request, pending.worker)
-    const situation = { ...pending.situation, checkpoint: this.#log.checkpoint.bytes }
+    const situation = { ...pending.situation, ...this.#log.present() }
     const judgements = await judgeContract(situation)
     const denied = judgements.filter(({ allowed }) => !allowed)
     if (denied.length > 0) {
@@ -214,7 +217,7 @@ export class Vault {
     }
   }
 
-  async #situation(request: DecideRequest, evidence: Evidence): Promise<Omit<Situation, 'checkpoint'>> {
+  async #situation(request: DecideRequest, evidence: Evidence): Promise<StandingSituation> {
     const documents = await readDocumentSet(request.documents, this.#log.view, this.#known)
     const contract = documents.find('cella/contract', request.contract)
     if (contract === undefined) {
@@ -256,12 +259,12 @@ export class Vault {
    * this run's only if their leaves are the first with their tags: another vault or request may have been faster.
    */
   async #decide(
-    situation: Omit<Situation, 'checkpoint'>,
+    situation: StandingSituation,
     about: { own: Attestation; worker: Digest },
   ): Promise<{ judgements: Judgement[]; decisions: LoggedDecision[] }> {
     const { contract, run } = situation
     for (let attempt = 0; attempt < reservationTriesMax; attempt++) {
-      const judgements = await judgeContract({ ...situation, checkpoint: this.#log.checkpoint.bytes })
+      const judgements = await judgeContract({ ...situation, ...this.#log.present() })
       const isAllowed = judgements.every(({ allowed }) => allowed)
       this.#learnReaders(judgements, situation)
       if (!isAllowed) this.#admitDenial(judgements)
@@ -302,7 +305,7 @@ export class Vault {
   }
 
   async #logDecisions(
-    { contract, run, attempt, documents }: Omit<Situation, 'checkpoint'>,
+    { contract, run, attempt, documents }: StandingSituation,
     {
       judgements,
       uses,

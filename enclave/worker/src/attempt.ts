@@ -166,6 +166,7 @@ async function stillAllowed(
     attempt: offer.attempt,
     documents,
     checkpoint: checkpoint.bytes,
+    host: parts.log.hostWord(),
     vault,
     // Only a vault can count: a worker goes by the number in the decision that is in the log.
     useOf: ({ payload }) => decided.byManifest.get(payload.manifest)?.payload.use ?? 1,

@@ -1,9 +1,9 @@
 import { type Digest, decodeBase64url, encodeBase64url, encodeUtf8, type Json } from '@cella/bytes'
 import { type Contract, parseDocumentOf, type SignedDocument, verifyDocument } from '@cella/documents'
 import { bindingDigestOf, evidenceDigest, evidenceJson, parseEvidenceJson } from '@cella/evidence'
-import { parseLogPolicy, proveEntry, verifyCheckpoint } from '@cella/log'
+import { proveEntry } from '@cella/log'
 import { ed25519PublicKey, generateHpkeKeyPair, type KeyId, keyIdOf, randomBytes } from '@cella/primitives'
-import { appraiseEnclave, assetsOf, proveDecision } from '@cella/release'
+import { appraiseEnclave, assetsOf, proveDecision, timeUnder } from '@cella/release'
 import { type Dek, releaseInfo, seedInfo, unwrapDek } from '@cella/seal'
 import { WorkerError } from './error.ts'
 import { type DecideAnswer, decideAnswer, nonceAnswer, type Offer, releaseAnswer } from './messages.ts'
@@ -111,7 +111,7 @@ function vaultKeyOf({ vault, attested }: Attempt, { binding }: DecideAnswer): Ui
 }
 
 /**
- * Appraises the vault under the terms of every owner, at the time of that owner's witnesses: a worker takes keys of no
+ * Appraises the vault under the terms of every owner, at the time that these let the checkpoint have: a worker takes keys of no
  * vault that one of them would not have given any to. Throws ERR_RELEASE_REFUSED.
  */
 async function appraiseVault(attempt: Attempt, { binding, evidence }: DecideAnswer): Promise<void> {
@@ -123,11 +123,14 @@ async function appraiseVault(attempt: Attempt, { binding, evidence }: DecideAnsw
   )
   for (const owner of owners) {
     const terms = documents.terms(owner).payload
-    const { times } = verifyCheckpoint(parts.log.newest.bytes, parseLogPolicy(encodeUtf8(terms.log)))
-    if (times === undefined) throw new WorkerError('ERR_RELEASE_REFUSED', 'an owner’s terms name no witnesses')
+    const known = timeUnder(terms, parts.log.newest.bytes, parts.log.hostWord())
+    if ('code' in known) {
+      const message = `an owner’s terms refuse the checkpoint: expected ${known.expected}, got ${known.got}`
+      throw new WorkerError('ERR_RELEASE_REFUSED', message, { reasons: [known.code] })
+    }
     const appraisal = await appraiseEnclave(
       { role: 'vault', evidence: parseEvidenceJson(evidence), binding, isolation: 3 },
-      { terms, documents, now: times.latest, cache: parts.chains },
+      { terms, documents, now: known.time.latest, cache: parts.chains },
     )
     if (appraisal.reasons.length > 0) {
       const reasons = appraisal.reasons.map(({ code }) => code)

@@ -1,5 +1,6 @@
 import { ChannelError, type HostLog } from '@cella/channel'
 import { type LogView, parseLeaf, type WitnessedCheckpoint } from '@cella/log'
+import type { HostWord } from '@cella/release'
 
 /** The worker's own reading of the log: it believes neither the manager nor a vault about it. */
 export class WorkerLog {
@@ -16,6 +17,11 @@ export class WorkerLog {
   get newest(): WitnessedCheckpoint {
     if (this.#newest === undefined) throw new ChannelError('ERR_HOST_UNAVAILABLE', 'the log has not been read yet')
     return this.#newest
+  }
+
+  /** What is said of now, for terms that take the word of the host. */
+  hostWord(): HostWord {
+    return { now: Math.floor(Date.now() / 1000), cosigned: this.view.cosigned() }
   }
 
   async refresh(): Promise<WitnessedCheckpoint> {

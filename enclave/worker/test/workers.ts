@@ -11,7 +11,16 @@ import { openBytes, outputInfo, unwrapDek } from '@cella/seal'
 import { unpad } from '@cella/table'
 import type { MemoryLog } from '@cella/testing/memory-log'
 import type { Scenario, ScenarioChanges, ScenarioContents } from '@cella/testing/scenario'
-import { type Place, place, scenarioFor, serveVault, startVault, teeOf, workerLaunch } from '@cella/testing/vaults'
+import {
+  type Place,
+  place,
+  placeWith,
+  scenarioFor,
+  serveVault,
+  startVault,
+  teeOf,
+  workerLaunch,
+} from '@cella/testing/vaults'
 import type { Member } from '@cella/testing/world'
 import type { Vault } from '@cella/vault'
 import { attemptRun, type Outcome, WorkerLog, type WorkerParts } from '../src/index.ts'
@@ -88,9 +97,9 @@ export interface Installation {
 
 export async function install(
   context: TestContext,
-  options: { change?: ScenarioChanges; contents?: ScenarioContents } = {},
+  options: { change?: ScenarioChanges; contents?: ScenarioContents; log?: MemoryLog } = {},
 ): Promise<Installation> {
-  const here = await place(context)
+  const here = await (options.log === undefined ? place(context) : placeWith(context, options.log))
   const vault = await startVault(here)
   const scenario = await scenarioFor(here, vault, options.change, options.contents)
   const { world } = scenario

@@ -365,10 +365,19 @@ async function showTerms(context: Context, session: Session): Promise<Result> {
       ['isolation', `level ${payload.isolation} or higher`],
       ['chips', payload.chips === 'any' ? 'any' : payload.chips.join(', ')],
       ['log', payload.log.trim().split('\n').join('; ')],
+      ['witnesses', levelWords(payload.level)],
     ],
     context.style,
   )
   return { data: { digest, ...payload }, text }
+}
+
+/** What a level asks for, and what it gives up. */
+function levelWords(level: Terms['level']): string {
+  if (level === 'witnessed') return 'witnessed: on the very checkpoint that a release relies on'
+  const open = 'a log that is set back goes unseen: uses, withdrawals, first outcomes and the time are the host’s word'
+  if (level === 'logged') return `logged: none asked for; ${open}`
+  return `${level} seconds: on a checkpoint of at most that age; within it ${open}`
 }
 
 async function termsOfInstallation(options: {
