@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { openFolderStore } from './folder.ts'
+import { openFolderObjects } from './folder-objects.ts'
+import { objectStoreSuite } from './objects.suite.ts'
 import { blobStoreSuite } from './store.suite.ts'
 
 blobStoreSuite('folder', async () => {
@@ -13,6 +15,11 @@ blobStoreSuite('folder', async () => {
     open: (limits) => openFolderStore({ folder, limits }),
     close: () => rm(folder, { recursive: true }),
   }
+})
+
+objectStoreSuite('folder', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'cella-objects-'))
+  return { open: () => openFolderObjects({ folder }), close: () => rm(folder, { recursive: true }) }
 })
 
 test('goes on from the acknowledged offset when a crash left more bytes, and nobody else can read a blob', async () => {

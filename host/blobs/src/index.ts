@@ -1,4 +1,7 @@
 export { BlobError, type BlobErrorCode } from './error.ts'
 export { openFolderStore } from './folder.ts'
+export { openFolderObjects } from './folder-objects.ts'
+export type { ObjectStore } from './objects.ts'
 export { openS3Store, type S3Options } from './s3.ts'
+export { openS3Objects } from './s3-objects.ts'
 export type { BlobInfo, BlobLimits, BlobStore, Upload, UploadPromise } from './store.ts'

@@ -59,7 +59,7 @@ export class S3Bucket {
       return undefined
     }
     await expect(answer, 200)
-    return Buffer.from(await text(answer))
+    return whole(answer)
   }
 
   async *read(key: string, range: { start: number; end: number }): AsyncGenerator<Uint8Array> {
@@ -217,6 +217,10 @@ async function expect(answer: Response, status: number): Promise<Response> {
 }
 
 async function text(answer: Response): Promise<string> {
+  return (await whole(answer)).toString()
+}
+
+async function whole(answer: Response): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   let length = 0
   try {
@@ -228,7 +232,7 @@ async function text(answer: Response): Promise<string> {
   } catch (cause) {
     throw unavailable('broke an answer off, or it is too long', cause)
   }
-  return Buffer.concat(chunks).toString()
+  return Buffer.concat(chunks)
 }
 
 function element(xml: string, name: string): string {

@@ -8,7 +8,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { BlobError } from './error.ts'
+import { objectStoreSuite } from './objects.suite.ts'
 import { openS3Store } from './s3.ts'
+import { openS3Objects } from './s3-objects.ts'
 import { blobStoreSuite } from './store.suite.ts'
 
 // Ships no types and has its entry where not every tool finds it.
@@ -27,7 +29,7 @@ const S3rver = require('s3rver') as new (options: {
 
 const credentials = { region: 'us-east-1', accessKeyId: 'S3RVER', secretAccessKey: 'S3RVER' }
 
-blobStoreSuite('S3', async () => {
+async function startS3(): Promise<{ endpoint: string; close: () => Promise<void> }> {
   const directory = await mkdtemp(join(tmpdir(), 'cella-s3-'))
   const server = new S3rver({
     port: 0,
@@ -38,13 +40,25 @@ blobStoreSuite('S3', async () => {
   })
   const { port } = await server.run()
   return {
-    open: (limits) =>
-      openS3Store({ ...credentials, endpoint: `http://127.0.0.1:${port}`, bucket: 'cella', prefix: 'one/', limits }),
+    endpoint: `http://127.0.0.1:${port}`,
     close: async () => {
       await server.close()
       await rm(directory, { recursive: true })
     },
   }
+}
+
+blobStoreSuite('S3', async () => {
+  const { endpoint, close } = await startS3()
+  return {
+    open: (limits) => openS3Store({ ...credentials, endpoint, bucket: 'cella', prefix: 'one/', limits }),
+    close,
+  }
+})
+
+objectStoreSuite('S3', async () => {
+  const { endpoint, close } = await startS3()
+  return { open: async () => openS3Objects({ ...credentials, endpoint, bucket: 'cella', prefix: 'two/' }), close }
 })
 
 test('signs every request with the digest of its body', async () => {

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import type { S3Options } from '@cella/blobs'
 import { isKeyName, parseVkey } from '@cella/log'
 import type { ListenAddress } from './listen.ts'
 import { LogServerError } from './log-server-error.ts'
@@ -7,8 +8,8 @@ import type { WitnessSetting } from './witness-client.ts'
 export interface LogConfig {
   /** The log's name in checkpoints, like `log.example/one`. */
   readonly origin: string
-  readonly folder: string
-  /** Outside of `folder`. */
+  readonly storage: LogStorage
+  /** Outside of the storage and of its backups; on a volume that all front-ends of a PostgreSQL log share. */
   readonly lastSigned: string
   /** Made at the first start, mode 0600. */
   readonly keyFile: string
@@ -17,6 +18,11 @@ export interface LogConfig {
   readonly quorum: number
   readonly listen: ListenAddress
 }
+
+/** Where a log lies: files on one disk, or PostgreSQL that puts it in order with its tiles beside. */
+type LogStorage =
+  | { readonly folder: string }
+  | { readonly postgresUrl: string; readonly tiles: { readonly folder: string } | { readonly s3: S3Options } }
 
 /** The settings, all from one JSON file: nothing comes from the environment. Throws ERR_LOG_CONFIG. */
 export function readLogConfig(file: string): LogConfig {
@@ -27,7 +33,8 @@ export function readLogConfig(file: string): LogConfig {
     throw new LogServerError('ERR_LOG_CONFIG', `the settings ${file} can't be read as JSON`, { cause })
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('is no object')
-  const { origin, folder, lastSigned, keyFile, witnesses, quorum, listen, ...others } = value as Record<string, unknown>
+  const { origin, folder, postgres, tiles, lastSigned, keyFile, witnesses, quorum, listen, ...others } =
+    value as Record<string, unknown>
   for (const other of Object.keys(others)) throw wrong(`has a member ${other}, which no log knows`)
   if (typeof origin !== 'string' || !isKeyName(origin)) throw wrong('needs origin: no space, no plus')
   const settings = parseWitnesses(witnesses)
@@ -37,17 +44,49 @@ export function readLogConfig(file: string): LogConfig {
   }
   const config = {
     origin,
-    folder: path(folder, 'folder'),
+    storage: parseStorage({ folder, postgres, tiles }),
     lastSigned: path(lastSigned, 'lastSigned'),
     keyFile: path(keyFile, 'keyFile'),
     witnesses: settings,
     quorum: count as number,
     listen: parseListen(listen),
   }
-  if (`${config.lastSigned}/`.startsWith(`${config.folder}/`)) {
+  const stored = 'folder' in config.storage ? config.storage : config.storage.tiles
+  if ('folder' in stored && `${config.lastSigned}/`.startsWith(`${stored.folder}/`)) {
     throw wrong('needs lastSigned outside of folder: a backup of the one must not set back the other')
   }
   return config
+}
+
+function parseStorage(given: Record<'folder' | 'postgres' | 'tiles', unknown>): LogStorage {
+  if (given.postgres === undefined && given.tiles === undefined) return { folder: path(given.folder, 'folder') }
+  if (given.folder !== undefined) throw wrong('has folder and postgres: a log lies in one of them')
+  const { url, ...others } = (given.postgres ?? {}) as Record<string, unknown>
+  if (typeof url !== 'string' || !/^postgres(?:ql)?:\/\//.test(url) || Object.keys(others).length > 0) {
+    throw wrong('needs postgres: {"url": "postgresql://…"}')
+  }
+  const { folder, s3, ...rest } = (given.tiles ?? {}) as Record<string, unknown>
+  if (Object.keys(rest).length > 0 || (folder === undefined) === (s3 === undefined)) {
+    throw wrong('needs tiles: {"folder"} or {"s3"}')
+  }
+  return { postgresUrl: url, tiles: s3 === undefined ? { folder: path(folder, 'tiles.folder') } : { s3: parseS3(s3) } }
+}
+
+function parseS3(value: unknown): S3Options {
+  const { endpoint, bucket, region, accessKeyId, secretAccessKey, sessionToken, prefix, ...others } = (value ??
+    {}) as Record<string, unknown>
+  const [other] = Object.keys(others)
+  if (other !== undefined) throw wrong(`has tiles.s3.${other}, which no log knows`)
+  const text = (given: unknown, name: string): string => path(given, `tiles.s3.${name}`)
+  return {
+    endpoint: text(endpoint, 'endpoint'),
+    bucket: text(bucket, 'bucket'),
+    region: text(region, 'region'),
+    accessKeyId: text(accessKeyId, 'accessKeyId'),
+    secretAccessKey: text(secretAccessKey, 'secretAccessKey'),
+    ...(sessionToken !== undefined && { sessionToken: text(sessionToken, 'sessionToken') }),
+    ...(prefix !== undefined && { prefix: text(prefix, 'prefix') }),
+  }
 }
 
 function path(value: unknown, name: string): string {

@@ -1,14 +1,8 @@
 import { addSignatures, type NoteSignature } from '@cella/log'
 import { LogServerError } from './log-server-error.ts'
 import type { SizedCheckpoint } from './signing.ts'
+import { Waiters } from './waiters.ts'
 import type { WitnessClient } from './witness-client.ts'
-
-interface Waiter {
-  readonly size: number
-  readonly resolve: (checkpoint: SizedCheckpoint) => void
-  readonly reject: (error: Error) => void
-  readonly timer: NodeJS.Timeout
-}
 
 const graceMs = 50
 const retryMsMin = 50
@@ -22,7 +16,7 @@ export class Cosigner {
   readonly #witnesses: readonly WitnessClient[]
   readonly #quorum: number
   readonly #onAlarm: (error: LogServerError) => void
-  readonly #waiters = new Set<Waiter>()
+  readonly #waiters = new Waiters()
   #signed: SizedCheckpoint
   #cosigned: SizedCheckpoint | undefined
   #running: Promise<void> | undefined
@@ -77,31 +71,20 @@ export class Cosigner {
   async wait(size: number, timeoutMs: number): Promise<SizedCheckpoint> {
     if (this.#cosigned !== undefined && this.#cosigned.size >= size) return this.#cosigned
     if (this.#stopped !== undefined) throw this.#stopped
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#waiters.delete(waiter)
-        reject(
-          new LogServerError(
-            'ERR_LOG_UNWITNESSED',
-            `the leaves are durable, but ${this.#quorum} witnesses did not cosign in ${timeoutMs} ms` +
-              `${this.#lastFailure === undefined ? '' : `: ${this.#lastFailure.message}`}; send the same leaves again`,
-          ),
-        )
-      }, timeoutMs)
-      const waiter: Waiter = { size, resolve, reject, timer }
-      this.#waiters.add(waiter)
-      this.#wake()
+    const waiting = this.#waiters.wait(size, {
+      timeoutMs,
+      late: () =>
+        `${this.#quorum} witnesses did not cosign` +
+        `${this.#lastFailure === undefined ? '' : ` (${this.#lastFailure.message})`}`,
     })
+    this.#wake()
+    return waiting
   }
 
   /** Rejects all who wait and asks no more. */
   stop(error: LogServerError): void {
     this.#stopped ??= error
-    for (const waiter of this.#waiters) {
-      clearTimeout(waiter.timer)
-      waiter.reject(this.#stopped)
-    }
-    this.#waiters.clear()
+    this.#waiters.stop(this.#stopped)
   }
 
   #wake(): void {
@@ -166,11 +149,6 @@ export class Cosigner {
 
   #settle(checkpoint: SizedCheckpoint): void {
     if (this.#cosigned === undefined || checkpoint.size >= this.#cosigned.size) this.#cosigned = checkpoint
-    for (const waiter of this.#waiters) {
-      if (waiter.size > checkpoint.size) continue
-      this.#waiters.delete(waiter)
-      clearTimeout(waiter.timer)
-      waiter.resolve(checkpoint)
-    }
+    this.#waiters.settle(checkpoint)
   }
 }

@@ -13,6 +13,8 @@ export type LogServerErrorCode =
   | 'ERR_LOG_WITNESS_CONFLICT'
   /** The leaves are durable, but not enough witnesses cosigned in time; the same append may be sent again. */
   | 'ERR_LOG_UNWITNESSED'
+  /** The database does not answer; the same append may be sent again. */
+  | 'ERR_LOG_UNAVAILABLE'
   /** The disk failed, or the log is closing. */
   | 'ERR_LOG_STOPPED'
   /** More is waiting than the log takes. */

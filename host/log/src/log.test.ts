@@ -1,114 +1,15 @@
 import assert from 'node:assert/strict'
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { encodeHex } from '@cella/bytes'
-import {
-  inclusionProof,
-  LogView,
-  leafHash,
-  parseLogPolicy,
-  partialTiles,
-  tileHashes,
-  tilePath,
-  verifyCheckpoint,
-  verifyInclusion,
-} from '@cella/log'
+import { parseLogPolicy, verifyCheckpoint } from '@cella/log'
 import { leafOf, placeForLog, startTestWitness } from '../test/support.ts'
 import { fsck } from './fsck.ts'
-import type { Log } from './log.ts'
+import { logSuite } from './log.suite.ts'
 
 const range = (from: number, to: number): Uint8Array[] =>
   Array.from({ length: to - from }, (_, index) => leafOf(from + index))
 
-const reader = (log: Log) => ({
-  checkpoint: async () => log.checkpoint()!,
-  tile: async (path: string) => (await log.tile(path))!,
-})
-
-test('an acknowledged leaf is in the checkpoint it is answered with', async (context) => {
-  const witness = await startTestWitness(context, 'witness.example/a')
-  const place = placeForLog(context, [witness])
-  const log = await place.open()
-  for (const [from, to] of [
-    [0, 1],
-    [1, 4],
-    [4, 300],
-    [300, 301],
-    [301, 1100],
-  ] as const) {
-    const { indices, checkpoint } = await log.append(range(from, to))
-    assert.deepEqual(
-      indices,
-      Array.from({ length: to - from }, (_, at) => from + at),
-    )
-    const verified = verifyCheckpoint(checkpoint, place.policy)
-    for (const index of [from, to - 1]) {
-      const hashes = tileHashes(reader(log).tile, verified.size)
-      const path = await inclusionProof({ index, size: verified.size, hashes })
-      verifyInclusion({ index, size: verified.size, leaf: leafHash(leafOf(index)), path, root: verified.root })
-    }
-  }
-})
-
-test('a view reads every leaf that the log serves, at every size it answered with', async (context) => {
-  const place = placeForLog(context)
-  const log = await place.open()
-  const view = new LogView({ policy: place.policy, read: reader(log) })
-  for (let size = 0; size < 520; size += 65) {
-    const { checkpoint } = await log.append(range(size, size + 65))
-    await view.advance(checkpoint)
-    assert.equal(view.size, size + 65)
-    assert.equal(view.firstIndexOf(leafOf(size + 3).subarray(48)), size + 3)
-  }
-})
-
-test('a leaf sent twice is one entry: in one append, in two at once, later, and after a restart', async (context) => {
-  const place = placeForLog(context)
-  const log = await place.open()
-  assert.deepEqual((await log.append([leafOf(1), leafOf(2), leafOf(1)])).indices, [0, 1, 0])
-  const [first, second] = await Promise.all([log.append([leafOf(3)]), log.append([leafOf(3), leafOf(4)])])
-  assert.deepEqual(first.indices, [2])
-  assert.deepEqual(second.indices, [2, 3])
-  assert.deepEqual((await log.append([leafOf(4)])).indices, [3])
-  await log.close()
-  const again = await place.open()
-  assert.deepEqual((await again.append([leafOf(5), leafOf(2)])).indices, [4, 1])
-})
-
-test('appends that arrive together share a checkpoint', async (context) => {
-  const witness = await startTestWitness(context, 'witness.example/a')
-  const log = await placeForLog(context, [witness]).open()
-  const answers = await Promise.all(Array.from({ length: 200 }, (_, at) => log.append([leafOf(at)])))
-  assert.deepEqual(
-    answers.map(({ indices }) => indices[0]).sort((a, b) => a! - b!),
-    [...Array(200).keys()],
-  )
-  assert.ok(witness.requests < 20, `${witness.requests} requests`)
-})
-
-test('refuses what is no leaf and takes nothing of that append', async (context) => {
-  const log = await placeForLog(context).open()
-  const bent = leafOf(1)
-  bent[5] = 1
-  await assert.rejects(log.append([leafOf(0), bent]), { code: 'ERR_LOG_MALFORMED' })
-  await assert.rejects(log.append([leafOf(0).slice(1)]), { code: 'ERR_LOG_MALFORMED' })
-  await assert.rejects(log.append([]), RangeError)
-  assert.equal(log.status().size, 0)
-})
-
-test('serves tiles of signed sizes only', async (context) => {
-  const log = await placeForLog(context).open()
-  await log.append(range(0, 700))
-  for (const size of [1, 255, 256, 257, 512, 700]) {
-    for (const place of partialTiles(size)) assert.ok(await log.tile(tilePath(place)), tilePath(place))
-  }
-  for (const path of ['tile/0/002.p/189', 'tile/0/003', 'tile/1/000', 'tile/1/000.p/3', 'tile/2/000.p/1']) {
-    assert.equal(await log.tile(path), undefined, path)
-  }
-  for (const path of ['tile/0/2', 'tile/00/000', 'tile/0/000.p/256', '../wal/0', 'tile/0/000.p/0']) {
-    await assert.rejects(log.tile(path), { code: 'ERR_LOG_MALFORMED' }, path)
-  }
-})
+logSuite('embedded', placeForLog)
 
 test('what it closes with passes fsck at three levels of tiles', async (context) => {
   const place = placeForLog(context)
@@ -150,50 +51,6 @@ test('fsck finds every file that is changed or missing', async (context) => {
   await assert.rejects(fsck(place.folder, stranger), { code: 'ERR_LOG_ORIGIN' })
 })
 
-test('waits for its quorum, says so when it does not come, and is one entry after the retry', async (context) => {
-  const [a, b] = [await startTestWitness(context, 'w.example/a'), await startTestWitness(context, 'w.example/b')]
-  const place = placeForLog(context, [a, b])
-  const log = await place.open({ witnessTimeoutMs: 200 })
-  await log.append([leafOf(0)])
-  b.failing = 500
-  await assert.rejects(log.append([leafOf(1)]), { code: 'ERR_LOG_UNWITNESSED' })
-  b.failing = undefined
-  const { indices, checkpoint } = await log.append([leafOf(1)])
-  assert.deepEqual(indices, [1])
-  assert.equal(verifyCheckpoint(checkpoint, place.policy).witnesses.length, 2)
-})
-
-test('a quorum smaller than all goes on without one of them', async (context) => {
-  const [a, b] = [await startTestWitness(context, 'w.example/a'), await startTestWitness(context, 'w.example/b')]
-  b.failing = 503
-  const log = await placeForLog(context, [a, b]).open({ quorum: 1 })
-  assert.deepEqual((await log.append([leafOf(0)])).indices, [0])
-})
-
-test('takes a witness at an older size along', async (context) => {
-  const witness = await startTestWitness(context, 'witness.example/a')
-  const place = placeForLog(context, [witness])
-  const log = await place.open()
-  await log.append(range(0, 10))
-  const old = witness.state
-  await log.append(range(10, 30))
-  witness.state = old
-  await log.append(range(30, 31))
-  assert.equal(witness.state.size, 31)
-})
-
-test('signs nothing new before the witnesses have been asked', async (context) => {
-  const witness = await startTestWitness(context, 'witness.example/a')
-  witness.failing = 500
-  const place = placeForLog(context, [witness])
-  const log = await place.open({ witnessTimeoutMs: 100 })
-  await assert.rejects(log.append([leafOf(0)]), { code: 'ERR_LOG_UNWITNESSED' })
-  assert.equal(log.status().size, 0)
-  assert.equal(log.checkpoint(), undefined)
-  witness.failing = undefined
-  assert.deepEqual((await log.append([leafOf(0)])).indices, [0])
-})
-
 test('asks until its quorum has come, though nobody appends', async (context) => {
   const witness = await startTestWitness(context, 'witness.example/a')
   const place = placeForLog(context, [witness])
@@ -201,40 +58,9 @@ test('asks until its quorum has come, though nobody appends', async (context) =>
   await first.append(range(0, 3))
   await first.close()
   witness.failing = 500
-  const log = await place.open({ witnessTimeoutMs: 100 })
+  const log = await place.open({ witnessTimeoutMs: 300 })
   assert.equal(log.checkpoint(), undefined)
   witness.failing = undefined
   while (log.checkpoint() === undefined) await new Promise((resolve) => setTimeout(resolve, 10))
   assert.equal(verifyCheckpoint(log.checkpoint()!, place.policy).size, 3)
-})
-
-test('stops signing when a witness gets ahead of it', async (context) => {
-  const witness = await startTestWitness(context, 'witness.example/a')
-  const place = placeForLog(context, [witness])
-  const log = await place.open()
-  await log.append([leafOf(0)])
-  witness.state = { ...witness.state, size: 99 }
-  await assert.rejects(log.append([leafOf(1)]), { code: 'ERR_LOG_BEHIND_WITNESS' })
-  await assert.rejects(log.append([leafOf(2)]), { code: 'ERR_LOG_BEHIND_WITNESS' })
-  assert.equal(place.fatal.length, 1)
-})
-
-test('stops signing when a witness holds another history', async (context) => {
-  const witness = await startTestWitness(context, 'witness.example/a')
-  const place = placeForLog(context, [witness])
-  const log = await place.open()
-  await log.append(range(0, 4))
-  witness.state = { size: 3, root: new Uint8Array(32) }
-  await assert.rejects(log.append([leafOf(9)]), { code: 'ERR_LOG_WITNESS_CONFLICT' })
-  assert.equal(place.fatal.length, 1)
-})
-
-test('signs the same root again for the same size', async (context) => {
-  const place = placeForLog(context)
-  const log = await place.open()
-  await log.append(range(0, 5))
-  const before = log.checkpoint()!
-  await log.close()
-  const again = await place.open()
-  assert.equal(encodeHex(again.checkpoint()!), encodeHex(before))
 })

@@ -1,9 +1,12 @@
 import { parseArgs } from 'node:util'
-import { encodeVkey } from '@cella/log'
-import { readLogConfig } from './config.ts'
+import { openFolderObjects, openS3Objects } from '@cella/blobs'
+import { encodeVkey, type NoteSigner } from '@cella/log'
+import { type LogConfig, readLogConfig } from './config.ts'
 import { openLog } from './embedded-log.ts'
 import { loadLogKey } from './key-file.ts'
+import type { Log } from './log.ts'
 import { LogServerError } from './log-server-error.ts'
+import { openPostgresLog } from './postgres/postgres-log.ts'
 import { createLogServer } from './server.ts'
 import { localSigner } from './signing.ts'
 
@@ -20,15 +23,7 @@ async function main(): Promise<void> {
     process.stdout.write(`${JSON.stringify({ vkey })}\n`)
     return
   }
-  const log = await openLog({
-    folder: config.folder,
-    lastSignedFile: config.lastSigned,
-    signer: localSigner(signer),
-    witnesses: config.witnesses,
-    quorum: config.quorum,
-    // After a failed sync the page cache may hold what the disk does not: only a new process reads the truth.
-    onFatal: (error) => end(error),
-  })
+  const log = await open(config, signer)
   const server = createLogServer(log)
   const url = await server.listen(config.listen)
   const stop = (): void => {
@@ -40,6 +35,22 @@ async function main(): Promise<void> {
   process.once('SIGTERM', stop)
   process.once('SIGINT', stop)
   process.stdout.write(`${JSON.stringify({ url, vkey })}\n`)
+}
+
+async function open(config: LogConfig, key: NoteSigner): Promise<Log> {
+  const options = {
+    lastSignedFile: config.lastSigned,
+    signer: localSigner(key),
+    witnesses: config.witnesses,
+    quorum: config.quorum,
+    // After a failed sync the page cache may hold what the disk does not: only a new process reads the truth.
+    onFatal: (error: Error) => end(error),
+  }
+  const { storage } = config
+  if ('folder' in storage) return openLog({ ...options, folder: storage.folder })
+  const { tiles, postgresUrl: url } = storage
+  const store = 'folder' in tiles ? await openFolderObjects(tiles) : openS3Objects(tiles.s3)
+  return openPostgresLog({ ...options, url, store })
 }
 
 function end(error: unknown): never {

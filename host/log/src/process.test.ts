@@ -123,7 +123,21 @@ test('refuses settings that are unknown, missing or of another form', (context) 
     return readLogConfig(file)
   }
   assert.equal(read(good).quorum, 0)
+  const { folder: _, ...unplaced } = good
+  const postgres = { url: 'postgresql://h/d' }
+  const s3 = { endpoint: 'https://h', bucket: 'b', region: 'r', accessKeyId: 'a', secretAccessKey: 's' }
+  assert.deepEqual(read({ ...unplaced, postgres, tiles: { s3 } }).storage, { postgresUrl: postgres.url, tiles: { s3 } })
   for (const bad of [
+    unplaced,
+    { ...good, postgres, tiles: { folder: '/d/tiles' } },
+    { ...unplaced, postgres },
+    { ...unplaced, tiles: { folder: '/d/tiles' } },
+    { ...unplaced, postgres: { url: 'mysql://h/d' }, tiles: { folder: '/d/tiles' } },
+    { ...unplaced, postgres: { ...postgres, ssl: false }, tiles: { folder: '/d/tiles' } },
+    { ...unplaced, postgres, tiles: { folder: '/d' } },
+    { ...unplaced, postgres, tiles: { folder: '/d/tiles', s3 } },
+    { ...unplaced, postgres, tiles: { s3: { ...s3, bucket: 1 } } },
+    { ...unplaced, postgres, tiles: { s3: { ...s3, acl: 'public' } } },
     { ...good, origin: 'a b' },
     { ...good, lastSigned: '/d/log/last' },
     { ...good, quorum: 1 },

@@ -5,7 +5,6 @@ import {
   edgePlaces,
   foldEdge,
   leafHash,
-  leafLength,
   type NoteKey,
   parseCheckpointText,
   parseNote,
@@ -51,7 +50,10 @@ export async function recoverLog(options: {
   const meter = new SignedMeter(lastSigned)
   const read = TileFolder.reader(disk, folder)
   const published = await readPublished(disk, folder, key)
-  const { state, recent } = await restoreLog({ read, published, meter, named: `${folder}/checkpoint` })
+  const recent = new RecentLeaves()
+  const state = await restoreState({ read, published, meters: [meter] })
+  await hashAgain(state.size, read)
+  for await (const { hash, index } of newestHashes(state.size, recent.tableLeaves, read)) recent.add(hash, index)
   const tiles = await TileFolder.open({ disk, folder, state })
   const wal = await Wal.open({
     disk,
@@ -75,37 +77,25 @@ export async function recoverLog(options: {
 }
 
 /**
- * State and newest leaves of a log out of the tiles of its public checkpoint. Throws ERR_LOG_DAMAGED when they don't have
- * its root, ERR_LOG_SET_BACK or ERR_LOG_DAMAGED when the last signed tree is not part of it.
+ * The state of a log out of the tiles of its public checkpoint. Throws ERR_LOG_DAMAGED when they don't have its root,
+ * ERR_LOG_SET_BACK or ERR_LOG_DAMAGED when a tree that was signed is not part of it.
  */
-async function restoreLog(options: {
+export async function restoreState(options: {
   read: TileReader
   published: Checkpoint | undefined
-  meter: SignedMeter
-  /** What the checkpoint is called in messages. */
-  named: string
-}): Promise<{ state: TileState; recent: RecentLeaves }> {
-  const { read, published, meter, named } = options
-  const recent = new RecentLeaves()
-  if (published === undefined || published.size === 0) {
-    const state = TileState.empty()
+  meters: readonly SignedMeter[]
+}): Promise<TileState> {
+  const { read, published, meters } = options
+  const state =
+    published === undefined || published.size === 0 ? TileState.empty() : await TileState.restore(published.size, read)
+  if (published !== undefined && !equalBytes(state.root(), published.root)) {
+    throw new LogServerError('ERR_LOG_DAMAGED', 'the tiles do not have the root of the public checkpoint; run fsck')
+  }
+  for (const meter of meters) {
+    await meter.passed(state.size, async (size) => foldEdge(await tileHashes(read, size)(edgePlaces(size))))
     meter.reached(state)
-    return { state, recent }
   }
-  const state = await TileState.restore(published.size, read)
-  if (!equalBytes(state.root(), published.root)) {
-    throw new LogServerError('ERR_LOG_DAMAGED', `the tiles do not have the root of ${named}; run fsck`)
-  }
-  try {
-    await hashAgain(published.size, read)
-    for await (const { hash, index } of newestHashes(published.size, recent.tableLeaves, read)) recent.add(hash, index)
-    await meter.passed(published.size, async (size) => foldEdge(await tileHashes(read, size)(edgePlaces(size))))
-  } catch (cause) {
-    if (cause instanceof LogServerError) throw cause
-    throw new LogServerError('ERR_LOG_DAMAGED', `the tiles below ${named} can't be read; run fsck`, { cause })
-  }
-  meter.reached(state)
-  return { state, recent }
+  return state
 }
 
 /** Takes staged leaves into state and index. */
@@ -115,7 +105,7 @@ export function takeIn(staged: StagedLeaves, log: { state: TileState; recent: Re
 }
 
 /** Watches that the log passes through the tree that was signed last. */
-class SignedMeter {
+export class SignedMeter {
   readonly #signed: SignedTree | undefined
   #reached = false
 
@@ -128,7 +118,7 @@ class SignedMeter {
     if (state.size > 0 && this.#signed === undefined) {
       throw new LogServerError(
         'ERR_LOG_SET_BACK',
-        'the folder holds a log, but the file of the last signed checkpoint is empty or absent: bring it back, ' +
+        'there is a log already, but the file of the last signed checkpoint is empty or absent: bring it back, ' +
           'for without it the log could sign two histories',
       )
     }
@@ -166,7 +156,7 @@ class SignedMeter {
 }
 
 /** The checkpoint of a note that this key signed. Throws ERR_LOG_DAMAGED. */
-function parsePublished(bytes: Uint8Array, key: NoteKey, named: string): Checkpoint {
+export function parsePublished(bytes: Uint8Array, key: NoteKey, named: string): Checkpoint {
   try {
     const note = parseNote(bytes)
     const checkpoint = parseCheckpointText(note.text)
@@ -182,7 +172,7 @@ async function readPublished(disk: Disk, folder: string, key: NoteKey): Promise<
   return bytes && parsePublished(bytes, key, `${folder}/checkpoint`)
 }
 
-/** Hashes the leaves of the newest full bundles and compares. The root covers what it compares with. */
+/** Hashes the leaves of the newest full bundles and compares; the root covers what with. Throws ERR_LOG_DAMAGED. */
 async function hashAgain(size: number, read: TileReader): Promise<void> {
   const bundles = Math.floor(size / tileWidth)
   const first = Math.max(0, bundles - bundlesHashedAgain)
@@ -192,10 +182,11 @@ async function hashAgain(size: number, read: TileReader): Promise<void> {
     const bundle = { level: 'entries', index: first + at, width: tileWidth } as const
     const tree = new TreeBuilder()
     for (const leaf of await readEntries(read, bundle)) {
-      if (leaf.length !== leafLength) throw new Error(`${tilePath(bundle)} holds a leaf of ${leaf.length} bytes`)
       tree.append(leafHash(leaf))
     }
-    if (!equalBytes(tree.root(), root)) throw new Error(`${tilePath(bundle)} is not what its tree says`)
+    if (!equalBytes(tree.root(), root)) {
+      throw new LogServerError('ERR_LOG_DAMAGED', `${tilePath(bundle)} is not what its tree says; run fsck`)
+    }
   }
 }
 

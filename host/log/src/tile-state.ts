@@ -148,11 +148,10 @@ export class TileState {
   }
 }
 
-/** The partial tile out of a full one. */
-export function prefixOf(bytes: Uint8Array, place: TilePlace): Uint8Array {
-  if (place.width === tileWidth) return bytes
+/** A tile out of one that is wider, a full one unless `width` is given. */
+export function prefixOf(bytes: Uint8Array, place: TilePlace, width: number = tileWidth): Uint8Array {
   // All leaves here have one length, so entries do too.
-  return bytes.subarray(0, (bytes.length / tileWidth) * place.width)
+  return bytes.subarray(0, (bytes.length / width) * place.width)
 }
 
 /**
@@ -166,7 +165,7 @@ export function storedTiles(read: (path: string) => Promise<Uint8Array | undefin
     const bytes = place.width === tileWidth ? undefined : await read(path)
     if (bytes !== undefined) return bytes
     const whole = await read(full)
-    if (whole === undefined) throw new LogServerError('ERR_LOG_DAMAGED', `${path} is missing; run fsck`)
+    if (whole === undefined) throw new LogServerError('ERR_LOG_DAMAGED', `${path} is missing`)
     return prefixOf(whole, place)
   }
 }

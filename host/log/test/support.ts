@@ -22,6 +22,7 @@ import {
   witnessSizeType,
 } from '@cella/log'
 import { type EmbeddedLogOptions, type Log, localSigner, openLog, type WitnessSetting } from '../src/index.ts'
+import type { LogOptions } from '../src/log.ts'
 
 export function temporaryFolder(context: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), 'log-'))
@@ -93,29 +94,38 @@ function answer(
   return { status: 200, body: encodeCosignatures([cosignNote(text, signer, 1_760_000_000)]) }
 }
 
-export interface TestLog {
-  readonly folder: string
+/** A place for a log with its key; logs opened there are closed after the test. */
+export interface TestPlace {
   readonly lastSignedFile: string
   readonly signer: NoteSigner
   readonly policy: LogPolicy
   /** What ended it, if something did. */
   readonly fatal: Error[]
+  open(options?: Partial<LogOptions>): Promise<Log>
+}
+
+export interface TestLog extends TestPlace {
+  readonly folder: string
   open(options?: Partial<EmbeddedLogOptions>): Promise<Log>
 }
 
-/** A place for a log with its key; logs opened there are closed after the test. */
-export function placeForLog(context: TestContext, witnesses: readonly TestWitness[] = []): TestLog {
-  const root = temporaryFolder(context)
-  const signer = generateNoteSigner({ name: 'log.example/one', type: 'note' })
+/** A policy that asks for all of the witnesses. */
+export function policyOf(signer: NoteSigner, witnesses: readonly TestWitness[]): LogPolicy {
   const lines = witnesses.map(({ setting }, at) => `witness w${at} ${encodeVkey(setting.key)}\n`).join('')
   const members = witnesses.map((_, at) => `w${at}`).join(' ')
   const quorum = witnesses.length === 0 ? 'quorum none\n' : `group all-of-them all ${members}\nquorum all-of-them\n`
+  return parseLogPolicy(encodeUtf8(`log ${encodeVkey(signer.key)}\n${lines}${quorum}`))
+}
+
+export function placeForLog(context: TestContext, witnesses: readonly TestWitness[] = []): TestLog {
+  const root = temporaryFolder(context)
+  const signer = generateNoteSigner({ name: 'log.example/one', type: 'note' })
   const fatal: Error[] = []
   const place: TestLog = {
     folder: join(root, 'log'),
     lastSignedFile: join(root, 'last-signed'),
     signer,
-    policy: parseLogPolicy(encodeUtf8(`log ${encodeVkey(signer.key)}\n${lines}${quorum}`)),
+    policy: policyOf(signer, witnesses),
     fatal,
     open: async (options = {}) => {
       const log = await openLog({

@@ -1,0 +1,70 @@
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import { openFolderObjects } from '@cella/blobs'
+import { generateNoteSigner } from '@cella/log'
+import pg from 'pg'
+import { type Log, localSigner, openPostgresLog, type PostgresLogOptions } from '../src/index.ts'
+import { policyOf, type TestPlace, type TestWitness, temporaryFolder } from './support.ts'
+
+export interface TestPostgresLog extends TestPlace {
+  readonly url: string
+  readonly storeFolder: string
+  open(options?: Partial<PostgresLogOptions>): Promise<Log>
+}
+
+let databases = 0
+
+/** A database of its own on a server, for one log. */
+export async function placeOnPostgres(
+  context: TestContext,
+  server: string,
+  witnesses: readonly TestWitness[] = [],
+): Promise<TestPostgresLog> {
+  databases += 1
+  const url = await makeDatabase(server, `log_${process.pid}_${databases}`)
+  const root = temporaryFolder(context)
+  const signer = generateNoteSigner({ name: 'log.example/one', type: 'note' })
+  const fatal: Error[] = []
+  const logs: Log[] = []
+  context.after(() => Promise.all(logs.map((log) => log.close())))
+  const place: TestPostgresLog = {
+    url,
+    storeFolder: join(root, 'store'),
+    lastSignedFile: join(root, 'last-signed'),
+    signer,
+    policy: policyOf(signer, witnesses),
+    fatal,
+    open: async (options = {}) => {
+      const log = await openPostgresLog({
+        url,
+        store: await openFolderObjects({ folder: place.storeFolder }),
+        lastSignedFile: place.lastSignedFile,
+        signer: localSigner(signer),
+        witnesses: witnesses.map(({ setting }) => setting),
+        onFatal: (error) => fatal.push(error),
+        ...options,
+      })
+      logs.push(log)
+      return log
+    },
+  }
+  return place
+}
+
+export async function inDatabase(url: string, sql: string): Promise<pg.QueryResult> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    return await client.query(sql)
+  } finally {
+    await client.end()
+  }
+}
+
+/** The URL of a new database, a copy of `template` if given. */
+export async function makeDatabase(server: string, name: string, template = 'template0'): Promise<string> {
+  await inDatabase(server, `create database ${name} template ${template}`)
+  const url = new URL(server)
+  url.pathname = `/${name}`
+  return url.href
+}
