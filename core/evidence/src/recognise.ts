@@ -7,7 +7,12 @@ import { evidenceOfCmw, recogniseCmw } from './cmw/evidence.ts'
 import { EvidenceError, reading } from './error.ts'
 import type { Evidence, EvidenceEntry } from './evidence.ts'
 import { ibmSeEvidenceOfTrustee, isPvattest, recogniseIbmSe } from './ibm-se/readers.ts'
-import { intelEvidenceOf, intelEvidenceOfTrustee, recogniseIntelQuote } from './intel/readers.ts'
+import {
+  intelEvidenceOf,
+  intelEvidenceOfOpenEnclaveJson,
+  intelEvidenceOfTrustee,
+  recogniseIntelQuote,
+} from './intel/readers.ts'
 import { nitroEvidenceOf, nitroEvidenceOfDstack, nitroEvidenceOfNsmResponse } from './nitro/readers.ts'
 import { nrasEvidenceOf, recogniseNras } from './nvidia/nras.ts'
 import { nvidiaEvidenceOf, nvidiaEvidenceOfNvat, nvidiaEvidenceOfTrustee, recogniseNvidia } from './nvidia/readers.ts'
@@ -15,10 +20,12 @@ import type { SnpEvidenceEntry } from './sev-snp/entry.ts'
 import { snpReportLength } from './sev-snp/report.ts'
 import { snpEvidenceOfTrustee } from './sev-snp/trustee.ts'
 import {
+  isGoTpmTools,
   recogniseTpm,
   recogniseTpmJson,
   tpmEvidenceOfEnactTrust,
   tpmEvidenceOfGoAttestation,
+  tpmEvidenceOfGoTpmTools,
   tpmEvidenceOfTrustee,
 } from './tpm/readers.ts'
 import { evidenceOfTsm, recogniseTsm } from './tsm.ts'
@@ -148,6 +155,15 @@ const forms: readonly Form[] = [
     recognise: (_, json) =>
       hasMember(json, 'attestation_report') ? 'AMD SEV-SNP evidence of a Confidential Containers guest' : undefined,
     read: (bytes, certificates) => [snpEvidenceOfTrustee(bytes, certificates)],
+  },
+  {
+    recognise: (_, json) =>
+      hasMember(json, 'QuoteHex') ? 'Open Enclave evidence with its quote in hexadecimal' : undefined,
+    read: (bytes) => [intelEvidenceOfOpenEnclaveJson(bytes)],
+  },
+  {
+    recognise: (bytes) => (isGoTpmTools(bytes) ? 'an attestation of go-tpm-tools' : undefined),
+    read: (bytes) => [tpmEvidenceOfGoTpmTools(bytes, 'sha256')],
   },
   {
     recognise: (_, json) =>

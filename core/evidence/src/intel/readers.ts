@@ -83,6 +83,17 @@ export function intelEndorsementsOf(json: Uint8Array): Endorsement[] {
   })
 }
 
+/** Evidence of JSON in which Open Enclave's samples have the report as `QuoteHex`. Throws EvidenceError. */
+export function intelEvidenceOfOpenEnclaveJson(json: Uint8Array): SgxEvidenceEntry | TdxEvidenceEntry {
+  return reading(() => {
+    if (json.length > collateralBytesMax) {
+      throw new FormatError('evidence', `has ${json.length} bytes, at most ${collateralBytesMax} are read`)
+    }
+    const evidence = objectOf(parseJson(decodeUtf8(json, 'evidence'), 'evidence'), 'evidence')
+    return intelEvidenceOf(decodeHex(longText(evidence.QuoteHex, 'QuoteHex').toLowerCase(), 'QuoteHex'))
+  })
+}
+
 /** For detection: what the bytes look like, read up to their TEE type. */
 export function recogniseIntelQuote(bytes: Uint8Array): string | undefined {
   if (bytes.length < 64) return undefined

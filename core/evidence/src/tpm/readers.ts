@@ -69,6 +69,14 @@ export function tpmEvidenceOfGoTpmTools(bytes: Uint8Array, bank: TpmHash = 'sha2
   })
 }
 
+/** Whether these bytes begin as that protobuf does: with the public area of a key, RSA or ECC, under SHA-256. */
+export function isGoTpmTools(bytes: Uint8Array): boolean {
+  if (bytes[0] !== 0x0a) return false
+  const at = bytes[1]! < 0x80 ? 2 : 3
+  const [high, low, algorithmHigh, algorithmLow] = bytes.subarray(at, at + 4)
+  return high === 0 && (low === 0x01 || low === 0x23) && algorithmHigh === 0 && algorithmLow === 0x0b
+}
+
 // tpm.Quote: 1 quote, 2 raw_sig, 3 pcrs {1 hash, 2 map of number and value}.
 function goTpmToolsQuote(
   bytes: Uint8Array,
