@@ -2,7 +2,8 @@ import { hash } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { ByteReader, type Digest, encodeHex, encodeUtf8 } from '@cella/bytes'
+import { type Digest, encodeUtf8 } from '@cella/bytes'
+import { parseSealedBodies } from '@cella/events'
 import { encodeVkey, generateNoteSigner } from '@cella/log'
 import { createLogServer, localSigner, openLog } from '@cella/log-server'
 import { createWitness, startWitnessServer } from '@cella/witness'
@@ -126,11 +127,7 @@ function answerBodies(
     for (const commitment of json().commitments) host.bodies.delete(commitment)
     return {}
   }
-  const reader = new ByteReader(body)
-  while (reader.remaining > 0) {
-    const commitment = encodeHex(reader.take(32, 'commitment'))
-    host.bodies.set(commitment, new Uint8Array(reader.take(reader.uint32('length'), 'body')))
-  }
+  for (const { commitment, sealed } of parseSealedBodies(body)) host.bodies.set(commitment, sealed)
   return {}
 }
 

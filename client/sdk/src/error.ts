@@ -27,6 +27,8 @@ export type SdkErrorCode =
   | 'ERR_INVITATION_EXPIRED'
   /** The vault's evidence is not acceptable under the terms of one's own organisation. */
   | 'ERR_VAULT_REFUSED'
+  /** A stream key that the vault did not vouch for. */
+  | 'ERR_STREAM_REFUSED'
   /** A policy, workflow or contract that would not be accepted anywhere. */
   | 'ERR_DRAFT_REFUSED'
   /** An output can't be opened, or what is in it is not what the receipt says. */

@@ -17,6 +17,15 @@ export {
 export { type Gathered, gather, gatherForContract, merge, organisationsIn, unknownDocument } from './documents.ts'
 export { startPolicyEngine } from './engine.ts'
 export { SdkError, type SdkErrorCode, type ServerRefusal } from './error.ts'
+export {
+  discloseEntry,
+  eraseEntries,
+  exportStream,
+  fetchStreamKey,
+  type OwnStream,
+  readStream,
+  type StreamKey,
+} from './events.ts'
 export { logPolicyFor, petname, receiptAnchors, type StoredAnchors } from './home/anchors.ts'
 export { type Home, type HomeOptions, openHome, type Profile, type SavedDocument } from './home/home.ts'
 export { type InstallationTerms, termsFor } from './installation-terms.ts'

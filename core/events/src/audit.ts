@@ -11,8 +11,11 @@ export interface StreamEntry {
   readonly index: number
   /** 32 bytes. */
   readonly commitment: Uint8Array
-  /** `erased`: a later entry names it as erased. `absent`: no body, and nothing that says why. */
-  readonly state: 'read' | 'erased' | 'absent'
+  /**
+   * `erased`: a later entry names it as erased. `closed`: there is a body that one can't open, as for who came later.
+   * `absent`: no body, and nothing that says why.
+   */
+  readonly state: 'read' | 'erased' | 'closed' | 'absent'
   /** Of an entry that was read. */
   readonly type: string | undefined
   readonly fields: readonly EventField[]
@@ -29,6 +32,8 @@ export type StreamProblemCode =
   | 'ERR_STREAM_BODY'
   /** An entry without a body that no erasure names. */
   | 'ERR_STREAM_ABSENT'
+  /** An entry whose body is there and does not open for this reader. */
+  | 'ERR_STREAM_CLOSED'
 
 export interface StreamProblem {
   readonly code: StreamProblemCode
@@ -51,11 +56,15 @@ export function leavesOf(view: LogView): LeafRange {
   return { from: 0, end: view.size, before: 0, leafAt: (index) => view.leafAt(index) }
 }
 
-/** Audits the stream of `key` in a range of leaves. `bodies` are by number; what is not among them is absent. */
+/**
+ * Audits the stream of `key` in a range of leaves. `bodies` are by number; what is not among them is absent, or there but
+ * not to be opened where `closed` has its number.
+ */
 export function auditStream(options: {
   key: Uint8Array
   leaves: LeafRange
   bodies: ReadonlyMap<number, EventBody>
+  closed?: ReadonlySet<number>
 }): StreamAudit {
   const { leaves, bodies } = options
   const { first, extra } = scanStream(options.key, leaves)
@@ -95,10 +104,14 @@ export function auditStream(options: {
     entries.push({ n, index, commitment, state: isOwn ? 'read' : 'absent', type, fields })
     commitments.set(n, encodeHex(commitment))
   }
-  const judged = entries.map((entry) =>
-    entry.state === 'absent' && erased.has(entry.n) ? { ...entry, state: 'erased' as const } : entry,
-  )
+  const judged = entries.map((entry): StreamEntry => {
+    if (entry.state !== 'absent') return entry
+    if (erased.has(entry.n)) return { ...entry, state: 'erased' }
+    return options.closed?.has(entry.n) ? { ...entry, state: 'closed' } : entry
+  })
   for (const { n, index, state } of judged) {
+    if (state === 'closed')
+      report('ERR_STREAM_CLOSED', n, `entry ${n}, at index ${index}, has a body that does not open`)
     if (state !== 'absent' || bodies.has(n)) continue
     report('ERR_STREAM_ABSENT', n, `entry ${n}, at index ${index}, has no body, and no entry says that it was erased`)
   }

@@ -33,6 +33,7 @@ export {
   placeOf,
   valuesOf,
 } from './body.ts'
+export { bodiesMax, encodeSealedBodies, parseSealedBodies, type SealedBody } from './body-list.ts'
 export {
   type Disclosure,
   encodeDisclosure,
@@ -53,7 +54,7 @@ export {
 } from './export.ts'
 export { type MemberRequest, memberRequestBytes } from './member-request.ts'
 export { type FoundLeaf, type LeafRange, type Scan, scanStream } from './scan.ts'
-export { type EventReader, openEventBody, sealEventBody, sealedBodyBytesMax } from './sealed-body.ts'
+export { type EventReader, openEventBody, sealEventBody } from './sealed-body.ts'
 export {
   type StreamKeyStatement,
   signStreamKey,

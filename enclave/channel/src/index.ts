@@ -1,6 +1,6 @@
 export { readConfiguration } from './configuration.ts'
 export { ChannelError, type ChannelErrorCode } from './error.ts'
-export { HostBodies, type SealedBody } from './host-bodies.ts'
+export { HostBodies } from './host-bodies.ts'
 export { HostClient } from './host-client.ts'
 export { type Appended, HostLog } from './host-log.ts'
 export { enclaveOptions, type Launch, measureLaunch, requireHardened } from './launch.ts'

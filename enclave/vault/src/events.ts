@@ -1,5 +1,4 @@
 import { type Digest, encodeHex, type Json } from '@cella/bytes'
-import type { SealedBody } from '@cella/channel'
 import {
   commitmentOfBody,
   type EventBody,
@@ -7,6 +6,7 @@ import {
   type EventReader,
   leafOfBody,
   makeEventBody,
+  type SealedBody,
   sealEventBody,
 } from '@cella/events'
 import { type LogView, parseLeaf, TagStream } from '@cella/log'

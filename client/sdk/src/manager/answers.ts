@@ -1,4 +1,6 @@
+import type { Digest } from '@cella/bytes'
 import { bytesField, digestField, keyIdField, timeField } from '@cella/documents'
+import { streamKeyStatementSchema } from '@cella/events'
 import { z } from 'zod'
 
 // Shapes of the manager's answers, docs/protocol.md. Unknown members are ignored, so that a newer manager can say more;
@@ -118,3 +120,18 @@ export type StoredOutput = z.infer<typeof outputsSchema>['outputs'][number]
 
 export const evidenceAnswerSchema = z.object({ binding: z.record(z.string(), z.unknown()), evidence: z.unknown() })
 export type EvidenceAnswer = z.infer<typeof evidenceAnswerSchema>
+
+export const nonceSchema = z.object({ nonce: z.string().max(100) })
+export const streamKeySchema = z.object({ statement: streamKeyStatementSchema, wrapped: z.string().max(4096) })
+export type StreamKeyAnswer = z.infer<typeof streamKeySchema>
+export const erasedSchema = z.object({ erased: z.array(z.int().min(0)).max(256), index: z.int().min(0) })
+export type Erased = z.infer<typeof erasedSchema>
+
+/** What a member asks of a vault, signed. */
+export interface VaultMemberRequest {
+  readonly organisation: Digest
+  readonly membership: Digest
+  readonly documents: readonly string[]
+  readonly nonce: string
+  readonly signature: string
+}

@@ -1,17 +1,21 @@
 import type { Digest } from '@cella/bytes'
 import { encodeBase64url } from '@cella/bytes'
 import type { DocumentType } from '@cella/documents'
+import { parseSealedBodies, type SealedBody } from '@cella/events'
 import type { KeyId } from '@cella/primitives'
 import type { z } from 'zod'
 import { SdkError } from '../error.ts'
 import {
   documentPageSchema,
+  type Erased,
   type EvidenceAnswer,
+  erasedSchema,
   evidenceAnswerSchema,
   type Info,
   infoSchema,
   type ListedDocument,
   type Locations,
+  nonceSchema,
   outputsSchema,
   type Run,
   type RunEvent,
@@ -19,9 +23,12 @@ import {
   runsSchema,
   type StoredDocument,
   type StoredOutput,
+  type StreamKeyAnswer,
   type Submitted,
   storedDocumentSchema,
+  streamKeySchema,
   submittedSchema,
+  type VaultMemberRequest,
 } from './answers.ts'
 import { followEvents } from './events.ts'
 import { answerBytesMax, jsonBody, readBody, Transport, type TransportOptions } from './transport.ts'
@@ -163,6 +170,35 @@ export class ManagerClient {
   /** The KEK of `organisation` in the vault: made at the first call. */
   vaultKek(vault: KeyId, organisation: Digest, nonce: Uint8Array): Promise<EvidenceAnswer> {
     return this.#vault(vault, 'kek', { organisation, nonce: encodeBase64url(nonce) })
+  }
+
+  async vaultNonce(vault: KeyId): Promise<string> {
+    return (await this.#post(`/v1/vaults/${vault}/nonce`, {}, nonceSchema, true)).nonce
+  }
+
+  /** The key of an organisation's stream, wrapped. Each call is an entry of the stream, so it is not repeated by itself. */
+  streamKey(vault: KeyId, request: VaultMemberRequest): Promise<StreamKeyAnswer> {
+    return this.#post(`/v1/vaults/${vault}/stream-key`, request, streamKeySchema, false)
+  }
+
+  eraseEntries(vault: KeyId, request: VaultMemberRequest & { entries: number[] }): Promise<Erased> {
+    return this.#post(`/v1/vaults/${vault}/erase`, request, erasedSchema, false)
+  }
+
+  /** Those of the bodies beside the log that are there; at most 256 are asked for. */
+  async bodies(commitments: readonly Digest[]): Promise<SealedBody[]> {
+    const response = await this.#transport.send({
+      method: 'POST',
+      path: '/v1/bodies/read',
+      body: jsonBody({ commitments }),
+      idempotent: true,
+    })
+    const bytes = await readBody(response, answerBytesMax)
+    try {
+      return parseSealedBodies(bytes)
+    } catch (cause) {
+      throw new SdkError('ERR_MANAGER_ANSWER', `${this.url}/v1/bodies/read: the answer is not of bodies`, { cause })
+    }
   }
 
   #vault(vault: KeyId, call: string, body: unknown): Promise<EvidenceAnswer> {

@@ -1,41 +1,10 @@
-import { ByteReader, concatBytes, encodeHex, uint32Bytes } from '@cella/bytes'
+import type { Digest } from '@cella/bytes'
+import type { SealedBody } from '@cella/events'
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
 
 // What stands behind leaves of the log, under their commitments: sealed to readers whom nobody here knows.
-// On the wire one after the other: commitment 32 ‖ length u32 ‖ bytes.
-
-const bodyBytesMax = 65_536
-export const bodiesMax = 256
-
-export interface Body {
-  /** In hexadecimal. */
-  readonly commitment: string
-  readonly sealed: Uint8Array
-}
-
-/** Throws FormatError or ERR_REQUEST_MALFORMED. */
-export function parseBodies(bytes: Uint8Array): Body[] {
-  const reader = new ByteReader(bytes)
-  const bodies: Body[] = []
-  while (reader.remaining > 0) {
-    if (bodies.length >= bodiesMax) throw new ManagerError('ERR_REQUEST_MALFORMED', `more than ${bodiesMax} bodies`)
-    const commitment = encodeHex(reader.take(32, 'commitment'))
-    const length = reader.uint32('length')
-    if (length > bodyBytesMax) {
-      throw new ManagerError('ERR_REQUEST_MALFORMED', `a body of ${length} bytes, at most ${bodyBytesMax} are kept`)
-    }
-    bodies.push({ commitment, sealed: reader.take(length, 'body') })
-  }
-  return bodies
-}
-
-export function encodeBodies(bodies: readonly Body[]): Uint8Array {
-  return concatBytes(
-    ...bodies.flatMap(({ commitment, sealed }) => [Uint8Array.fromHex(commitment), uint32Bytes(sealed.length), sealed]),
-  )
-}
 
 /** Bodies in the database, bounded in all. */
 export class BodyStore {
@@ -50,7 +19,7 @@ export class BodyStore {
   }
 
   /** Durable when it returns; what is there already stays as it is. Throws ERR_QUOTA. */
-  async put(bodies: readonly Body[]): Promise<void> {
+  async put(bodies: readonly SealedBody[]): Promise<void> {
     if (bodies.length === 0) return
     const added = bodies.reduce((sum, { sealed }) => sum + sealed.length, 0)
     const known = this.#count()
@@ -68,13 +37,14 @@ export class BodyStore {
   }
 
   /** Those of these that are there, in no order. */
-  async get(commitments: readonly string[]): Promise<Body[]> {
+  async get(commitments: readonly string[]): Promise<SealedBody[]> {
     if (commitments.length === 0) return []
-    return this.#tables
+    const rows = await this.#tables
       .selectFrom('event_bodies')
       .select(['commitment', 'sealed'])
       .where('commitment', 'in', commitments)
       .execute()
+    return rows.map(({ commitment, sealed }) => ({ commitment: commitment as Digest, sealed }))
   }
 
   /** Deletes them with the keys in them. */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
-import { type Body, encodeBodies, parseBodies } from '../bodies/store.ts'
+import type { Digest } from '@cella/bytes'
+import { encodeSealedBodies, parseSealedBodies, type SealedBody } from '@cella/events'
 import type { Party } from '../testing/fixtures.ts'
 import { Harness } from '../testing/harness.ts'
 
@@ -9,30 +10,33 @@ describe('bodies beside the log, over HTTP', () => {
   let harness: Harness
   let party: Party
   before(async () => {
-    harness = await Harness.start({ limits: { eventBytesMax: 150_000 } })
+    harness = await Harness.start({ limits: { eventBytesMax: 120_000 } })
     party = await harness.party('Publisher')
   })
   after(() => harness.stop())
 
-  const body = (bytes: number): Body => ({ commitment: randomBytes(32).toString('hex'), sealed: randomBytes(bytes) })
-  const put = (bodies: Body[], as: Party['account'] | 'worker' | 'nobody' = 'worker') =>
-    harness.send(as, 'POST', '/v1/bodies', encodeBodies(bodies))
-  const read = async (bodies: Body[], as: Party['account'] | 'worker' | 'nobody' = party.account) =>
+  const body = (bytes: number): SealedBody => ({
+    commitment: randomBytes(32).toString('hex') as Digest,
+    sealed: randomBytes(bytes),
+  })
+  const put = (bodies: SealedBody[], as: Party['account'] | 'worker' | 'nobody' = 'worker') =>
+    harness.send(as, 'POST', '/v1/bodies', encodeSealedBodies(bodies))
+  const read = async (bodies: SealedBody[], as: Party['account'] | 'worker' | 'nobody' = party.account) =>
     harness.send(as, 'POST', '/v1/bodies/read', { commitments: bodies.map(({ commitment }) => commitment) })
-  const erase = (bodies: Body[], as: Party['account'] | 'worker' | 'nobody' = 'worker') =>
+  const erase = (bodies: SealedBody[], as: Party['account'] | 'worker' | 'nobody' = 'worker') =>
     harness.send(as, 'POST', '/v1/bodies/erase', { commitments: bodies.map(({ commitment }) => commitment) })
 
   test('are kept under their commitments, never replaced, and gone once erased', async () => {
     const [one, two, three] = [body(1000), body(0), body(10)]
     assert.equal((await put([one, two])).status, 200)
     assert.equal((await put([{ ...one, sealed: randomBytes(1000) }])).status, 200)
-    const found = parseBodies((await read([one, two, three])).bytes)
-    const sorted = (bodies: Body[]) =>
+    const found = parseSealedBodies((await read([one, two, three])).bytes)
+    const sorted = (bodies: SealedBody[]) =>
       bodies.map(({ commitment, sealed }) => [commitment, Buffer.from(sealed).toString('hex')]).sort()
     assert.deepEqual(sorted(found), sorted([one, two]))
     assert.equal((await erase([one])).status, 200)
     assert.equal((await erase([one])).status, 200)
-    assert.deepEqual(sorted(parseBodies((await read([one, two])).bytes)), sorted([two]))
+    assert.deepEqual(sorted(parseSealedBodies((await read([one, two])).bytes)), sorted([two]))
   })
 
   test('only enclaves write and erase, and only those who are known read', async () => {
@@ -46,12 +50,12 @@ describe('bodies beside the log, over HTTP', () => {
 
   test('cut off, too long, too many: nothing is kept', async () => {
     const one = body(10)
-    const whole = encodeBodies([one])
+    const whole = encodeSealedBodies([one])
     for (let end = 1; end < whole.length; end++) {
       const { status, json } = await harness.send('worker', 'POST', '/v1/bodies', whole.subarray(0, end))
-      assert.deepEqual([status, json.error.code], [400, 'ERR_FORMAT_MALFORMED'])
+      assert.deepEqual([status, json.error.code], [400, 'ERR_REQUEST_MALFORMED'])
     }
-    assert.equal((await put([one, body(65_537)])).json.error.code, 'ERR_REQUEST_MALFORMED')
+    assert.equal((await put([one, body(56_000)])).json.error.code, 'ERR_REQUEST_MALFORMED')
     assert.equal(
       (await put([one, ...Array.from({ length: 256 }, () => body(0))])).json.error.code,
       'ERR_REQUEST_MALFORMED',
@@ -64,7 +68,7 @@ describe('bodies beside the log, over HTTP', () => {
   })
 
   test('beyond the bound are refused until some are erased', async () => {
-    const [one, two, three] = [body(60_000), body(60_000), body(60_000)]
+    const [one, two, three] = [body(50_000), body(50_000), body(50_000)]
     assert.equal((await put([one, two])).status, 200)
     const refused = await put([three])
     assert.deepEqual([refused.status, refused.json.error.code], [429, 'ERR_QUOTA'])

@@ -1,5 +1,6 @@
+import { bodiesMax, EventError, encodeSealedBodies, parseSealedBodies, type SealedBody } from '@cella/events'
 import { z } from 'zod'
-import { BodyStore, bodiesMax, encodeBodies, parseBodies } from '../bodies/store.ts'
+import { BodyStore } from '../bodies/store.ts'
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
 import { digestParam, passedOn, refusals } from '../http/schemas.ts'
@@ -27,7 +28,7 @@ export function bodyRoutes(app: App, manager: Manager): void {
       if (!Buffer.isBuffer(request.body)) {
         throw new ManagerError('ERR_REQUEST_MALFORMED', 'bodies are sent as application/octet-stream')
       }
-      await store.put(parseBodies(request.body))
+      await store.put(parse(request.body))
       return { status: 'ok' as const }
     },
   )
@@ -44,7 +45,7 @@ export function bodyRoutes(app: App, manager: Manager): void {
     },
     async (request, reply) => {
       const bodies = await store.get(request.body.commitments)
-      return reply.type('application/octet-stream').send(Buffer.from(encodeBodies(bodies)))
+      return reply.type('application/octet-stream').send(Buffer.from(encodeSealedBodies(bodies)))
     },
   )
 
@@ -63,4 +64,13 @@ export function bodyRoutes(app: App, manager: Manager): void {
       return { status: 'ok' as const }
     },
   )
+}
+
+function parse(bytes: Uint8Array): SealedBody[] {
+  try {
+    return parseSealedBodies(bytes)
+  } catch (cause) {
+    if (cause instanceof EventError) throw new ManagerError('ERR_REQUEST_MALFORMED', cause.message, { cause })
+    throw cause
+  }
 }
