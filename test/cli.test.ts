@@ -5,6 +5,21 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { encodeUtf8, Secret } from '@cella/bytes'
+import { unfinishedReleases, valuesOf, verifyDisclosure, verifyStreamExport } from '@cella/events'
+import type { KeyId } from '@cella/primitives'
+import {
+  discloseEntry,
+  eraseEntries,
+  exportStream,
+  fetchStreamKey,
+  keysOf,
+  openHome,
+  openProfileKeystore,
+  openSession,
+  readStream,
+  type Session,
+} from '@cella/sdk'
 
 // Three organisations go from nothing to a verified result by commands alone, as separate processes on a real server.
 
@@ -60,6 +75,13 @@ async function cella(
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
   const [stdout, stderr, code] = await Promise.all([read(child.stdout!), read(child.stderr!), ended])
   return { code, stdout, stderr }
+}
+
+/** What the command line has when it runs for a profile, in this process. */
+async function sessionOf(profile: string): Promise<Session> {
+  const own = await openHome({ folder: home, profile })
+  const keystore = await openProfileKeystore(own, new Secret(encodeUtf8('correct horse battery staple')))
+  return openSession({ home: own, unlock: () => keysOf(keystore) })
 }
 
 /** The JSON of a command that must succeed. */
@@ -302,6 +324,55 @@ test('from nothing to a verified result by commands alone', async (context) => {
     assert.equal(third.code, 1)
     assert.match(third.stdout, /ERR_LIMIT_RUNS/)
   })
+
+  await context.test(
+    'each owner reads all that happened to its own assets, whole or in part, and can have it forgotten',
+    async () => {
+      const session = await sessionOf('large')
+      const info = await session.info()
+      const vault = info.vaults[0]!.id as KeyId
+      const key = await fetchStreamKey(session, { vault })
+      const stream = await readStream(session, key)
+      const { audit } = stream
+      assert.deepEqual([audit.problems, audit.extra], [[], []])
+      const told = audit.entries.map(({ type, fields }) => [type, valuesOf(fields).run, valuesOf(fields).allowed])
+      assert.deepEqual(told, [
+        ['decision', 1, false],
+        ['decision', 2, true],
+        ['released', 2, undefined],
+        ['decision', 3, true],
+        ['released', 3, undefined],
+        ['decision', 4, false],
+        ['access', undefined, undefined],
+      ])
+      assert.deepEqual(unfinishedReleases(audit.entries), [])
+      const { policy } = stream.log
+      const shown = verifyDisclosure(await discloseEntry(stream, key, { n: 1, names: ['allowed'] }), policy)
+      assert.deepEqual([valuesOf(shown.fields), shown.entry.index], [{ allowed: true }, audit.entries[1]!.index])
+      const expected = { policy, organisation: key.organisation, vaults: [vault] }
+      const whole = verifyStreamExport(await exportStream(stream, key), expected)
+      assert.deepEqual([whole.audit.entries.length, whole.audit.problems], [7, []])
+
+      await eraseEntries(session, { vault, entries: [1] })
+      const after = await readStream(session, key)
+      assert.deepEqual(
+        after.audit.entries.map(({ state, type }) => (state === 'read' ? type : state)),
+        ['decision', 'erased', 'released', 'decision', 'released', 'decision', 'access', 'erasure'],
+      )
+      assert.deepEqual(after.audit.problems, [])
+      const later = await exportStream(after, key, stream.checkpoint.bytes)
+      assert.deepEqual(
+        verifyStreamExport(later, expected).audit.entries.map(({ n }) => n),
+        [7],
+      )
+
+      // The university's stream is another one: its key finds nothing of this one.
+      const university = await sessionOf('university')
+      const other = await readStream(university, await fetchStreamKey(university, { vault }))
+      const seen = new Set(after.audit.entries.map(({ index }) => index))
+      assert.ok(other.audit.entries.length > 0 && other.audit.entries.every(({ index }) => !seen.has(index)))
+    },
+  )
 
   await context.test('a withdrawn asset is released no more', async () => {
     await done('small', ['assets', 'revoke', 'own/payroll', '--reason', 'test'])

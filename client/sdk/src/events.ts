@@ -17,7 +17,7 @@ import {
   scanStream,
   verifyStreamKey,
 } from '@cella/events'
-import { makeProofFile, verifyCheckpoint } from '@cella/log'
+import { makeProofFile, verifyCheckpoint, type WitnessedCheckpoint } from '@cella/log'
 import { ed25519Sign, type KeyId } from '@cella/primitives'
 import { accountOf } from '@cella/release'
 import { SealError, streamKeyInfo, unwrapDek } from '@cella/seal'
@@ -41,6 +41,8 @@ export interface OwnStream {
   /** By number. */
   readonly bodies: ReadonlyMap<number, EventBody>
   readonly log: OwnLog
+  /** The newest one when this was read; the log itself goes on. */
+  readonly checkpoint: WitnessedCheckpoint
 }
 
 /**
@@ -81,6 +83,7 @@ export async function fetchStreamKey(session: Session, { vault }: { vault: KeyId
 export async function readStream(session: Session, { key }: StreamKey): Promise<OwnStream> {
   const log = await session.log()
   const { hpke } = await session.keys()
+  const { checkpoint } = log
   const leaves = leavesOf(log.view)
   const places = new Map(
     scanStream(key, leaves).first.map(({ n, index }) => {
@@ -105,7 +108,7 @@ export async function readStream(session: Session, { key }: StreamKey): Promise<
       }
     }
   }
-  return { audit: auditStream({ key, leaves, bodies, closed }), bodies, log }
+  return { audit: auditStream({ key, leaves, bodies, closed }), bodies, log, checkpoint }
 }
 
 /**
@@ -117,11 +120,11 @@ export async function exportStream(
   { organisation, key, statement }: StreamKey,
   from?: Uint8Array,
 ): Promise<Uint8Array> {
-  const { log, bodies } = stream
+  const { log, bodies, checkpoint } = stream
   return makeStreamExport({
     view: log.view,
     from: from && verifyCheckpoint(from, log.policy),
-    to: log.checkpoint,
+    to: checkpoint,
     organisation,
     key,
     statement,
@@ -146,8 +149,8 @@ export async function discloseEntry(
       hint: `it has ${body.fields.map(({ name }) => name).join(', ')}`,
     })
   }
-  const { checkpoint, view } = stream.log
-  const proof = await makeProofFile({ checkpoint, index: entry.index, hashes: view.hashes() })
+  const { checkpoint, log } = stream
+  const proof = await makeProofFile({ checkpoint, index: entry.index, hashes: log.view.hashes() })
   return encodeDisclosure(makeDisclosure(body, { names, streamKey: key, proof }))
 }
 
