@@ -3,8 +3,18 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Digest, encodeUtf8, Secret } from '@cella/bytes'
-import { addRootKeys, createProfileKeystore, fetchReceipt, openHome, openOutput, startRuns } from '@cella/sdk'
+import { type Digest, encodeHex, encodeUtf8, parseDigest, Secret } from '@cella/bytes'
+import { bindingDigest, verifyEvidence } from '@cella/evidence'
+import {
+  addRootKeys,
+  appraiseChallenged,
+  challenge,
+  createProfileKeystore,
+  fetchReceipt,
+  openHome,
+  openOutput,
+  startRuns,
+} from '@cella/sdk'
 import {
   buildBundles,
   DidNotStart,
@@ -28,7 +38,7 @@ let contract: Digest
 
 before(async () => {
   const enclaves = await buildBundles(join(folder, 'enclave'))
-  options = ['--port', '0', '--local-witnesses', '1', '--lease-seconds', '5', '--enclaves', enclaves]
+  options = ['--port', '0', '--local-witnesses', '1', '--lease-seconds', '5', '--attest', '--enclaves', enclaves]
   installation = new RealInstallation(data, options)
   const file = await installation.up()
   scene = await setScene(file, { folder: join(folder, 'people'), uses: 50 })
@@ -55,6 +65,43 @@ describe('an installation', () => {
       return true
     })
     assert.equal((await runOnce(scene.university.session, contract)).status, 'finished')
+  })
+
+  test('vault, worker and attestation service answer challenges, and each is what the terms or a policy accept', async () => {
+    const { session, id: organisation } = scene.north
+    const { manager, vaults, roots } = installation.file()
+    const trusted = roots.map((root) => ({ ...root, spki: parseDigest(root.spki, 'spki') }))
+    for (const [path, of] of [
+      [`/v1/vaults/${vaults[0]}`, 'vault'],
+      ['/v1/workers/worker-1', 'worker'],
+    ] as const) {
+      const answer = await challenge(manager + path)
+      assert.equal(answer.of, of)
+      const { appraisal, verified } = await appraiseChallenged(session, answer, organisation)
+      assert.deepEqual(appraisal.reasons, [])
+      assert.equal(appraisal.build?.payload.role, of)
+      assert.equal(verified?.claims.simulated, true)
+      // What answers for a worker is no vault, whatever it says.
+      const other = { ...answer, of: of === 'vault' ? ('worker' as const) : ('vault' as const) }
+      const { appraisal: refused } = await appraiseChallenged(session, other, organisation)
+      assert.ok(refused.reasons.some(({ code }) => code === 'ERR_TEE_MEASUREMENT'))
+    }
+    const answer = await challenge(`${manager}/attest`)
+    assert.deepEqual([answer.of, answer.binding.issuer], ['attestation-service', `${manager}/attest`])
+    await assert.rejects(appraiseChallenged(session, answer, organisation), { code: 'ERR_PROFILE_INCOMPLETE' })
+    const { claims } = await verifyEvidence(answer.evidence, { roots: trusted, now: Date.now() / 1000 })
+    assert.equal(claims.reportData, encodeHex(bindingDigest(answer.binding)))
+    const { keys } = (await (await fetch(`${manager}/attest/.well-known/jwks.json`)).json()) as {
+      keys: { kid: string }[]
+    }
+    assert.deepEqual(
+      answer.binding.keys,
+      keys.map(({ kid }) => kid),
+    )
+    const { issuer } = (await (await fetch(`${manager}/attest/.well-known/openid-configuration`)).json()) as {
+      issuer: string
+    }
+    assert.equal(issuer, `${manager}/attest`)
   })
 
   test('SIGTERM amid runs: exit code 0, no process left, a database that need not recover, and the runs end', async () => {

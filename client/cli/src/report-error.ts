@@ -9,6 +9,7 @@ const unavailable: ReadonlySet<string> = new Set([
   'ERR_MANAGER_UNAVAILABLE',
   'ERR_LOG_UNAVAILABLE',
   'ERR_SERVER_UNAVAILABLE',
+  'ERR_COLLATERAL_UNAVAILABLE',
   'ERR_SERVER_NOT_INSTALLED',
 ])
 

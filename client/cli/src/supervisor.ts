@@ -53,6 +53,8 @@ export interface UpFlags {
   readonly localWitnesses?: number
   readonly witness?: string[]
   readonly tee?: string[]
+  readonly attest?: boolean
+  readonly publicUrl?: string
   readonly foreground?: boolean
 }
 
@@ -78,6 +80,8 @@ export function startSupervisor(folder: string, flags: UpFlags): ReturnType<type
       ...reach.parameters,
       ...(flags.witness ?? []).flatMap((witness) => ['--witness', witness]),
       ...(flags.tee ?? []).flatMap((tee) => ['--tee', tee]),
+      ...(flags.attest ? ['--attest'] : []),
+      ...(flags.publicUrl === undefined ? [] : ['--public-url', flags.publicUrl]),
     ],
     // With a session of its own it lives on when this terminal is closed.
     { detached: flags.foreground !== true, stdio: ['ignore', log, log] },

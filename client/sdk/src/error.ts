@@ -29,6 +29,8 @@ export type SdkErrorCode =
   | 'ERR_VAULT_REFUSED'
   /** A stream key that the vault did not vouch for. */
   | 'ERR_STREAM_REFUSED'
+  /** What answered a challenge did not answer this one. */
+  | 'ERR_CHALLENGE_ANSWER'
   /** A policy, workflow or contract that would not be accepted anywhere. */
   | 'ERR_DRAFT_REFUSED'
   /** An output can't be opened, or what is in it is not what the receipt says. */

@@ -1,3 +1,4 @@
+export { appraiseChallenged, type ChallengeAnswer, challenge } from './challenge.ts'
 export {
   type AssetForecast,
   approveContract,

@@ -273,9 +273,13 @@ async function checkVault(
   { vault, payload, documents, log }: { vault: KeyId; payload: Invitation; documents: DocumentSet; log: OwnLog },
 ): Promise<string> {
   const nonce = randomBytes(32)
-  const answer = await manager.vaultEvidence(vault, nonce)
+  const answer = await manager.vaultChallenge(vault, nonce)
   const binding = answer.binding as { readonly [name: string]: Json }
-  const expected: { readonly [name: string]: string } = { role: 'vault', nonce: encodeBase64url(nonce) }
+  const expected: { readonly [name: string]: string } = {
+    role: 'challenge',
+    of: 'vault',
+    nonce: encodeBase64url(nonce),
+  }
   for (const [member, value] of Object.entries(expected)) {
     if (binding[member] !== value) throw new SdkError('ERR_VAULT_REFUSED', `its evidence is for another ${member}`)
   }

@@ -27,6 +27,7 @@ export { type AzureVmPolicy, azureVmPresets } from './azure/vm/policy.ts'
 export { azureVmEvidenceOf, azureVmEvidenceOfTrustee } from './azure/vm/readers.ts'
 export { bindingDigest, bindingDigestOf, entryBindingDigest } from './binding.ts'
 export { ChainCache } from './cache.ts'
+export { type ChallengedRole, challengeBinding, challengedRoles, challengeNonceLength } from './challenge.ts'
 export type { Check } from './checks.ts'
 export { type Claims, type TcbStatus, tcbStatuses } from './claims.ts'
 export {

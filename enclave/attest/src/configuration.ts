@@ -1,4 +1,5 @@
 import { digestField } from '@cella/documents'
+import { simulatedTees } from '@cella/tee'
 import { z } from 'zod'
 
 const path = z.string().min(1).max(4096)
@@ -47,7 +48,7 @@ export const attestConfigurationSchema = z.strictObject({
   tee: z.union([
     z.null(),
     z.strictObject({ kind: z.literal('hardware') }),
-    z.strictObject({ kind: z.literal('simulated'), folder: path }),
+    z.strictObject({ kind: z.literal('simulated'), folder: path, tee: z.enum(simulatedTees).optional() }),
   ]),
 })
 export type AttestConfiguration = z.infer<typeof attestConfigurationSchema>

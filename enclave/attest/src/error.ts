@@ -27,7 +27,7 @@ export type AttestErrorCode =
   | 'ERR_ORGANISATION_REFUSED'
   /** Too few root keys signed, or somebody else did. */
   | 'ERR_DOCUMENT_NOT_ENTITLED'
-  /** More organisations, policies, nonces or challenges than the service holds. */
+  /** More organisations, policies or nonces than the service holds. */
   | 'ERR_SERVICE_FULL'
   /** The service runs outside of a TEE. */
   | 'ERR_TEE_ABSENT'

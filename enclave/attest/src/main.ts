@@ -43,7 +43,7 @@ async function teeOf(
   measured: Awaited<ReturnType<typeof measureLaunch>>,
 ): Promise<TeeDriver | undefined> {
   if (tee === null) return undefined
-  return openTee(tee.kind === 'simulated' ? { kind: 'simulated', folder: tee.folder, measured } : { kind: 'hardware' })
+  return openTee(tee.kind === 'simulated' ? { ...tee, measured } : { kind: 'hardware' })
 }
 
 /** Whether all of it is in the one file that was measured. */

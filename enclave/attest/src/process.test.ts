@@ -107,7 +107,7 @@ test('with a simulated TEE, named, it shows evidence of its own process', async 
   const running = await start(context, configurationFor(await temporary(), { tee }))
   assert.equal(running.line.event, 'ready')
   const nonce = encodeBase64url(randomBytes(32))
-  const { json } = await running.call('POST', '/v1/challenge', { nonce })
+  const { json } = await running.call('POST', '/challenge', { nonce })
   const { claims } = await verifyEvidence(parseEvidenceJson(json.evidence), { roots: [machine.root], now })
   assert.equal(claims.simulated, true)
   assert.notEqual(claims.measurement, machine.tee.describe().measurement)

@@ -148,12 +148,12 @@ export const routes: readonly Route[] = [
   ),
   taking(
     'POST',
-    '/v1/challenge',
+    '/challenge',
     {
       summary: 'Fresh evidence of this service over the caller’s nonce and its keys',
       schema: challengeRequest,
       bodyBytesMax: small,
-      refusals: ['ERR_TEE_ABSENT', 'ERR_SERVICE_FULL'],
+      refusals: ['ERR_TEE_ABSENT', 'ERR_TEE_BUSY'],
     },
     ({ service, body }) => service.challenge(body.nonce),
   ),
@@ -167,7 +167,7 @@ export const routes: readonly Route[] = [
       }
       return service.metadata(nonce)
     },
-    { queryNames: ['nonce'], refusals: ['ERR_SERVICE_FULL'] },
+    { queryNames: ['nonce'], refusals: ['ERR_TEE_BUSY'] },
   ),
   get('/.well-known/openid-configuration', 'OpenID Connect Discovery', ({ service }) => service.discovery(), {
     maxAgeSeconds: 300,

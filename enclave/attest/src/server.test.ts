@@ -275,9 +275,10 @@ test('a batch answers each on its own', async (context) => {
 test('in a TEE the service shows fresh evidence of itself over the caller’s nonce and its keys', async (context) => {
   const { call, issuer } = await startService(context, { tee: machine.tee })
   const nonce = encodeBase64url(randomBytes(32))
-  const { json } = await call('POST', '/v1/challenge', { nonce })
+  const { json } = await call('POST', '/challenge', { nonce })
   const [key] = (await call('GET', '/.well-known/jwks.json')).json.keys
-  assert.deepEqual([json.binding.role, json.binding.nonce, json.binding.issuer], ['attestation-service', nonce, issuer])
+  assert.deepEqual([json.binding.role, json.binding.of], ['challenge', 'attestation-service'])
+  assert.deepEqual([json.binding.nonce, json.binding.issuer], [nonce, issuer])
   assert.deepEqual(json.binding.keys, [key.kid])
   const verified = await verifyEvidence(parseEvidenceJson(json.evidence), { roots: [machine.root], now })
   assert.equal(verified.claims.reportData, encodeHex(bindingDigest(json.binding)))
@@ -290,7 +291,7 @@ test('in a TEE the service shows fresh evidence of itself over the caller’s no
 test('outside of a TEE it says so instead', async (context) => {
   const { call } = await startService(context)
   const nonce = encodeBase64url(randomBytes(32))
-  expect(await call('POST', '/v1/challenge', { nonce }), [404, 'ERR_TEE_ABSENT'])
+  expect(await call('POST', '/challenge', { nonce }), [404, 'ERR_TEE_ABSENT'])
   const { json } = await call('GET', `/v1/metadata?nonce=${nonce}`)
   assert.deepEqual([json.tee, json.attestation], [null, null])
 })
@@ -301,9 +302,9 @@ const malformed: readonly { name: string; method?: string; path: string; body: o
   { name: 'no UTF-8', path: '/v1/nonces', body: Uint8Array.of(0xff, 0xfe) },
   { name: 'a list', path: '/v1/nonces', body: [] },
   { name: 'an unknown member', path: '/v1/nonces', body: { extra: 1 } },
-  { name: 'a challenge without a nonce', path: '/v1/challenge', body: {} },
-  { name: 'a nonce that is too short', path: '/v1/challenge', body: { nonce: 'AAAA' } },
-  { name: 'a nonce in base64 with padding', path: '/v1/challenge', body: { nonce: `${'A'.repeat(43)}=` } },
+  { name: 'a challenge without a nonce', path: '/challenge', body: {} },
+  { name: 'a nonce that is too short', path: '/challenge', body: { nonce: 'AAAA' } },
+  { name: 'a nonce in base64 with padding', path: '/challenge', body: { nonce: `${'A'.repeat(43)}=` } },
   { name: 'an empty request', path: '/v1/attest', body: {} },
   {
     name: 'evidence that is a number',

@@ -2,16 +2,14 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { canonicalJson, type Digest, decodeBase64url, encodeUtf8, type Json } from '@cella/bytes'
 import {
   type AppraisalPolicy,
-  bindingDigestOf,
   ChainCache,
   type Evidence,
-  evidenceJson,
   type Judgement,
   judgeEvidence,
   parseEvidenceJson,
   recogniseEvidence,
 } from '@cella/evidence'
-import type { TeeDriver } from '@cella/tee'
+import { Challenges, type TeeDriver } from '@cella/tee'
 import type { Collateral } from './collateral.ts'
 import { AttestError } from './error.ts'
 import { Nonces, nonceSeconds } from './nonces.ts'
@@ -21,7 +19,6 @@ import { type AttestRequest, batchMax } from './requests.ts'
 import { resultToken } from './result-token.ts'
 import type { SigningKeys } from './signing-keys.ts'
 
-const challengesMax = 64
 const day = 86_400
 
 /** What runs, for its metadata. */
@@ -56,11 +53,11 @@ export class AttestationService {
   readonly #limit: RateLimit
   readonly #cache = new ChainCache(1024)
   readonly #now: () => number
-  #challenges = 0
-  #lastEvidence: Promise<unknown> = Promise.resolve()
+  readonly #challenges: Challenges | undefined
 
   constructor(parts: ServiceParts) {
     this.#parts = parts
+    this.#challenges = parts.tee && new Challenges('attestation-service', parts.tee)
     this.#now = parts.now ?? (() => Math.floor(Date.now() / 1000))
     this.#limit = new RateLimit({ perSecond: parts.organisationPerSecond, what: 'this organisation' })
   }
@@ -121,35 +118,15 @@ export class AttestationService {
 
   /** Fresh evidence of this service over the caller's nonce and the service's keys. Throws ERR_TEE_ABSENT. */
   async challenge(nonce: string): Promise<Json> {
-    const { tee } = this.#parts
-    if (tee === undefined) {
+    if (this.#challenges === undefined) {
       throw new AttestError('ERR_TEE_ABSENT', 'this service runs outside of a TEE and has no evidence of itself')
     }
-    if (this.#challenges >= challengesMax) {
-      throw new AttestError('ERR_SERVICE_FULL', `${challengesMax} challenges wait already`, { retryAfterSeconds: 1 })
-    }
-    this.#challenges += 1
-    // One after the other: kernel interfaces and daemons answer one at a time.
-    const done = this.#lastEvidence.then(() => this.#ownEvidence(tee, nonce))
-    this.#lastEvidence = done.catch(() => undefined)
-    try {
-      return await done
-    } finally {
-      this.#challenges -= 1
-    }
-  }
-
-  async #ownEvidence(tee: TeeDriver, nonce: string): Promise<Json> {
     const { issuer, keys, configuration } = this.#parts
-    const binding = {
-      role: 'attestation-service',
-      nonce,
+    return this.#challenges.answer(nonce, {
       issuer,
       keys: keys.jwks(this.#now()).keys.map(({ kid }) => kid),
       configuration,
-    }
-    const evidence = await tee.getEvidence(bindingDigestOf(binding, tee.bindingLength)!)
-    return { binding, evidence: evidenceJson(evidence) }
+    })
   }
 
   /** What this service is; with a nonce, together with its evidence over it. Says of itself what nobody has to believe. */

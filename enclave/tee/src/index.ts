@@ -1,3 +1,4 @@
+export { Challenges } from './challenges.ts'
 export type { TeeDescription, TeeDriver, TeeKind } from './driver.ts'
 export { TeeError, type TeeErrorCode } from './error.ts'
 export { evidenceOf, type HardwareOptions, hardwareDrivers, openHardwareTee } from './hardware.ts'

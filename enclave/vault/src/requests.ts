@@ -5,7 +5,7 @@ import { z } from 'zod'
 const json: z.ZodType<Json> = z.json() as z.ZodType<Json>
 const execution = { contract: digestField, run: z.int().min(1).max(1_000_000), attempt: z.int().min(1).max(10) }
 
-export const evidenceRequest = z.strictObject({ nonce: bytesField({ exactly: 32 }) })
+export const challengeRequest = z.strictObject({ nonce: bytesField({ exactly: 32 }) })
 export const kekRequest = z.strictObject({ organisation: digestField, nonce: bytesField({ exactly: 32 }) })
 export const nonceRequest = z.strictObject({})
 

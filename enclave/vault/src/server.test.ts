@@ -27,19 +27,19 @@ const nonce = encodeBase64url(randomBytes(32))
 
 test('until its log is read a vault answers 503 to everything', async (context) => {
   const url = await listen(context, () => undefined)
-  for (const call of ['evidence', 'kek', 'nonce', 'decide', 'release', 'other']) {
+  for (const call of ['challenge', 'kek', 'nonce', 'decide', 'release', 'other']) {
     const { status, code } = await post(`${url}/${call}`, {})
     assert.deepEqual([status, code], [503, 'ERR_VAULT_NOT_READY'])
   }
   assert.equal((await fetch(`${url}/healthz`)).status, 503)
 })
 
-test('evidence, KEK and nonce come over HTTP', async (context) => {
+test('a challenge, KEK and nonce are answered over HTTP', async (context) => {
   const here = await place(context)
   const vault = await startVault(here)
   const url = await listen(context, () => vault)
-  const { binding } = JSON.parse((await post(`${url}/evidence`, { nonce })).text)
-  assert.deepEqual([binding.role, binding.nonce], ['vault', nonce])
+  const { binding } = JSON.parse((await post(`${url}/challenge`, { nonce })).text)
+  assert.deepEqual([binding.role, binding.of, binding.nonce], ['challenge', 'vault', nonce])
   const organisation = 'a'.repeat(64)
   const kek = JSON.parse((await post(`${url}/kek`, { organisation, nonce })).text)
   assert.deepEqual([kek.binding.organisation, kek.binding.nonce], [organisation, nonce])
@@ -50,12 +50,12 @@ test('evidence, KEK and nonce come over HTTP', async (context) => {
 })
 
 const malformed: { name: string; call: string; body: string | object }[] = [
-  { name: 'no body', call: 'evidence', body: '' },
-  { name: 'no JSON', call: 'evidence', body: '{' },
-  { name: 'no UTF-8', call: 'evidence', body: Uint8Array.of(0xff, 0xfe) },
+  { name: 'no body', call: 'challenge', body: '' },
+  { name: 'no JSON', call: 'challenge', body: '{' },
+  { name: 'no UTF-8', call: 'challenge', body: Uint8Array.of(0xff, 0xfe) },
   { name: 'an array', call: 'nonce', body: [] },
   { name: 'an unknown member', call: 'nonce', body: { extra: 1 } },
-  { name: 'a nonce that is too short', call: 'evidence', body: { nonce: 'AAAA' } },
+  { name: 'a nonce that is too short', call: 'challenge', body: { nonce: 'AAAA' } },
   { name: 'an organisation that is no digest', call: 'kek', body: { organisation: '../identity', nonce } },
   { name: 'an organisation in upper case', call: 'kek', body: { organisation: 'A'.repeat(64), nonce } },
   { name: 'a decision about nothing', call: 'decide', body: {} },

@@ -6,12 +6,13 @@ import { EvidenceError } from '@cella/evidence'
 import { LogError } from '@cella/log'
 import { ReleaseError } from '@cella/release'
 import { SealError } from '@cella/seal'
+import { TeeError } from '@cella/tee'
 import type { z } from 'zod'
 import { VaultError } from './error.ts'
 import {
+  challengeRequest,
   decideRequest,
   eraseRequest,
-  evidenceRequest,
   kekRequest,
   nonceRequest,
   releaseRequest,
@@ -48,8 +49,8 @@ async function answer(request: IncomingMessage, ready: () => Vault | undefined):
   if (vault === undefined)
     throw new VaultError('ERR_VAULT_NOT_READY', 'the vault is reading its log; ask again shortly')
   switch (request.method === 'POST' ? request.url : undefined) {
-    case '/evidence':
-      return vault.evidence((await read(evidenceRequest)).nonce)
+    case '/challenge':
+      return vault.challenge((await read(challengeRequest)).nonce)
     case '/kek': {
       const { organisation, nonce } = await read(kekRequest)
       return vault.kek(organisation, nonce)
@@ -68,7 +69,7 @@ async function answer(request: IncomingMessage, ready: () => Vault | undefined):
     default:
       throw new VaultError(
         'ERR_ROUTE_UNKNOWN',
-        'a vault answers POST evidence, kek, nonce, decide, release, stream-key and erase',
+        'a vault answers POST challenge, kek, nonce, decide, release, stream-key and erase',
       )
   }
 }
@@ -132,7 +133,7 @@ function refusalOf(error: unknown): { status: number; code: string; message: str
   }
   if (error instanceof ReleaseError || error instanceof SealError)
     return { status: 403, code: error.code, message: error.message, reasons: [] }
-  if (error instanceof LogError || error instanceof ChannelError) {
+  if (error instanceof LogError || error instanceof ChannelError || error instanceof TeeError) {
     return { status: 503, code: error.code, message: error.message, reasons: [] }
   }
   reportPlace(error)

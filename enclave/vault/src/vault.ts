@@ -29,7 +29,7 @@ import {
   VerifiedEnvelopes,
 } from '@cella/release'
 import { asDek, type Dek, grantInfo, reasonsInfo, releaseInfo, seedInfo, unwrapDek, wrapDek } from '@cella/seal'
-import type { TeeDriver } from '@cella/tee'
+import { Challenges, type TeeDriver } from '@cella/tee'
 import { Auditors } from './auditors.ts'
 import { Denials } from './denials.ts'
 import { VaultError } from './error.ts'
@@ -73,6 +73,7 @@ export class Vault {
   readonly #tee: TeeDriver
   readonly #configuration: Digest
   readonly #nonces = new Nonces()
+  readonly #challenges: Challenges
   readonly #known = new VerifiedEnvelopes()
   readonly #chains = new ChainCache()
   readonly #pending = new Map<string, Pending>()
@@ -97,6 +98,7 @@ export class Vault {
     this.#state = options.state
     this.#log = options.log
     this.#tee = options.tee
+    this.#challenges = new Challenges('vault', options.tee)
     this.#configuration = options.configuration
     this.#uses = new Uses(options.log.view)
     const keyOf = async (organisation: Digest): Promise<Uint8Array | undefined> => {
@@ -113,9 +115,9 @@ export class Vault {
     return this.#state.id
   }
 
-  /** Fresh evidence of what this vault is, over the caller's nonce. */
-  async evidence(nonce: string): Promise<Json> {
-    return attestationJson(await this.#attest({ nonce }))
+  /** Fresh evidence of what this vault is, over anyone's nonce; no key is given for it. */
+  challenge(nonce: string): Promise<Json> {
+    return this.#challenges.answer(nonce, this.#about())
   }
 
   /** The KEK of an organisation with fresh evidence that this vault holds it. */
@@ -464,13 +466,12 @@ export class Vault {
   }
 
   async #attest(about: { [name: string]: Json }): Promise<Attestation> {
-    const binding = {
-      role: 'vault',
-      signingKey: encodeBase64url(this.#state.signingKey),
-      configuration: this.#configuration,
-      ...about,
-    }
+    const binding = { role: 'vault', ...this.#about(), ...about }
     return { binding, evidence: await this.#tee.getEvidence(bindingDigestOf(binding, this.#tee.bindingLength)!) }
+  }
+
+  #about(): { readonly [name: string]: Json } {
+    return { signingKey: encodeBase64url(this.#state.signingKey), configuration: this.#configuration }
   }
 }
 

@@ -20,6 +20,7 @@ import { createSandbox } from '@cella/sandbox'
 import { openTee } from '@cella/tee'
 import { z } from 'zod'
 import { attemptRun } from './attempt.ts'
+import { answerChallenges } from './challenges.ts'
 import { workerConfigurationSchema } from './configuration.ts'
 import { WorkerError } from './error.ts'
 import { offerSchema } from './messages.ts'
@@ -76,6 +77,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 
 const { boundary, tee: kind } = tee.describe()
 report({ event: 'ready', ...tee.describe() })
+void answerChallenges(parts, { name: configuration.name, signal: stop.signal })
 for (let waitMs = 100; !stopping; ) {
   try {
     const answer = await host.json(

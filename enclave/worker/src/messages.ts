@@ -1,5 +1,6 @@
 import type { Json } from '@cella/bytes'
 import { bytesField, digestField, documentBytesMax, keyIdField } from '@cella/documents'
+import { challengeNonceLength } from '@cella/evidence'
 import { z } from 'zod'
 
 // What the manager and the vaults answer. Unknown members of the manager's answers are ignored: it may be newer.
@@ -60,3 +61,9 @@ export const draftSchema = z.object({
 })
 export type Draft = z.infer<typeof draftSchema>
 export const draftsAnswer = z.object({ drafts: z.array(json).max(10) })
+
+/** Somebody's challenge, by way of the manager. */
+export const challengeOffer = z.object({
+  id: z.int().min(1).max(Number.MAX_SAFE_INTEGER),
+  nonce: bytesField({ exactly: challengeNonceLength }),
+})

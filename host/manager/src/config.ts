@@ -49,6 +49,8 @@ const configSchema = z.strictObject({
   }),
   /** Signing key id of each vault, and where it is reached from here. */
   vaults: z.array(z.strictObject({ id: keyIdField, url })).max(64),
+  /** The attestation service, where one runs beside it: passed through under /attest. */
+  attest: z.strictObject({ url }).optional(),
   /** What workers show; it protects the queue, no secret. */
   workerToken: z.string().min(32).max(500),
   limits: z
@@ -79,6 +81,10 @@ const configSchema = z.strictObject({
       documentsPerMinute: z.int().min(1).max(1_000_000).default(1200),
       /** Calls to vaults a minute from one address that shows no token. */
       vaultCallsPerMinute: z.int().min(1).max(1_000_000).default(1200),
+      /** Calls to the attestation service a minute from one address, whoever it is. */
+      attestCallsPerMinute: z.int().min(1).max(1_000_000).default(1200),
+      /** Challenges to workers a minute from one address, whoever it is. */
+      challengesPerMinute: z.int().min(1).max(1_000_000).default(120),
       eventStreamsMax: z.int().min(1).max(100_000).default(256),
     })
     .prefault({}),

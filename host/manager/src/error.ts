@@ -22,6 +22,8 @@ export type ManagerErrorCode =
   // further processes
   | 'ERR_LOG_UNAVAILABLE'
   | 'ERR_VAULT_UNAVAILABLE'
+  | 'ERR_WORKER_UNAVAILABLE'
+  | 'ERR_ATTEST_UNAVAILABLE'
   | 'ERR_INTERNAL'
 
 /** Something that the manager refused or could not do. `code` is stable, `message` and `hint` are for people. */

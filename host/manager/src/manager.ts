@@ -10,6 +10,7 @@ import { forgetNonces } from './http/authentication.ts'
 import { traceOf } from './http/errors.ts'
 import { type PublicAddress, servePublicly } from './http/public.ts'
 import { LogClient } from './log-client.ts'
+import { WorkerChallenges } from './queue/challenges.ts'
 import { RunQueue } from './queue/queue.ts'
 
 export interface RunningManager {
@@ -53,6 +54,7 @@ export async function startManager(
     const onError = (error: unknown): void => logger.error(traceOf(error), 'background work failed')
     const queue = await RunQueue.open(database, { leaseSeconds: config.limits.leaseSeconds, onError })
     closers.push(() => queue.close())
+    const challenges = new WorkerChallenges(database.tables, queue.wake)
     const stopping = new AbortController()
     const app = await createApp({
       config,
@@ -60,6 +62,7 @@ export async function startManager(
       blobs,
       log,
       queue,
+      challenges,
       logger,
       release: releaseOf(),
       stopping: stopping.signal,
@@ -69,6 +72,7 @@ export async function startManager(
       void Promise.all([
         forgetNonces(database.tables),
         blobs.expire(new Date()),
+        challenges.forget(),
         // What a crash cut off between row and log; new ones are left to their own request.
         logPending(database.tables, log, new Date(Date.now() - minute)),
         listener?.renew(),

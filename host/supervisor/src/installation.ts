@@ -34,6 +34,10 @@ export interface InstallationOptions {
   readonly localWitnesses: number
   /** Others' witnesses, added to those known. */
   readonly witnesses: readonly { readonly vkey: string; readonly url: string }[]
+  /** Whether an attestation service runs beside them, reached through the manager under /attest. */
+  readonly attest?: boolean
+  /** Under which address others reach the manager, where it is not its own: part of the service's issuer. */
+  readonly publicUrl?: string | undefined
   /** What enclaves are told instead of the manager's own address, such as a proxy before it. Binds nothing. */
   readonly managerUrl?: string | undefined
   /** How long a worker may be silent before its run is given to the next attempt. */
@@ -109,8 +113,14 @@ export class Installation {
 
     const count = this.#options.localWitnesses
     const wanted = [await this.#managerPort(state), ...state.ports.slice(1)]
-    const ports = await freePorts(Array.from({ length: 3 + count }, (_, at) => wanted[at] ?? 0))
-    const [managerPort, logPort, vaultPort, ...witnessPorts] = ports as [number, number, number, ...number[]]
+    const ports = await freePorts(Array.from({ length: 4 + count }, (_, at) => wanted[at] ?? 0))
+    const [managerPort, logPort, vaultPort, attestPort, ...witnessPorts] = ports as [
+      number,
+      number,
+      number,
+      number,
+      ...number[],
+    ]
     writeJson(join(dataFolder, 'state.json'), { ...state, ports } satisfies State)
     this.#url = `http://127.0.0.1:${managerPort}`
 
@@ -137,6 +147,8 @@ export class Installation {
       folder: join(dataFolder, 'vault'),
       tee: { kind: 'simulated', folder: tee, tee: vaultTee },
     })
+    if (this.#options.attest)
+      this.#runAttest(enclaves, builds.options, { port: attestPort, tee: { folder: tee, tee: vaultTee } })
     await this.#until(() => this.#ready.has('vault:listening') && this.#ready.has('log'))
     const vault = this.#ready.get('vault:listening')!
     const managerConfig = join(dataFolder, 'config', 'manager.json')
@@ -147,6 +159,7 @@ export class Installation {
       ...(this.#options.databaseUrl && { database: { url: this.#options.databaseUrl } }),
       log: { url: `http://127.0.0.1:${logPort}`, vkey },
       vaults: [{ id: vault.id, url: `http://127.0.0.1:${vaultPort}` }],
+      ...(this.#options.attest && { attest: { url: `http://127.0.0.1:${attestPort}` } }),
       workerToken: state.workerToken,
       limits: { leaseSeconds: this.#options.leaseSeconds ?? 30 },
     })
@@ -164,11 +177,9 @@ export class Installation {
         tee: { kind: 'simulated', folder: tee, tee: workerTees[(at - 1) % workerTees.length] },
       })
     }
-    await this.#until(() =>
-      Array.from({ length: this.#options.workers }, (_, at) => `worker-${at + 1}:ready`).every((name) =>
-        this.#ready.has(name),
-      ),
-    )
+    const awaited = Array.from({ length: this.#options.workers }, (_, at) => `worker-${at + 1}:ready`)
+    if (this.#options.attest) awaited.push('attest:ready')
+    await this.#until(() => awaited.every((name) => this.#ready.has(name)))
     writeJson(join(dataFolder, 'installation.json'), {
       format: 'cella-installation/1',
       manager: this.#url,
@@ -199,7 +210,7 @@ export class Installation {
     // What is at work in a start ends first: it may be about to start the next process.
     await this.#starting.catch(() => undefined)
     const order = (name: string): number =>
-      name.startsWith('worker') ? 0 : ['vault', 'manager', 'log'].indexOf(name) + 1 || 4
+      name.startsWith('worker') || name === 'attest' ? 0 : ['vault', 'manager', 'log'].indexOf(name) + 1 || 4
     const stages = new Map<number, Child[]>()
     for (const child of this.#children) {
       const stage = order(child.name)
@@ -262,7 +273,7 @@ export class Installation {
     }
     mkdirSync(own, { recursive: true, mode: 0o700 })
     // The builder's key stays where it was made; builds.json comes last, for it says that all others are there.
-    for (const name of ['vault.mjs', 'worker.mjs', 'runner.mjs', 'builds.json']) {
+    for (const name of ['vault.mjs', 'worker.mjs', 'runner.mjs', 'attest.mjs', 'builds.json']) {
       copyFileSync(join(source, name), join(own, name))
     }
     return own
@@ -377,6 +388,32 @@ export class Installation {
         onReport: (report) => this.#report(`${name}:${String(report.event)}`, report),
       }),
     )
+  }
+
+  /** In the installation's TEE; it takes the policies of everybody, each for their own evidence. */
+  #runAttest(
+    enclaves: string,
+    options: readonly string[],
+    { port, tee }: { port: number; tee: { folder: string; tee: string } },
+  ): void {
+    const folder = join(this.#options.dataFolder, 'attest')
+    const collateral = join(folder, 'collateral')
+    mkdirSync(collateral, { recursive: true, mode: 0o700 })
+    this.#runEnclave('attest', join(enclaves, 'attest.mjs'), options, {
+      listen: { host: '127.0.0.1', port },
+      issuer: `${this.#options.publicUrl ?? this.#url}/attest`,
+      folder,
+      collateral,
+      organisations: 'any',
+      policies: [],
+      tokenSeconds: 300,
+      keyDays: 90,
+      rotate: false,
+      // All come from the manager, which limits each address.
+      limits: { addressPerSecond: 1_000_000, organisationPerSecond: 100 },
+      log: 'warn',
+      tee: { kind: 'simulated', ...tee },
+    })
   }
 
   #childOptions(name: string): Pick<ChildOptions, 'name' | 'logFile' | 'onChange' | 'onEnd'> {

@@ -9,6 +9,8 @@ import { lockData } from './lock.ts'
 // node main.ts --data FOLDER [--port N] [--workers N] [--local-witnesses N] [--witness VKEY=URL]… [--enclaves FOLDER]
 //   [--tee KIND]…                  kinds of TEE to simulate, for the workers in turn; the first is also a new vault's
 //   [--public HOST:PORT --tls CERTIFICATE,KEY|self-signed]   serves others too, over TLS
+//   [--attest]                     an attestation service as well, reached through the manager under /attest
+//   [--public-url URL]             under which others reach the manager: part of the attestation service's issuer
 //   [--manager-url URL]            what the enclaves are told instead of the manager's own address
 //   [--lease-seconds N]            how long a worker may be silent before its run is given to the next attempt
 //   [--rehearse-clock SECONDS]     manager and log believe a time that many seconds away
@@ -29,6 +31,8 @@ try {
       tee: { type: 'string', multiple: true, default: [] },
       public: { type: 'string' },
       tls: { type: 'string' },
+      attest: { type: 'boolean', default: false },
+      'public-url': { type: 'string' },
       'manager-url': { type: 'string' },
       'lease-seconds': { type: 'string', default: '30' },
       'rehearse-clock': { type: 'string', default: '0' },
@@ -50,6 +54,8 @@ try {
     tees: values.tee,
     localWitnesses: count(values['local-witnesses'], '--local-witnesses', 16),
     witnesses: values.witness.map(witnessOf),
+    attest: values.attest,
+    publicUrl: values['public-url'],
     managerUrl: values['manager-url'],
     leaseSeconds: count(values['lease-seconds'], '--lease-seconds', 3600),
     hostClockOffset: seconds(values['rehearse-clock']),

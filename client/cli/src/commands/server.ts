@@ -40,6 +40,7 @@ function addUp(program: Command, cli: Cli): void {
         'cella up',
         'cella up --data /srv/cella --port 7411 --workers 2',
         'cella up --workers 2 --tee sev-snp --tee tdx',
+        'cella up --attest',
         'cella up --foreground',
         'cella up --listen cella.example:7412 --tls certificate.pem,key.pem',
         'cella up --listen 192.0.2.7:7412 --tls self-signed',
@@ -63,6 +64,11 @@ function addUp(program: Command, cli: Cli): void {
       '--tee <kind>',
       'kind of TEE to simulate, for the workers in turn; the first is a new vault’s too',
       teeOption,
+    )
+    .option('--attest', 'run an attestation service as well; the manager passes it on under /attest')
+    .option(
+      '--public-url <url>',
+      'under which others reach the manager: the attestation service’s issuer begins with it',
     )
     .addOption(new Option('--foreground', 'do not go to the background; end with Ctrl-C'))
   does<UpFlags>(command, cli, async (context, _, flags) => {

@@ -163,8 +163,9 @@ export class ManagerClient {
     return readBody(response, 1024 * 1024)
   }
 
-  vaultEvidence(vault: KeyId, nonce: Uint8Array): Promise<EvidenceAnswer> {
-    return this.#vault(vault, 'evidence', { nonce: encodeBase64url(nonce) })
+  /** What the vault is, over a fresh nonce. */
+  vaultChallenge(vault: KeyId, nonce: Uint8Array): Promise<EvidenceAnswer> {
+    return this.#vault(vault, 'challenge', { nonce: encodeBase64url(nonce) })
   }
 
   /** The KEK of `organisation` in the vault: made at the first call. */

@@ -154,6 +154,22 @@ export const migrations: readonly Migration[] = [
       await sql`alter table event_bodies alter column sealed set storage external`.execute(database)
     },
   },
+  {
+    name: '0005-challenges',
+    up: async (database) => {
+      await sql`create table workers (name text primary key, seen_at timestamptz not null)`.execute(database)
+      await sql`
+        create table challenges (
+          id bigint generated always as identity primary key,
+          worker text not null references workers on delete cascade,
+          nonce text not null,
+          taken boolean not null default false,
+          answer text,
+          created_at timestamptz not null default now()
+        )`.execute(database)
+      await sql`create index challenges_by_worker on challenges (worker, id)`.execute(database)
+    },
+  },
 ]
 
 /** Serves as the lock's name in the whole cluster; chosen once at random. */

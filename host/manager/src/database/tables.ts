@@ -139,6 +139,24 @@ interface EventBodiesTable {
   created_at: Generated<Date>
 }
 
+/** Workers that ask for challenges, by their own names. */
+interface WorkersTable {
+  name: string
+  seen_at: Date
+}
+
+/** From the caller's question to the worker's answer, seconds; what is older is thrown away. */
+interface ChallengesTable {
+  id: Generated<number>
+  worker: string
+  /** Unpadded base64url, 32 bytes. */
+  nonce: string
+  taken: Generated<boolean>
+  /** JSON of the worker, which means nothing here. */
+  answer: string | null
+  created_at: Generated<Date>
+}
+
 export interface Tables {
   documents: DocumentsTable
   mentions: MentionsTable
@@ -152,4 +170,6 @@ export interface Tables {
   drafts: DraftsTable
   events: EventsTable
   event_bodies: EventBodiesTable
+  workers: WorkersTable
+  challenges: ChallengesTable
 }

@@ -7,6 +7,7 @@ import { decodeBase64url, decodeHex, encodeBase64url, equalBytes } from '@cella/
 import { commitmentOf, parseLeaf, parseLogPolicy, publishedTag, revokedTag, verifyOfflineProof } from '@cella/log'
 import { randomBytes } from '@cella/primitives'
 import fc from 'fast-check'
+import pg from 'pg'
 import { manifest, member, newAccount, newParty, type Party, revocation, token } from '../testing/fixtures.ts'
 import { Harness, readReply } from '../testing/harness.ts'
 
@@ -19,6 +20,15 @@ describe('the manager’s API', () => {
   })
   after(() => harness.stop())
 
+  const query = async (url: string, text: string) => {
+    const client = new pg.Client({ connectionString: url })
+    await client.connect()
+    try {
+      return await client.query(text)
+    } finally {
+      await client.end()
+    }
+  }
   const refused = (reply: { status: number; json: unknown }, status: number, code: string): void => {
     assert.equal((reply.json as { error: { code: string } }).error.code, code, JSON.stringify(reply.json))
     assert.equal(reply.status, status)
@@ -352,6 +362,108 @@ describe('the manager’s API', () => {
       refused(await call('decide'), 429, 'ERR_REQUEST_RATE')
       refused(await call('decide', 'worker'), 503, 'ERR_VAULT_UNAVAILABLE')
       refused(await harness.send('worker', 'POST', '/v1/vaults/none/nonce', {}), 404, 'ERR_NOT_FOUND')
+      await manager.stop()
+      harness.url = before
+    })
+
+    test('carries challenges to workers at another manager, and answers back to who asked', async () => {
+      const nonce = encodeBase64url(randomBytes(32))
+      const before = harness.url
+      const ask = (name: string, body: object = { nonce }) =>
+        harness.send('nobody', 'POST', `/v1/workers/${name}/challenge`, body)
+      refused(await ask('w%201'), 404, 'ERR_NOT_FOUND')
+      refused(await ask('w%201', { nonce: 'AAAA' }), 400, 'ERR_REQUEST_MALFORMED')
+      refused(
+        await harness.send('nobody', 'POST', '/v1/worker/challenges/poll', { worker: 'w 1' }),
+        401,
+        'ERR_NOT_AUTHENTICATED',
+      )
+      const polled = harness.send('worker', 'POST', '/v1/worker/challenges/poll', { worker: 'w 1' })
+      const other = await harness.startManager({ limits: { challengesPerMinute: 40 } })
+      const known = async () => (await harness.send('nobody', 'GET', '/v1/workers')).json.workers
+      while ((await known()).length === 0) await new Promise((resolve) => setTimeout(resolve, 20))
+      assert.deepEqual(await known(), [{ name: 'w 1', url: '/v1/workers/w%201' }])
+      const asked = ask('w%201')
+      const offer = (await polled).json
+      assert.deepEqual(offer, { id: offer.id, nonce })
+      const path = `/v1/worker/challenges/${offer.id}`
+      const answer = { binding: { nonce }, evidence: { entries: [] } }
+      assert.equal((await harness.send('worker', 'POST', path, { answer })).status, 200)
+      const reply = await asked
+      assert.deepEqual([reply.status, reply.json], [200, answer])
+      refused(await harness.send('worker', 'POST', path, { answer }), 404, 'ERR_NOT_FOUND')
+      const replies = await Promise.all(Array.from({ length: 41 }, () => ask('nobody')))
+      assert.ok(replies.some(({ json }) => json.error.code === 'ERR_REQUEST_RATE'))
+      await other.stop()
+      harness.url = before
+    })
+
+    test('answers for a worker that does not, and takes no more than 32 at once for one', async () => {
+      const before = harness.url
+      const other = await harness.startManager({ limits: { pollSeconds: 0.1 } })
+      assert.equal((await harness.send('worker', 'POST', '/v1/worker/challenges/poll', { worker: 'mute' })).status, 204)
+      const nonce = encodeBase64url(randomBytes(32))
+      const gone = new AbortController()
+      const asking = Array.from({ length: 33 }, () =>
+        fetch(`${harness.url}/v1/workers/mute/challenge`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ nonce }),
+          signal: gone.signal,
+        }),
+      )
+      refused(await readReply(await Promise.race(asking)), 429, 'ERR_REQUEST_RATE')
+      const settled = Promise.allSettled(asking)
+      // Who waits is told when the manager stops, and leaves nothing behind.
+      await other.stop()
+      gone.abort()
+      await settled
+      harness.url = before
+      const { rows } = await query(harness.postgres.url, 'select count(*)::int as left from challenges')
+      assert.deepEqual(rows, [{ left: 0 }])
+    })
+
+    test('passes calls to the attestation service through under /attest, and only there', async (context) => {
+      const seen: string[] = []
+      const service = createServer((request, response) => {
+        seen.push(`${request.method} ${request.url}`)
+        response.writeHead(request.url?.startsWith('/v1/busy') ? 429 : 200, {
+          'content-type': 'application/jwk-set+json',
+          'cache-control': 'public, max-age=300',
+          'retry-after': '7',
+        })
+        response.end('{"keys":[]}')
+      })
+      service.listen(0, '127.0.0.1')
+      context.after(() => {
+        service.closeAllConnections()
+        service.close()
+      })
+      await once(service, 'listening')
+      const { port } = service.address() as AddressInfo
+      const before = harness.url
+      refused(await harness.send('nobody', 'GET', '/attest/healthz'), 404, 'ERR_NOT_FOUND')
+      const manager = await harness.startManager({
+        attest: { url: `http://127.0.0.1:${port}/` },
+        limits: { attestCallsPerMinute: 6 },
+      })
+      const keys = await harness.send('nobody', 'GET', '/attest/.well-known/jwks.json')
+      assert.deepEqual([keys.status, keys.bytes.toString()], [200, '{"keys":[]}'])
+      assert.deepEqual(
+        ['content-type', 'cache-control'].map((name) => keys.headers.get(name)),
+        ['application/jwk-set+json', 'public, max-age=300'],
+      )
+      const busy = await harness.send('nobody', 'POST', '/attest/v1/busy?nonce=a', { b: 1 })
+      assert.deepEqual([busy.status, busy.headers.get('retry-after')], [429, '7'])
+      assert.deepEqual(seen, ['GET /.well-known/jwks.json', 'POST /v1/busy?nonce=a'])
+      refused(await harness.send('nobody', 'GET', '/attest/.well-known/..%2fx'), 400, 'ERR_REQUEST_MALFORMED')
+      assert.equal((await harness.send('nobody', 'GET', '/v1/info')).json.attestation.url, '/attest')
+      service.closeAllConnections()
+      service.close()
+      refused(await harness.send('nobody', 'GET', '/attest/readyz'), 503, 'ERR_ATTEST_UNAVAILABLE')
+      await harness.send('nobody', 'GET', '/attest/readyz')
+      await harness.send('nobody', 'GET', '/attest/readyz')
+      refused(await harness.send('nobody', 'GET', '/attest/readyz'), 429, 'ERR_REQUEST_RATE')
       await manager.stop()
       harness.url = before
     })

@@ -11,9 +11,12 @@ import {
 import type { Config } from '../config.ts'
 import type { Database } from '../database/database.ts'
 import type { LogClient } from '../log-client.ts'
+import type { WorkerChallenges } from '../queue/challenges.ts'
 import type { RunQueue } from '../queue/queue.ts'
+import { attestRoutes } from '../routes/attest.ts'
 import { blobRoutes } from '../routes/blobs.ts'
 import { bodyRoutes } from '../routes/bodies.ts'
+import { challengeRoutes } from '../routes/challenges.ts'
 import { documentRoutes } from '../routes/documents.ts'
 import { healthRoutes } from '../routes/health.ts'
 import { logRoutes } from '../routes/log.ts'
@@ -31,6 +34,7 @@ export interface Manager {
   readonly blobs: BlobStore
   readonly log: LogClient
   readonly queue: RunQueue
+  readonly challenges: WorkerChallenges
   readonly logger: FastifyBaseLogger
   readonly metrics: Metrics
   readonly release: string
@@ -66,6 +70,10 @@ export async function createApp(parts: Omit<Manager, 'metrics'>): Promise<App> {
   app.setSerializerCompiler(serializerCompiler)
   app.setErrorHandler(sendError)
   app.setNotFoundHandler({}, (request, reply) => sendError({ statusCode: 404 }, request, reply))
+  // Who waited for something is answered as it stops, on a connection that must not stay.
+  app.addHook('onSend', async (_request, reply) => {
+    if (manager.stopping.aborted) reply.header('connection', 'close')
+  })
   readBodies(app)
   recordRequests(app, manager.metrics)
   authenticate(app, {
@@ -100,6 +108,8 @@ export async function createApp(parts: Omit<Manager, 'metrics'>): Promise<App> {
     workerRoutes,
     logRoutes,
     vaultRoutes,
+    challengeRoutes,
+    attestRoutes,
   ]) {
     await app.register(async (scope) => routes(scope.withTypeProvider<ZodTypeProvider>(), manager))
   }

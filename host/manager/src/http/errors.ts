@@ -44,6 +44,8 @@ const statuses: Readonly<Record<Code, number>> = {
   ERR_BLOB_UNAVAILABLE: 503,
   ERR_LOG_UNAVAILABLE: 503,
   ERR_VAULT_UNAVAILABLE: 503,
+  ERR_WORKER_UNAVAILABLE: 503,
+  ERR_ATTEST_UNAVAILABLE: 503,
 }
 
 interface Answer {

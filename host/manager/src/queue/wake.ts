@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 
 /** What the database tells every manager at once. */
-export type Channel = 'cella_runs' | 'cella_events'
+const channels = ['cella_runs', 'cella_events', 'cella_challenges'] as const
+type Channel = (typeof channels)[number]
 
 /**
  * One connection that listens. A notification only says "look again": whoever waits asks the database anyway, at the
@@ -65,9 +66,9 @@ export class Wake {
     client.on('error', () => {})
     client.on('notification', ({ channel, payload }) => this.#emitter.emit(channel, payload))
     await client.connect()
-    await client.query('listen cella_runs; listen cella_events')
+    await client.query(channels.map((channel) => `listen ${channel}`).join('; '))
     this.#client = client
-    for (const channel of ['cella_runs', 'cella_events']) this.#emitter.emit(channel, undefined)
+    for (const channel of channels) this.#emitter.emit(channel, undefined)
   }
 
   async #keepConnected(): Promise<void> {

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import { z } from 'zod'
 import type { App, Manager } from '../http/app.ts'
+import { attestPath } from './attest.ts'
 
 const check = z.enum(['ok', 'unavailable'])
 
@@ -20,6 +21,7 @@ export function healthRoutes(app: App, manager: Manager): void {
             release: z.string(),
             log: z.object({ policyLine: z.string(), origin: z.string(), vkey: z.string() }),
             vaults: z.array(z.object({ id: z.string(), url: z.string() })),
+            attestation: z.object({ url: z.string() }).nullable(),
           }),
         },
       },
@@ -29,6 +31,7 @@ export function healthRoutes(app: App, manager: Manager): void {
       release: manager.release,
       log: { policyLine: `log ${log.vkey}`, origin: log.origin, vkey: log.vkey },
       vaults: config.vaults.map(({ id }) => ({ id, url: `/v1/vaults/${id}` })),
+      attestation: config.attest === undefined ? null : { url: attestPath },
     }),
   )
 

@@ -1,11 +1,11 @@
 import { z } from 'zod'
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
+import { forward } from '../http/forward.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import { passedOn, refusals } from '../http/schemas.ts'
 
 const bodyBytesMax = 4 * 2 ** 20
-const answerBytesMax = 16 * 2 ** 20
 /** A decision waits for witnesses. */
 const timeoutMs = 120_000
 
@@ -27,7 +27,7 @@ export function vaultRoutes(app: App, manager: Manager): void {
         summary: 'Calls a vault',
         params: z.object({
           id: z.string().max(60),
-          call: z.enum(['evidence', 'kek', 'nonce', 'decide', 'release', 'stream-key', 'erase']),
+          call: z.enum(['challenge', 'kek', 'nonce', 'decide', 'release', 'stream-key', 'erase']),
         }),
         response: { 200: passedOn, ...refusals },
       },
@@ -36,36 +36,13 @@ export function vaultRoutes(app: App, manager: Manager): void {
       const { id, call } = request.params
       const url = vaults.get(id)
       if (url === undefined) throw new ManagerError('ERR_NOT_FOUND', 'no such vault runs here')
-      let status: number
-      let bytes: Buffer
-      try {
-        const answer = await fetch(`${url}/${call}`, {
-          method: 'POST',
-          headers: { 'content-type': 'application/json' },
-          body: new Uint8Array(request.rawBody),
-          redirect: 'error',
-          signal: AbortSignal.timeout(timeoutMs),
-        })
-        status = answer.status
-        bytes = await readAll(answer)
-      } catch (cause) {
-        throw new ManagerError('ERR_VAULT_UNAVAILABLE', 'the vault does not answer', {
-          cause,
-          hint: 'try again in a moment',
-        })
-      }
-      return reply.code(status).type('application/json').send(bytes)
+      return forward(reply, {
+        method: 'POST',
+        url: `${url}/${call}`,
+        body: request.rawBody,
+        timeoutMs,
+        unavailable: 'ERR_VAULT_UNAVAILABLE',
+      })
     },
   )
-}
-
-async function readAll(answer: Response): Promise<Buffer> {
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of answer.body ?? []) {
-    length += chunk.length
-    if (length > answerBytesMax) throw new Error('the answer is too long')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
 }
