@@ -48,7 +48,7 @@ export const attestConfigurationSchema = z.strictObject({
   tee: z.union([
     z.null(),
     z.strictObject({ kind: z.literal('hardware') }),
-    z.strictObject({ kind: z.literal('simulated'), folder: path, tee: z.enum(simulatedTees).optional() }),
+    z.strictObject({ kind: z.literal('simulated'), folder: path, tee: z.enum(simulatedTees).exactOptional() }),
   ]),
 })
 export type AttestConfiguration = z.infer<typeof attestConfigurationSchema>
