@@ -1,6 +1,9 @@
 import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
+import { run } from 'node:test'
+import { spec } from 'node:test/reporters'
 import { fileURLToPath } from 'node:url'
 
 // Runs every *.test.ts of the project. `--long` also runs what takes minutes (CELLA_LONG=1); names of files or folders
@@ -11,14 +14,15 @@ const parameters = process.argv.slice(2)
 const isLong = parameters.includes('--long')
 const wanted = parameters.filter((parameter) => parameter !== '--long')
 
-const files = ['core', 'enclave', 'host', 'client', 'testing', 'scripts', 'examples', 'test']
+// What starts processes of its own takes longest and waits most: first, so that short tests fill its waits to the end.
+const files = ['test', 'host', 'client', 'enclave', 'core', 'testing', 'scripts', 'examples']
   .flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith('.test.ts') && !name.includes('node_modules') && !/(?:^|\/)dist\//.test(name))
+      .sort()
       .map((name) => `${folder}/${name}`),
   )
   .filter((file) => wanted.length === 0 || wanted.some((part) => file.startsWith(part)))
-  .sort()
 if (files.length === 0) {
   console.error(`no test files match ${wanted.join(' ')}`)
   process.exit(2)
@@ -36,10 +40,17 @@ const built = spawnSync(
 if (built.status !== 0) process.exit(1)
 
 // What one process compiled, the next ones need not: the tests start some thousand. Enclaves start without it.
-const NODE_COMPILE_CACHE = join(root, 'node_modules/.cache/cella/compiled')
-const { status } = spawnSync(
-  process.execPath,
-  ['--disable-warning=ExperimentalWarning', '--test', '--test-concurrency=2', '--test-timeout=300000', ...files],
-  { cwd: root, stdio: 'inherit', env: { ...process.env, NODE_COMPILE_CACHE, ...(isLong && { CELLA_LONG: '1' }) } },
-)
-process.exit(status ?? 1)
+process.env.NODE_COMPILE_CACHE = join(root, 'node_modules/.cache/cella/compiled')
+if (isLong) process.env.CELLA_LONG = '1'
+
+const tests = run({
+  cwd: root,
+  files: files.map((file) => join(root, file)),
+  concurrency: availableParallelism() + 1,
+  timeout: 300_000,
+  execArgv: ['--disable-warning=ExperimentalWarning'],
+})
+tests.on('test:fail', ({ todo }) => {
+  if (todo === undefined || todo === false) process.exitCode = 1
+})
+tests.compose(spec).pipe(process.stdout)
