@@ -437,21 +437,23 @@ test('what was written with a delimiter comes out cell by cell', async () => {
 
 test('random files only ever throw TablesError', async () => {
   const byte = fc.oneof(fc.constantFrom(10, 13, 34, 44, 59, 48, 63, 123), fc.integer({ min: 0, max: 255 }))
+  // Parquet is read in a thread of its own: few of those where nobody waits for more.
+  const parquetWeight = process.env.CELLA_LONG === '1' ? 10 : 1
+  const kind = fc.oneof(
+    { arbitrary: fc.constantFrom('csv', 'jsonl'), weight: 20 },
+    { arbitrary: fc.constant('parquet'), weight: parquetWeight },
+  )
   await fc.assert(
-    fc.asyncProperty(
-      fc.array(byte, { maxLength: 60 }),
-      fc.constantFrom('csv', 'jsonl', 'parquet'),
-      async (bytes, extension) => {
-        const content = Uint8Array.from(
-          extension === 'parquet' ? [0x50, 0x41, 0x52, 0x31, ...bytes, 0x50, 0x41, 0x52, 0x31] : bytes,
-        )
-        try {
-          await read(file(content, extension), { ragged: 'pad' })
-        } catch (error) {
-          assert.ok(error instanceof TablesError, String((error as Error).stack))
-        }
-      },
-    ),
+    fc.asyncProperty(fc.array(byte, { maxLength: 60 }), kind, async (bytes, extension) => {
+      const content = Uint8Array.from(
+        extension === 'parquet' ? [0x50, 0x41, 0x52, 0x31, ...bytes, 0x50, 0x41, 0x52, 0x31] : bytes,
+      )
+      try {
+        await read(file(content, extension), { ragged: 'pad' })
+      } catch (error) {
+        assert.ok(error instanceof TablesError, String((error as Error).stack))
+      }
+    }),
     { numRuns: 300 },
   )
 })
