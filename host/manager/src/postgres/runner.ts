@@ -38,6 +38,8 @@ export async function findRunner(binaries: Binaries, folder: string): Promise<Ru
         '--clear-groups',
         '--inh-caps=+dac_override',
         '--ambient-caps=+dac_override',
+        // Else access(2), by which initdb looks for its sibling, leaves the capability out of account.
+        '--securebits=+no_setuid_fixup',
       ],
       ids: {},
       owner: user,
@@ -50,9 +52,10 @@ export async function findRunner(binaries: Binaries, folder: string): Promise<Ru
     },
   ]
   for (const runner of candidates) {
-    // `id -u` is 0 where a wrapper did nothing.
-    const script = '"$0" --version && cd "$1" && test "$(id -u)" != 0'
-    const [file = 'sh', ...args] = [...runner.wrap, 'sh', '-c', script, binaries.postgres, folder]
+    // `--show` ends before anything is written, and after initdb has found its siblings. `id -u` is 0 where a wrapper
+    // did nothing.
+    const script = '"$0" --show -D "$1/data" && cd "$1" && test "$(id -u)" != 0'
+    const [file = 'sh', ...args] = [...runner.wrap, 'sh', '-c', script, binaries.initdb, folder]
     const works = await execute(file, args, runner.ids).then(
       () => true,
       () => false,
