@@ -1,6 +1,6 @@
 import type { Digest } from '@cella/bytes'
 import { type Manifest, manifestSchema } from '@cella/documents'
-import { compilePolicy, explainPolicy, type PolicyFlags } from '@cella/policy'
+import { explainPolicy } from '@cella/policy'
 import type { KeyId } from '@cella/primitives'
 import {
   gather,
@@ -18,8 +18,9 @@ import { type Command, Option } from 'commander'
 import { type Cli, does, leaf } from '../command.ts'
 import type { Context } from '../context.ts'
 import { CliError, UsageError } from '../error.ts'
-import { readJsonFile, readTextFile } from '../files.ts'
-import { assetName, collect, integerOption, pair, parseTreatment, roles, windowOf } from '../options.ts'
+import { readJsonFile } from '../files.ts'
+import { assetName, collect, integerOption, pair, parseTreatment, windowOf } from '../options.ts'
+import { addPolicyOptions, type PolicyOptions, policyOf } from '../policy-options.ts'
 import { renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { formatCount, formatTime, shortDigest } from '../terminal/units.ts'
@@ -27,29 +28,10 @@ import { rulesText, treatmentText, withNames } from '../words.ts'
 import { knownNames } from './assets.ts'
 import { addReadOptions, type ReadFlags, readOptionsOf } from './inspect.ts'
 
-interface PublishFlags extends ReadFlags {
+interface PublishFlags extends ReadFlags, PolicyOptions {
   readonly as?: string
   readonly title?: string
   readonly kind: 'table' | 'file' | 'program'
-  readonly program?: string[]
-  readonly publisher?: string[]
-  readonly account?: string[]
-  readonly organisation?: string[]
-  readonly role?: string[]
-  readonly receiver?: string[]
-  readonly receiverOrganisation?: string[]
-  readonly receiverAccount?: string[]
-  readonly purpose?: string[]
-  readonly place?: string[]
-  readonly tee?: string[]
-  readonly boundary?: ('process' | 'container-group' | 'vm' | 'world')[]
-  readonly chip?: string[]
-  readonly allowSimulated?: boolean
-  readonly isolation?: number
-  readonly from?: string
-  readonly until?: string
-  readonly days?: number
-  readonly runs?: number
   readonly minGroup?: number
   readonly rowsMax: number
   readonly bytesMax: number
@@ -59,7 +41,6 @@ interface PublishFlags extends ReadFlags {
   readonly class?: string[]
   readonly output?: string[]
   readonly approval: Manifest['approval']
-  readonly policy?: string
   readonly vault?: string[]
   readonly keepPrevious?: boolean
 }
@@ -117,7 +98,11 @@ export function addPublishCommand(program: Command, cli: Cli): void {
       throw new UsageError(`“${series}” is no name of a series`, 'a to z, digits, “-”, “_”, “.”: --as NAME')
     }
     const { content, shown } = await contentOf(context, file!, flags)
-    const policy = await policyOf(context, session, flags, window)
+    const policy = await policyOf(flags, window, {
+      organisation: (name) => resolveOrganisation(session, name),
+      program: (name) => programDigest(session, name),
+      note: (text) => context.say(`note: ${text}`),
+    })
     await startPolicyEngine()
     const outputRules = outputRulesOf(flags)
     const words = [
@@ -175,32 +160,6 @@ export function addPublishCommand(program: Command, cli: Cli): void {
       ].join('\n'),
     }
   })
-}
-
-function addPolicyOptions(command: Command): void {
-  command
-    .option('--program <which>', 'ORGANISATION/SERIES, a program’s digest, or any; may be repeated', collect)
-    .option('--publisher <organisation>', 'programs of this organisation; may be repeated', collect)
-    .option('--account <id>', 'who may start a contract; may be repeated', collect)
-    .option('--organisation <name>', 'whose members may start a contract; may be repeated', collect)
-    .option('--role <role>', 'role that who starts a contract needs; may be repeated', collect)
-    .option('--receiver <role>', 'role that each receiver needs, or any; may be repeated', collect)
-    .option('--receiver-organisation <name>', 'organisation of each receiver; may be repeated', collect)
-    .option('--receiver-account <id>', 'account of each receiver; may be repeated', collect)
-    .option('--purpose <text>', 'purpose that the contract must state; may be repeated', collect)
-    .option('--place <region>', 'where it may run; may be repeated', collect)
-    .option('--tee <kind>', 'in which TEE; may be repeated', collect)
-    .addOption(
-      new Option('--boundary <class>', 'process, container-group, vm or world; may be repeated').argParser(collect),
-    )
-    .option('--chip <id>', 'on which chip; may be repeated', collect)
-    .option('--allow-simulated', 'a simulated TEE will do: it protects nothing from the operator')
-    .option('--isolation <level>', 'least isolation of the program', integerOption('--isolation', 1))
-    .option('--from <time>', 'from when (default: now)')
-    .option('--until <time>', 'until when (default: in a year)')
-    .option('--days <count>', 'for how many days, in place of --until', integerOption('--days', 1))
-    .option('--runs <count>', 'for how many runs in all', integerOption('--runs', 1))
-    .option('--policy <file>', 'your own Cedar policy, in place of the flags above')
 }
 
 async function contentOf(
@@ -293,71 +252,17 @@ function outputRulesOf(flags: PublishFlags): OutputRules {
   }
 }
 
-async function policyOf(
-  context: Context,
-  session: Session,
-  flags: PublishFlags,
-  window: { notBefore: number; notAfter: number },
-): Promise<string> {
-  if (flags.policy !== undefined) {
-    const given = (
-      ['program', 'publisher', 'receiver', 'account', 'organisation', 'role', 'place', 'tee', 'boundary'] as const
-    ).filter((name) => flags[name] !== undefined)
-    if (given.length > 0)
-      throw new UsageError(`--policy and --${given[0]} both say what is allowed`, 'give one of them')
-    return readTextFile(flags.policy)
-  }
-  if (flags.program === undefined && flags.publisher === undefined) {
-    throw new UsageError(
-      'which programs may compute on it was not said',
-      '--program ORGANISATION/SERIES, --publisher ORGANISATION, or --program any',
-    )
-  }
-  if (flags.receiver === undefined && flags.receiverOrganisation === undefined && flags.receiverAccount === undefined) {
-    context.say('note: no receiver was named, so nobody may read an output of it.')
-  }
-  const organisations = (names: readonly string[] | undefined): Promise<Digest[]> | undefined =>
-    names && Promise.all(names.map((name) => resolveOrganisation(session, name)))
-  const policyFlags: PolicyFlags = {
-    programs: await programsOf(session, flags.program),
-    publishers: await organisations(flags.publisher),
-    accounts: flags.account,
-    organisations: await organisations(flags.organisation),
-    roles: flags.role && roles(flags.role, '--role'),
-    receiverRoles: flags.receiver?.includes('any') ? 'any' : flags.receiver && roles(flags.receiver, '--receiver'),
-    receiverOrganisations: await organisations(flags.receiverOrganisation),
-    receiverAccounts: flags.receiverAccount,
-    purposes: flags.purpose,
-    places: flags.place,
-    tees: flags.tee,
-    boundaries: flags.boundary,
-    chips: flags.chip,
-    simulated: flags.allowSimulated,
-    isolation: flags.isolation,
-    notBefore: window.notBefore,
-    notAfter: window.notAfter,
-    uses: flags.runs,
-  }
-  return compilePolicy(policyFlags)
-}
-
-async function programsOf(session: Session, names: readonly string[] | undefined): Promise<PolicyFlags['programs']> {
-  if (names === undefined) return undefined
-  if (names.includes('any')) return 'any'
-  return Promise.all(
-    names.map(async (name) => {
-      if (/^[0-9a-f]{64}$/.test(name)) return name
-      const { organisation, series } = assetName(name, '--program')
-      const id = await resolveOrganisation(session, organisation)
-      const { documents } = await gather(session, { organisations: [id] })
-      const digest = revisionsOf(documents, id, series)[0]?.payload.program?.digest
-      if (digest !== undefined) return digest
-      const known = (await listAssets(session, [id])).filter(({ manifest }) => manifest.payload.kind === 'program')
-      throw new UsageError(
-        `--program ${name}: there is no such program in force`,
-        `programs of that organisation: ${known.map(({ manifest }) => `${manifest.payload.series} (${shortDigest(manifest.digest)})`).join(', ') || 'none'}`,
-      )
-    }),
+/** The digest of a program by its name, as it is in force now. */
+async function programDigest(session: Session, name: string): Promise<Digest> {
+  const { organisation, series } = assetName(name, '--program')
+  const id = await resolveOrganisation(session, organisation)
+  const { documents } = await gather(session, { organisations: [id] })
+  const digest = revisionsOf(documents, id, series)[0]?.payload.program?.digest
+  if (digest !== undefined) return digest
+  const known = (await listAssets(session, [id])).filter(({ manifest }) => manifest.payload.kind === 'program')
+  throw new UsageError(
+    `--program ${name}: there is no such program in force`,
+    `programs of that organisation: ${known.map(({ manifest }) => `${manifest.payload.series} (${shortDigest(manifest.digest)})`).join(', ') || 'none'}`,
   )
 }
 
