@@ -32,6 +32,14 @@ export {
 export { LeafStore } from './leaf-store.ts'
 export { LogError, type LogErrorCode } from './log-error.ts'
 export {
+  type MirrorOptions,
+  type MirrorSigner,
+  type MirrorStore,
+  mirrorLog,
+  mirrorPrefix,
+  verifyMirror,
+} from './mirror.ts'
+export {
   cosignNote,
   encodeNote,
   encodeSignatureLine,

@@ -1,0 +1,276 @@
+import { concatBytes, encodeHex, encodeUtf8, equalBytes } from '@cella/bytes'
+import { sha256 } from '@cella/primitives'
+import type { NoteSigner } from './keys.ts'
+import { LogError } from './log-error.ts'
+import { cosignNote, parseNote, verifyNote } from './note.ts'
+import type { LogPolicy } from './policy.ts'
+import { edgePlaces, type HashReader, inclusionProof, verifyInclusion } from './proofs.ts'
+import { verifySuccessor } from './successor.ts'
+import {
+  encodeEntryBundle,
+  parseEntryBundle,
+  partialTiles,
+  readEntries,
+  tileHashes,
+  tilePath,
+  tileWidth,
+} from './tiles.ts'
+import { leafHash, TreeBuilder } from './tree.ts'
+import type { LogReader } from './view.ts'
+import { addSignatures, verifyCheckpoint, type WitnessedCheckpoint } from './witnessed.ts'
+
+// A copy of a log as c2sp.org/tlog-mirror has it: the same files under the same paths, so that any static server can serve
+// it and any client of tlog-tiles read it. An entry is authenticated against the checkpoint before it is written, and the
+// checkpoint is written last: what the folder's checkpoint says is in the folder.
+
+/** The folder of a mirror. */
+export interface MirrorStore {
+  /** `undefined` where there is no such file. */
+  read(path: string): Promise<Uint8Array | undefined>
+  /** Durable and whole when it resolves; replaces a file that is there. */
+  write(path: string, bytes: Uint8Array): Promise<void>
+}
+
+/** What signs that the mirror holds every byte, and the time for it in seconds since 1970. */
+export interface MirrorSigner {
+  /** Of type cosignature; a name of its own, not that of a witness. */
+  readonly signer: NoteSigner
+  readonly now: () => number
+}
+
+export interface MirrorOptions {
+  /** The one log that it names is copied. */
+  readonly policy: LogPolicy
+  readonly log: LogReader
+  readonly store: MirrorStore
+  readonly sign?: MirrorSigner
+}
+
+const checkpointPath = 'checkpoint'
+const readAhead = 8
+
+/** Where a mirror serves the log of this origin, below its own prefix: SHA-256 in hexadecimal. */
+export function mirrorPrefix(origin: string): string {
+  return encodeHex(sha256(encodeUtf8(origin)))
+}
+
+/**
+ * Copies what is new of a log, up to its newest checkpoint. What is there already is continued, and a copy that was
+ * interrupted goes on. Throws ERR_LOG_ROLLED_BACK or ERR_LOG_FORKED for a log that does not continue the copy, ERR_LOG_PROOF
+ * for entries that are not those of the checkpoint, ERR_LOG_UNAVAILABLE, and what `verifyCheckpoint` throws; the copy stays
+ * as it was.
+ */
+export async function mirrorLog(options: MirrorOptions): Promise<WitnessedCheckpoint> {
+  const { policy, log, store, sign } = options
+  const held = await heldCheckpoint(options)
+  const checkpoint = verifyCheckpoint(await readCheckpoint(log), policy)
+  if (held !== undefined) await verifySuccessor({ seen: held, checkpoint, tile: (path) => log.tile(path) })
+  await copyEntries({ checkpoint, held, log, store })
+  const { bytes } = checkpoint
+  const own = sign && cosignNote(parseNote(bytes).text, sign.signer, timeToSign(sign, held))
+  await store.write(checkpointPath, own === undefined ? bytes : addSignatures(bytes, [own]))
+  return checkpoint
+}
+
+/**
+ * Reads a whole copy again: that its entries have the root of its checkpoint, and that every tile is what they make.
+ * Throws ERR_LOG_FORKED naming the file, ERR_LOG_UNAVAILABLE for one that is missing, and what `verifyCheckpoint` throws.
+ */
+export async function verifyMirror(options: { policy: LogPolicy; store: MirrorStore }): Promise<WitnessedCheckpoint> {
+  const { store } = options
+  const checkpoint = await heldCheckpoint(options)
+  if (checkpoint === undefined) throw new LogError('ERR_LOG_UNAVAILABLE', 'the copy has no checkpoint')
+  const read = fileReader(store)
+  const compare = async (path: string, bytes: Uint8Array): Promise<void> => {
+    if (!equalBytes(await read(path), bytes)) {
+      throw new LogError('ERR_LOG_FORKED', `${path} is not what the entries of ${checkpoint.origin} make`)
+    }
+  }
+  const tiles = new TileWriter(compare)
+  const tree = new TreeBuilder()
+  while (tree.size < checkpoint.size) {
+    const place = bundleAt(tree.size, checkpoint.size)
+    for (const entry of await readEntries(read, place)) tiles.append(tree, leafHash(entry))
+    await tiles.flushFull()
+  }
+  if (!equalBytes(tree.root(), checkpoint.root)) {
+    throw new LogError('ERR_LOG_FORKED', `the entries of the copy do not have the root of its checkpoint`)
+  }
+  await tiles.flushPartial(checkpoint.size)
+  return checkpoint
+}
+
+/** Never earlier than what it signed before. */
+function timeToSign({ signer, now }: MirrorSigner, held: WitnessedCheckpoint | undefined): number {
+  const before = held === undefined ? [] : verifyNote(parseNote(held.bytes), [signer.key])
+  return Math.max(Math.floor(now()), before[0]?.time ?? 0)
+}
+
+async function heldCheckpoint({ policy, store }: { policy: LogPolicy; store: MirrorStore }) {
+  const bytes = await store.read(checkpointPath)
+  return bytes === undefined ? undefined : verifyCheckpoint(bytes, policy)
+}
+
+async function readCheckpoint(log: LogReader): Promise<Uint8Array> {
+  try {
+    return await log.checkpoint()
+  } catch (cause) {
+    throw new LogError('ERR_LOG_UNAVAILABLE', 'the checkpoint of the log can’t be read', { cause })
+  }
+}
+
+async function copyEntries(options: {
+  checkpoint: WitnessedCheckpoint
+  held: WitnessedCheckpoint | undefined
+  log: LogReader
+  store: MirrorStore
+}): Promise<void> {
+  const { checkpoint, held, log, store } = options
+  // A bundle that was not full is read again; the tiles below it say what it continues.
+  const whole = held === undefined ? 0 : held.size - (held.size % tileWidth)
+  const edge = await tileHashes(fileReader(store), whole)(edgePlaces(whole))
+  const tree = new TreeBuilder({ size: whole, edge })
+  const tiles = new TileWriter((path, bytes) => store.write(path, bytes))
+  await tiles.resume(store, whole)
+  const source = new BundleSource({ checkpoint, log, store, from: whole })
+  while (tree.size < checkpoint.size) {
+    const place = bundleAt(tree.size, checkpoint.size)
+    const entries = await source.next()
+    await store.write(tilePath(place), encodeEntryBundle(entries))
+    for (const entry of entries) tiles.append(tree, leafHash(entry))
+    await tiles.flushFull()
+  }
+  if (!equalBytes(tree.root(), checkpoint.root)) {
+    throw new LogError('ERR_LOG_FORKED', 'the tiles of the copy are damaged; copy the log into an empty folder')
+  }
+  await tiles.flushPartial(checkpoint.size)
+}
+
+/** Authenticated bundles, one after the other: of the copy where an earlier try left them, else of the log. */
+class BundleSource {
+  readonly #checkpoint: WitnessedCheckpoint
+  readonly #log: LogReader
+  readonly #store: MirrorStore
+  readonly #above: HashReader
+  readonly #ahead: Promise<Uint8Array[]>[] = []
+  #asked: number
+
+  constructor(options: { checkpoint: WitnessedCheckpoint; log: LogReader; store: MirrorStore; from: number }) {
+    this.#checkpoint = options.checkpoint
+    this.#log = options.log
+    this.#store = options.store
+    this.#asked = options.from
+    this.#above = tileHashes((path) => this.#log.tile(path), this.#checkpoint.size)
+  }
+
+  async next(): Promise<Uint8Array[]> {
+    while (this.#ahead.length < readAhead && this.#asked < this.#checkpoint.size) {
+      const place = bundleAt(this.#asked, this.#checkpoint.size)
+      const entries = this.#bundle(place)
+      // A failure is thrown where the bundle is awaited; an earlier one may leave this one unawaited.
+      entries.catch(() => undefined)
+      this.#ahead.push(entries)
+      this.#asked += place.width
+    }
+    return this.#ahead.shift()!
+  }
+
+  async #bundle(place: BundlePlace): Promise<Uint8Array[]> {
+    const own = place.width === tileWidth ? await this.#store.read(tilePath(place)) : undefined
+    if (own !== undefined) {
+      try {
+        return await this.#authenticated(place, parseEntryBundle(own, place.width))
+      } catch (error) {
+        // Half a file, of a try that was interrupted: the log has it whole.
+        if (!(error instanceof LogError)) throw error
+      }
+    }
+    return this.#authenticated(place, await readEntries((path) => this.#log.tile(path), place))
+  }
+
+  /**
+   * The path of a bundle's first leaf holds the hashes of all its other leaves. These are computed here; what lies above
+   * is what the log says, and has to lead to the root.
+   */
+  async #authenticated(place: BundlePlace, entries: Uint8Array[]): Promise<Uint8Array[]> {
+    const { size, root } = this.#checkpoint
+    const first = place.index * tileWidth
+    const own = new Map<string, Uint8Array>()
+    const tree = new TreeBuilder()
+    for (const entry of entries) {
+      tree.append(leafHash(entry), (level, index, hash) => own.set(`${level}/${first / 2 ** level + index}`, hash))
+    }
+    const hashes: HashReader = (places) =>
+      Promise.all(places.map(async (at) => own.get(`${at.level}/${at.index}`) ?? (await this.#above([at]))[0]!))
+    const path = await inclusionProof({ index: first, size, hashes })
+    verifyInclusion({ index: first, size, root, leaf: leafHash(entries[0]!), path })
+    return entries
+  }
+}
+
+interface BundlePlace {
+  readonly level: 'entries'
+  readonly index: number
+  readonly width: number
+}
+
+function bundleAt(first: number, size: number): BundlePlace {
+  return { level: 'entries', index: first / tileWidth, width: Math.min(tileWidth, size - first) }
+}
+
+/** Puts the hashes of a growing tree into its tiles. */
+class TileWriter {
+  readonly #write: (path: string, bytes: Uint8Array) => Promise<void>
+  /** Of each level of tiles, the hashes of the one that is not full yet. */
+  readonly #open: Uint8Array[][] = []
+  #full: { readonly path: string; readonly bytes: Uint8Array }[] = []
+
+  constructor(write: (path: string, bytes: Uint8Array) => Promise<void>) {
+    this.#write = write
+  }
+
+  /** Goes on with a copy of `size` leaves, a multiple of 256. */
+  async resume(store: MirrorStore, size: number): Promise<void> {
+    const hashes = tileHashes(fileReader(store), size)
+    for (const { level, index, width } of partialTiles(size)) {
+      if (level === 'entries') continue
+      const places = Array.from({ length: width }, (_, at) => ({ level: level * 8, index: index * tileWidth + at }))
+      this.#open[level] = await hashes(places)
+    }
+  }
+
+  append(tree: TreeBuilder, leaf: Uint8Array): void {
+    tree.append(leaf, (level, index, hash) => {
+      if (level % 8 !== 0) return
+      this.#open[level / 8] ??= []
+      const open = this.#open[level / 8]!
+      open.push(hash)
+      if (open.length < tileWidth) return
+      const place = { level: level / 8, index: Math.floor(index / tileWidth), width: tileWidth }
+      this.#full.push({ path: tilePath(place), bytes: concatBytes(...open) })
+      this.#open[level / 8] = []
+    })
+  }
+
+  async flushFull(): Promise<void> {
+    const full = this.#full
+    this.#full = []
+    for (const { path, bytes } of full) await this.#write(path, bytes)
+  }
+
+  async flushPartial(size: number): Promise<void> {
+    for (const place of partialTiles(size)) {
+      if (place.level === 'entries') continue
+      await this.#write(tilePath(place), concatBytes(...this.#open[place.level]!))
+    }
+  }
+}
+
+/** The copy's own files as a log's. */
+function fileReader(store: MirrorStore): (path: string) => Promise<Uint8Array> {
+  return async (path) => {
+    const bytes = await store.read(path)
+    if (bytes === undefined) throw new LogError('ERR_LOG_UNAVAILABLE', `the copy has no ${path}`)
+    return bytes
+  }
+}
