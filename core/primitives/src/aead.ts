@@ -1,4 +1,4 @@
-import { platform } from '#platform'
+import * as platform from '#platform'
 
 export const aesGcmKeyLength = 32
 export const aesGcmNonceLength = 12

@@ -6,8 +6,8 @@ import { test } from 'node:test'
 import { encodeHex } from '@cella/bytes'
 import fc from 'fast-check'
 import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256 } from 'hpke'
-import { platform as browser } from './platform-browser.ts'
-import { platform as node } from './platform-node.ts'
+import * as browser from './platform-browser.ts'
+import * as node from './platform-node.ts'
 
 const folder = import.meta.dirname
 const self = 'browser.test.ts'

@@ -1,5 +1,5 @@
 import { type Digest, encodeHex } from '@cella/bytes'
-import { platform } from '#platform'
+import * as platform from '#platform'
 
 /** SHA-256, 32 bytes. FIPS 180-4. */
 export function sha256(bytes: Uint8Array): Uint8Array {

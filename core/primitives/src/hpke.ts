@@ -1,6 +1,6 @@
 import { concatBytes } from '@cella/bytes'
 import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256 } from 'hpke'
-import { platform } from '#platform'
+import * as platform from '#platform'
 
 /** RFC 9180 base mode, X-Wing (0x647a), HKDF-SHA256, AES-256-GCM: the one suite of format version 1. */
 const suite = new CipherSuite(platform.xwingKem, KDF_HKDF_SHA256, AEAD_AES_256_GCM)

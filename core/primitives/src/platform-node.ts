@@ -9,7 +9,7 @@ import {
   hash as hashOnce,
   hkdfSync,
   type KeyObject,
-  randomBytes,
+  randomBytes as randomBuffer,
   sign,
   timingSafeEqual,
   verify,
@@ -54,131 +54,138 @@ function free(bytes: Uint8Array): void {
   if (bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer) bytes.buffer.transfer(0)
 }
 
-export const platform: Platform = {
-  xwingKem: KEM_MLKEM768_X25519,
-  hash: (name, bytes) => hashOnce(name, bytes, 'buffer'),
-  sha256Parts(parts) {
-    const state = createHash('sha256')
-    for (const part of parts) state.update(part)
-    return state.digest()
-  },
-  hmacSha256: (key, bytes) => createHmac('sha256', key).update(bytes).digest(),
-  hmacSha512: (key, bytes) => createHmac('sha512', key).update(bytes).digest(),
-  hkdf: ({ hash, ikm, salt, info, length }) => new Uint8Array(hkdfSync(hash, ikm, salt, info, length)),
-  randomBytes: (length) => new Uint8Array(randomBytes(length)),
-  equalSecrets: (a, b) => timingSafeEqual(a, b),
+export const xwingKem: Platform['xwingKem'] = KEM_MLKEM768_X25519
 
-  aesGcmSeal(key, nonce, aad, plaintext) {
-    const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
-    cipher.setAAD(aad)
-    const sealed = new Uint8Array(plaintext.length + tagLength)
-    sealed.set(cipher.update(plaintext), 0)
-    cipher.final()
-    sealed.set(cipher.getAuthTag(), plaintext.length)
-    return sealed
-  },
+export const hash: Platform['hash'] = (name, bytes) => hashOnce(name, bytes, 'buffer')
 
-  aesGcmOpen(key, nonce, aad, sealed) {
-    if (sealed.length < tagLength) return undefined
-    const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
-    decipher.setAAD(aad)
-    decipher.setAuthTag(sealed.subarray(sealed.length - tagLength))
-    const plaintext = decipher.update(sealed.subarray(0, sealed.length - tagLength))
-    try {
-      decipher.final()
-    } catch {
-      plaintext.fill(0)
-      return undefined
+export const sha256Parts: Platform['sha256Parts'] = (parts) => {
+  const state = createHash('sha256')
+  for (const part of parts) state.update(part)
+  return state.digest()
+}
+
+export const hmacSha256: Platform['hmacSha256'] = (key, bytes) => createHmac('sha256', key).update(bytes).digest()
+
+export const hmacSha512: Platform['hmacSha512'] = (key, bytes) => createHmac('sha512', key).update(bytes).digest()
+
+export const hkdf: Platform['hkdf'] = ({ hash, ikm, salt, info, length }) =>
+  new Uint8Array(hkdfSync(hash, ikm, salt, info, length))
+
+export const randomBytes: Platform['randomBytes'] = (length) => new Uint8Array(randomBuffer(length))
+
+export const equalSecrets: Platform['equalSecrets'] = (a, b) => timingSafeEqual(a, b)
+
+export const aesGcmSeal: Platform['aesGcmSeal'] = (key, nonce, aad, plaintext) => {
+  const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
+  cipher.setAAD(aad)
+  const sealed = new Uint8Array(plaintext.length + tagLength)
+  sealed.set(cipher.update(plaintext), 0)
+  cipher.final()
+  sealed.set(cipher.getAuthTag(), plaintext.length)
+  return sealed
+}
+
+export const aesGcmOpen: Platform['aesGcmOpen'] = (key, nonce, aad, sealed) => {
+  if (sealed.length < tagLength) return undefined
+  const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
+  decipher.setAAD(aad)
+  decipher.setAuthTag(sealed.subarray(sealed.length - tagLength))
+  const plaintext = decipher.update(sealed.subarray(0, sealed.length - tagLength))
+  try {
+    decipher.final()
+  } catch {
+    plaintext.fill(0)
+    return undefined
+  }
+  return plaintext
+}
+
+export const aesGcmSealInto: Platform['aesGcmSealInto'] = (key, nonce, aad, plaintext, out) => {
+  const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
+  cipher.setAAD(aad)
+  for (let at = 0; at < plaintext.length; at += blockLength) {
+    const block = cipher.update(plaintext.subarray(at, at + blockLength))
+    out.set(block, at)
+    free(block)
+  }
+  cipher.final()
+  out.set(cipher.getAuthTag(), plaintext.length)
+}
+
+export const aesGcmOpenInto: Platform['aesGcmOpenInto'] = (key, nonce, aad, sealed, out) => {
+  const length = sealed.length - tagLength
+  const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
+  decipher.setAAD(aad)
+  decipher.setAuthTag(sealed.subarray(length))
+  for (let at = 0; at < length; at += blockLength) {
+    const block = decipher.update(sealed.subarray(at, Math.min(at + blockLength, length)))
+    out.set(block, at)
+    free(block)
+  }
+  try {
+    decipher.final()
+    return true
+  } catch {
+    out.fill(0, 0, length)
+    return false
+  }
+}
+
+export const ed25519PublicKey: Platform['ed25519PublicKey'] = (seed) => {
+  const spki = createPublicKey(privateKey(seed)).export({ format: 'der', type: 'spki' })
+  return new Uint8Array(spki.subarray(spkiPrefix.length))
+}
+
+export const ed25519Sign: Platform['ed25519Sign'] = (seed, message) => sign(null, message, privateKey(seed))
+
+export const ed25519Verify: Platform['ed25519Verify'] = (key, message, signature) => {
+  return verify(null, message, publicKey(Buffer.concat([spkiPrefix, key])), signature)
+}
+
+export const mlDsa44PublicKey: Platform['mlDsa44PublicKey'] = (seed) => {
+  const spki = createPublicKey(privateKey(seed, mlDsaPkcs8Prefix)).export({ format: 'der', type: 'spki' })
+  return new Uint8Array(spki.subarray(mlDsaSpkiPrefix.length))
+}
+
+export const mlDsa44Sign: Platform['mlDsa44Sign'] = (seed, message) =>
+  sign(null, message, privateKey(seed, mlDsaPkcs8Prefix))
+
+export const mlDsa44Verify: Platform['mlDsa44Verify'] = (key, message, signature) => {
+  return verify(null, message, publicKey(Buffer.concat([mlDsaSpkiPrefix, key])), signature)
+}
+
+export const ecdsaSha256Verify: Platform['ecdsaSha256Verify'] = (_curve, spki, message, signature) => {
+  try {
+    return verify('sha256', message, publicKey(spki), signature)
+  } catch {
+    return false // a point that is not on the curve has signed nothing
+  }
+}
+
+export const verifySignature: Platform['verifySignature'] = (algorithm, spki, message, signature) => {
+  let key: KeyObject
+  try {
+    key = publicKey(spki)
+  } catch {
+    return false
+  }
+  switch (algorithm) {
+    case 'ed25519':
+      return key.asymmetricKeyType === 'ed25519' && verify(null, message, key, signature)
+    case 'ecdsa-p256-sha256':
+      return isCurve(key, 'prime256v1') && verify('sha256', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+    case 'ecdsa-p384-sha384':
+      return isCurve(key, 'secp384r1') && verify('sha384', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+    case 'ecdsa-p521-sha512':
+      return isCurve(key, 'secp521r1') && verify('sha512', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+    default: {
+      const [, scheme, hash] = algorithm.split('-') as ['rsa', 'pkcs1' | 'pss', HashName | LegacyHashName]
+      if (key.asymmetricKeyType !== 'rsa') return false
+      if (scheme === 'pkcs1') return verify(hash, message, key, signature)
+      const pss = { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
+      return verify(hash, message, pss, signature)
     }
-    return plaintext
-  },
-
-  aesGcmSealInto(key, nonce, aad, plaintext, out) {
-    const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
-    cipher.setAAD(aad)
-    for (let at = 0; at < plaintext.length; at += blockLength) {
-      const block = cipher.update(plaintext.subarray(at, at + blockLength))
-      out.set(block, at)
-      free(block)
-    }
-    cipher.final()
-    out.set(cipher.getAuthTag(), plaintext.length)
-  },
-
-  aesGcmOpenInto(key, nonce, aad, sealed, out) {
-    const length = sealed.length - tagLength
-    const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
-    decipher.setAAD(aad)
-    decipher.setAuthTag(sealed.subarray(length))
-    for (let at = 0; at < length; at += blockLength) {
-      const block = decipher.update(sealed.subarray(at, Math.min(at + blockLength, length)))
-      out.set(block, at)
-      free(block)
-    }
-    try {
-      decipher.final()
-      return true
-    } catch {
-      out.fill(0, 0, length)
-      return false
-    }
-  },
-
-  ed25519PublicKey(seed) {
-    const spki = createPublicKey(privateKey(seed)).export({ format: 'der', type: 'spki' })
-    return new Uint8Array(spki.subarray(spkiPrefix.length))
-  },
-
-  ed25519Sign: (seed, message) => sign(null, message, privateKey(seed)),
-
-  ed25519Verify(key, message, signature) {
-    return verify(null, message, publicKey(Buffer.concat([spkiPrefix, key])), signature)
-  },
-
-  mlDsa44PublicKey(seed) {
-    const spki = createPublicKey(privateKey(seed, mlDsaPkcs8Prefix)).export({ format: 'der', type: 'spki' })
-    return new Uint8Array(spki.subarray(mlDsaSpkiPrefix.length))
-  },
-
-  mlDsa44Sign: (seed, message) => sign(null, message, privateKey(seed, mlDsaPkcs8Prefix)),
-
-  mlDsa44Verify(key, message, signature) {
-    return verify(null, message, publicKey(Buffer.concat([mlDsaSpkiPrefix, key])), signature)
-  },
-
-  ecdsaSha256Verify(_curve, spki, message, signature) {
-    try {
-      return verify('sha256', message, publicKey(spki), signature)
-    } catch {
-      return false // a point that is not on the curve has signed nothing
-    }
-  },
-
-  verifySignature(algorithm, spki, message, signature) {
-    let key: KeyObject
-    try {
-      key = publicKey(spki)
-    } catch {
-      return false
-    }
-    switch (algorithm) {
-      case 'ed25519':
-        return key.asymmetricKeyType === 'ed25519' && verify(null, message, key, signature)
-      case 'ecdsa-p256-sha256':
-        return isCurve(key, 'prime256v1') && verify('sha256', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
-      case 'ecdsa-p384-sha384':
-        return isCurve(key, 'secp384r1') && verify('sha384', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
-      case 'ecdsa-p521-sha512':
-        return isCurve(key, 'secp521r1') && verify('sha512', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
-      default: {
-        const [, scheme, hash] = algorithm.split('-') as ['rsa', 'pkcs1' | 'pss', HashName | LegacyHashName]
-        if (key.asymmetricKeyType !== 'rsa') return false
-        if (scheme === 'pkcs1') return verify(hash, message, key, signature)
-        const pss = { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
-        return verify(hash, message, pss, signature)
-      }
-    }
-  },
+  }
 }
 
 function isCurve(key: KeyObject, name: string): boolean {

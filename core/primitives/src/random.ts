@@ -1,4 +1,4 @@
-import { platform } from '#platform'
+import * as platform from '#platform'
 
 /** `length` bytes of the platform's cryptographic generator. */
 export function randomBytes(length: number): Uint8Array<ArrayBuffer> {

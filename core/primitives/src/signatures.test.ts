@@ -3,8 +3,8 @@ import { generateKeyPairSync, sign } from 'node:crypto'
 import { test } from 'node:test'
 import { encodeHex, encodeUtf8 } from '@cella/bytes'
 import { sha256 } from './hashes.ts'
-import { platform as browser } from './platform-browser.ts'
-import { platform as node } from './platform-node.ts'
+import * as browser from './platform-browser.ts'
+import * as node from './platform-node.ts'
 import { ecCurveOf, ecdsaSha256Verify, mlDsa44PublicKey, mlDsa44Sign, mlDsa44Verify } from './signatures.ts'
 
 const message = encodeUtf8('a message')

@@ -1,5 +1,5 @@
 import { type Brand, decodeHex, encodeBase64url, encodeUtf8, equalBytes } from '@cella/bytes'
-import { platform } from '#platform'
+import * as platform from '#platform'
 import { sha256, sha256Parts } from './hashes.ts'
 import type { EcCurve, PublicKeyAlgorithm } from './platform.ts'
 

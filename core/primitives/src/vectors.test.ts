@@ -10,7 +10,7 @@ import {
   KDF_HKDF_SHA256,
   KEM_DHKEM_X25519_HKDF_SHA256,
 } from 'hpke'
-import { platform } from '#platform'
+import * as platform from '#platform'
 import { aesGcmOpen, aesGcmOpenInto, aesGcmSeal, aesGcmSealInto } from './aead.ts'
 import { digestOf, hkdfSha256, hmacSha256, sha256, sha256Parts, sha384, sha512 } from './hashes.ts'
 import { deriveHpkeKeyPair } from './hpke.ts'
