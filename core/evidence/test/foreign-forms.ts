@@ -222,3 +222,26 @@ export const nvidiaTrustee = (report: Uint8Array, certificates: readonly Uint8Ar
       },
     ],
   })
+
+export function ibmSeTrustee(): Uint8Array {
+  const part = (length: number, value: number): string => encodeBase64(new Uint8Array(length).fill(value))
+  return json({
+    measurement: part(64, 1),
+    image_hdr_tags: part(208, 2),
+    cuid: part(16, 3),
+    user_data: part(64, 4),
+    additional_data: part(64, 5),
+  })
+}
+
+/** A report of Linux configfs-tsm as CBOR and as JSON. */
+export const tsmReports = (outblob: Uint8Array, auxblob: Uint8Array): Uint8Array[] => [
+  encodeCbor(
+    new Map<string, string | Uint8Array>([
+      ['auxblob', auxblob],
+      ['outblob', outblob],
+      ['provider', 'sev_guest\n'],
+    ]),
+  ),
+  json({ auxblob: encodeBase64url(auxblob), outblob: encodeBase64url(outblob), provider: 'sev_guest\n' }),
+]

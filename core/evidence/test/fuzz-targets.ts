@@ -22,6 +22,8 @@ import {
 import { parseTdHardwareReport } from '../src/azure/vm/td-hardware-report.ts'
 import { ChainCache } from '../src/cache.ts'
 import { CheckLog } from '../src/checks.ts'
+import { type Cmw, cmwOfCertificate, encodeCmw, parseCmw, parseCmwJson } from '../src/cmw/cmw.ts'
+import { recogniseCmw } from '../src/cmw/evidence.ts'
 import { encodeCollateral, readCollateral } from '../src/collateral/read.ts'
 import { parseComid } from '../src/corim/comid.ts'
 import { readCorim } from '../src/corim/corim.ts'
@@ -33,12 +35,14 @@ import { Endorsements } from '../src/endorsements.ts'
 import { EvidenceError } from '../src/error.ts'
 import { parseCcEventLog, parseTcgEventLog, recogniseEventLog } from '../src/event-log/parse.ts'
 import { encodeEvidence, evidenceJson } from '../src/evidence.ts'
+import { ibmSeEvidenceOfTrustee, recogniseIbmSe } from '../src/ibm-se/readers.ts'
 import { parseEnclaveIdentity } from '../src/intel/enclave-identity.ts'
 import { parsePckClaims } from '../src/intel/pck.ts'
 import { parseIntelQuote } from '../src/intel/quote.ts'
 import {
   intelEndorsementsOf,
   intelEvidenceOf,
+  intelEvidenceOfOpenEnclaveJson,
   intelEvidenceOfText,
   intelEvidenceOfTrustee,
   recogniseIntelQuote,
@@ -91,6 +95,7 @@ import {
   tpmEvidenceOfTrustee,
 } from '../src/tpm/readers.ts'
 import { parseTpmSignature } from '../src/tpm/signature.ts'
+import { evidenceOfTsm, recogniseTsm } from '../src/tsm.ts'
 import type { VerifiedEvidence } from '../src/verifier.ts'
 import { parseEvidence, parseEvidenceJson, verifyEvidence } from '../src/verify.ts'
 import { parseCertificate } from '../src/x509/certificate.ts'
@@ -179,8 +184,20 @@ const coseKey = encodeCbor(
     [-3, tpm.key.slice(-32)],
   ]),
 )
+const record = { kind: 'record', type: 'application/vnd.a', value: hash(3), indicator: 4 } as Cmw
+const collection: Cmw = { kind: 'collection', type: undefined, items: new Map([['a', record]]) }
+const wrappers = (['json', 'cbor'] as const).flatMap((form) => [encodeCmw(collection, form), encodeCmw(record, form)])
+const tsmReports = forms.tsmReports(report, forms.tsmTable(certificates))
 const earClaims = encodeUtf8(JSON.stringify(parseJwt(decodeUtf8(ear, 'token')).claims))
 const ofJson = (bytes: Uint8Array): Json => parseForeignJson(bytes, 'JSON', 1_000_000)
+/** As detection reads it: `undefined` for what is none. */
+function laxJson(bytes: Uint8Array): Json | undefined {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes))
+  } catch {
+    return undefined
+  }
+}
 const cborOf = (bytes: Uint8Array, bytesMax = 1_000_000) => decodeCbor(bytes, 'CBOR', { bytesMax })
 const collateral = encodeCollateral(
   samples.flatMap(({ evidence }) => evidence.endorsements ?? []).filter(({ kind }) => kind !== 'public-key'),
@@ -501,6 +518,30 @@ const parsers: readonly FuzzTarget[] = [
     ...inner,
   },
   { name: 'earEvidenceOf', seeds: [ear, cwt], run: (bytes) => earEvidenceOf(bytes), ...outer },
+  { name: 'parseCmw', seeds: wrappers, run: parseCmw, ...outer },
+  { name: 'parseCmwJson', seeds: wrappers.slice(0, 1), run: (bytes) => parseCmwJson(ofJson(bytes)), ...inner },
+  { name: 'recogniseCmw', seeds: wrappers, run: (bytes) => recogniseCmw(bytes, laxJson(bytes)), ...outer },
+  { name: 'cmwOfCertificate', seeds: [certificates[0]!], run: cmwOfCertificate, ...outer },
+  {
+    name: 'ibmSeEvidenceOfTrustee',
+    seeds: [forms.ibmSeTrustee()],
+    run: ibmSeEvidenceOfTrustee,
+    ...outer,
+  },
+  {
+    name: 'recogniseIbmSe',
+    seeds: [forms.ibmSeTrustee()],
+    run: (bytes) => recogniseIbmSe(bytes, laxJson(bytes)),
+    ...outer,
+  },
+  { name: 'evidenceOfTsm', seeds: tsmReports, run: (bytes) => evidenceOfTsm(bytes, []), ...outer },
+  { name: 'recogniseTsm', seeds: tsmReports, run: (bytes) => recogniseTsm(bytes, laxJson(bytes)), ...outer },
+  {
+    name: 'intelEvidenceOfOpenEnclaveJson',
+    seeds: [encodeUtf8(JSON.stringify({ QuoteHex: encodeHex(forms.openEnclave(sgx)), Type: 2 }))],
+    run: intelEvidenceOfOpenEnclaveJson,
+    ...outer,
+  },
   { name: 'parseComid', seeds: [comid], run: (bytes) => parseComid(bytes, 'CoMID'), ...inner },
   { name: 'readCorim', seeds: [corim], run: (bytes) => readCorim(bytes, { now }), ...outer },
   {
@@ -537,7 +578,7 @@ const parsers: readonly FuzzTarget[] = [
       ...[forms.tpmTrustee(tpm), forms.goAttestation(tpm, tcgLog), forms.enactTrust(tpm)],
       ...[forms.nvidiaNvat(gpu, gpuChain), forms.nvidiaTrustee(gpu, gpuChain)],
       ...[forms.snpTrustee(report, certificates), forms.intelTrustee(tdx, ccLog)],
-      forms.azureTrustee(azureTdx, { tdQuote }),
+      ...[forms.azureTrustee(azureTdx, { tdQuote }), forms.ibmSeTrustee(), ...tsmReports.slice(0, 1)],
     ].filter((bytes) => bytes !== report),
     run: (bytes) => recogniseEvidence(bytes),
     ...outer,
