@@ -27,6 +27,10 @@ export interface EnclaveHost {
   bodies: Map<string, Uint8Array>
   /** Answers `POST /v1/vaults/:id/:call`. */
   vaults: (id: string, call: string, body: unknown) => Promise<unknown>
+  /** Answers `GET /v1/secrets/:organisation/:series/:revision`. */
+  secrets: (organisation: Digest, series: string, revision: string) => unknown
+  /** What a vault handed in with `POST /v1/secrets/decisions`, oldest first. */
+  readonly secretDecisions: { document: string; salt: string; leaf: string; index: number }[]
   /** What an attempt left with `POST …/receipt`, oldest first. */
   readonly drafts: unknown[]
   /** Method and path of every call. */
@@ -66,6 +70,8 @@ export async function startEnclaveHost(log: ServedLog): Promise<EnclaveHost> {
     vaults: async () => {
       throw new Refusal(404, 'ERR_VAULT_UNKNOWN')
     },
+    secrets: () => refuse(404, 'ERR_NOT_FOUND'),
+    secretDecisions: [],
     drafts: [],
     calls: [],
     received: [],
@@ -98,6 +104,11 @@ async function answer(host: EnclaveHost, request: IncomingMessage): Promise<unkn
       return answerUpload(host, { name, call, query, body, json })
     case 'vaults':
       return host.vaults(name, call, json())
+    case 'secrets': {
+      if (name !== 'decisions') return host.secrets(name as Digest, call, path.split('/').at(-1)!)
+      host.secretDecisions.push(json())
+      return {}
+    }
     case 'worker': {
       const what = path.split('/').at(-1)
       if (what === 'receipt') host.drafts.push(json().draft)

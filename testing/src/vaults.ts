@@ -10,7 +10,7 @@ import { LogView, parseLogPolicy } from '@cella/log'
 import { initPolicyEngine, policyEngineUrl } from '@cella/policy'
 import { ed25519PublicKey, generateHpkeKeyPair, type HpkeKeyPair, randomBytes } from '@cella/primitives'
 import { createSimulatedPlatform, openTee, type SimulatedLaunch, type TeeDriver } from '@cella/tee'
-import { createVaultServer, Vault, VaultLog, VaultState } from '@cella/vault'
+import { createVaultServer, KbsFront, Secrets, Sessions, Vault, VaultLog, VaultState } from '@cella/vault'
 import { type EnclaveHost, type ServedLog, startEnclaveHost } from './enclave-host.ts'
 import { MemoryLog } from './memory-log.ts'
 import {
@@ -24,11 +24,15 @@ import { World, type WorldLog } from './world.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'cella-vault-'))
 after(() => rmSync(root, { recursive: true, force: true }))
-const platform = join(root, 'platform')
+/** Folder of the simulated machine. */
+export const simulatedPlatform: string = join(root, 'platform')
 const [{ root: trusted }] = await Promise.all([
-  createSimulatedPlatform(platform),
+  createSimulatedPlatform(simulatedPlatform),
   initPolicyEngine(readFileSync(policyEngineUrl())),
 ])
+
+/** The simulated root that every simulated machine here stands under. */
+export const simulatedRoot = trusted
 
 const launchOf = (digit: string): SimulatedLaunch => ({
   nodeDigest: 'a'.repeat(64) as Digest,
@@ -41,7 +45,7 @@ export const otherLaunch: SimulatedLaunch = launchOf('d')
 
 const tees = new Map<SimulatedLaunch, Promise<TeeDriver>>()
 export function teeOf(measured: SimulatedLaunch): Promise<TeeDriver> {
-  const tee = tees.get(measured) ?? openTee({ kind: 'simulated', folder: platform, measured })
+  const tee = tees.get(measured) ?? openTee({ kind: 'simulated', folder: simulatedPlatform, measured })
   tees.set(measured, tee)
   return tee
 }
@@ -73,9 +77,17 @@ const configuration = 'e'.repeat(64) as Digest
 
 /** A vault as its main.ts starts it, on what lies in `folder`. */
 export async function startVault(
-  { log, host, folder }: Place<WorldLog & ServedLog>,
+  here: Place<WorldLog & ServedLog>,
   options: { launch?: SimulatedLaunch; folder?: string } = {},
 ): Promise<Vault> {
+  return (await startVaultWithFront(here, options)).vault
+}
+
+/** The same with what guests speak to; `clock` is that of their sessions, in milliseconds. */
+export async function startVaultWithFront(
+  { log, host, folder }: Place<WorldLog & ServedLog>,
+  options: { launch?: SimulatedLaunch; folder?: string; clock?: () => number } = {},
+): Promise<{ vault: Vault; front: KbsFront }> {
   const tee = await teeOf(options.launch ?? vaultLaunch)
   const state = await VaultState.open(tee, options.folder ?? folder)
   const memory = await state.logMemory()
@@ -88,12 +100,17 @@ export async function startVault(
   })
   const vaultLog = new VaultLog({ view, host: hostLog, state })
   await vaultLog.start()
-  return new Vault({ state, log: vaultLog, bodies: new HostBodies(client), tee, configuration })
+  const vault = new Vault({ state, log: vaultLog, bodies: new HostBodies(client), tee, configuration })
+  const secrets = new Secrets({ state, log: vaultLog, host: client, vault })
+  return { vault, front: new KbsFront(secrets, new Sessions(options.clock)) }
 }
 
 /** Puts the vault's own HTTP server behind the host, which passes calls and refusals on as a manager does. */
 export async function serveVault(context: TestContext, host: EnclaveHost, vault: Vault): Promise<void> {
-  const server = createVaultServer(() => vault)
+  const server = createVaultServer(
+    () => vault,
+    () => undefined,
+  )
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   context.after(() => {
     server.close()

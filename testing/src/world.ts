@@ -128,7 +128,7 @@ export class World<Log extends WorldLog = WorldLog> {
   }
 
   /** Signs with as many root keys as the threshold says, or with those given, and publishes. */
-  async rootSigned<Type extends 'cella/membership' | 'cella/terms' | 'cella/build'>(
+  async rootSigned<Type extends 'cella/membership' | 'cella/terms' | 'cella/build' | 'cella/attestation-policy'>(
     party: Party,
     type: Type,
     members: Omit<Payload<Type>, Common>,

@@ -31,7 +31,7 @@ export const manifestSchema = z.strictObject({
   version: z.literal(1),
   organisation: digestField,
   signer: keyIdField,
-  kind: z.enum(['data', 'program']),
+  kind: z.enum(['data', 'program', 'secret']),
   /** The asset's name within its organisation; revisions share it. */
   series: nameField,
   revision: z.int().min(1).max(1_000_000),
@@ -41,6 +41,8 @@ export const manifestSchema = z.strictObject({
   /** Columns with class and treatment, for tables; null for everything else. */
   table: z.strictObject({ columns: z.array(columnSchema).min(1).max(1024), rows: countField }).nullable(),
   program: programSchema.nullable(),
+  /** Of a secret: name of the owner's attestation policy by which guests are appraised that ask for it. */
+  guests: nameField.exactOptional(),
   /** Cedar policy set of this asset alone. */
   policy: z.string().min(1).max(65_536),
   /** What every output that this asset flowed into must obey. */

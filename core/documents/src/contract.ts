@@ -143,6 +143,15 @@ export type Approval = z.infer<typeof approvalSchema>
 
 const execution = { contract: digestField, run: z.int().min(1).max(1_000_000), attempt: z.int().min(1).max(10) }
 
+const decided = {
+  /** Codes of every reason; empty when allowed. */
+  reasons: z.array(z.string().regex(/^ERR_[A-Z0-9_]{1,60}$/)).max(64),
+  /** The reasons in full, as an HPKE envelope to the manifest's signer; null when allowed. */
+  sealedReasons: bytesField({ atMost: 65_536 }).nullable(),
+  /** Bounds of the present by the witnesses' timestamps, and the tree size they stood on. */
+  time: z.strictObject({ earliest: timeField, latest: timeField, size: z.int().min(0).max(Number.MAX_SAFE_INTEGER) }),
+}
+
 /** What a vault decided about one asset. Its place in the log is in its proof. */
 export const decisionSchema = z.strictObject({
   type: z.literal('cella/decision'),
@@ -156,14 +165,28 @@ export const decisionSchema = z.strictObject({
   allowed: z.boolean(),
   /** The n-th use of the asset at this vault, counted from 1; null when denied. */
   use: countField.nullable(),
-  /** Codes of every reason; empty when allowed. */
-  reasons: z.array(z.string().regex(/^ERR_[A-Z0-9_]{1,60}$/)).max(64),
-  /** The reasons in full, as an HPKE envelope to the manifest's signer; null when allowed. */
-  sealedReasons: bytesField({ atMost: 65_536 }).nullable(),
-  /** Bounds of the present by the witnesses' timestamps, and the tree size they stood on. */
-  time: z.strictObject({ earliest: timeField, latest: timeField, size: z.int().min(0).max(Number.MAX_SAFE_INTEGER) }),
+  ...decided,
 })
 export type Decision = z.infer<typeof decisionSchema>
+
+/** What a vault decided about handing a secret to a guest. Its place in the log is in its proof. */
+export const secretDecisionSchema = z.strictObject({
+  type: z.literal('cella/secret-decision'),
+  version: z.literal(1),
+  /** Digest of the vault's evidence. */
+  organisation: digestField,
+  signer: keyIdField,
+  manifest: digestField,
+  guestEvidence: digestField,
+  /** SHA-256 over the canonical JSON of the JWK that the secret would be encrypted to. */
+  guestKey: digestField,
+  /** The attestation policy that the guest was appraised by; null where none was in force. */
+  attestation: digestField.nullable(),
+  allowed: z.boolean(),
+  /** The n-th use of the secret at this vault, counted from 1; null when denied. */
+  use: countField.nullable(),
+  ...decided,
+})
 
 export const runStatuses = [
   'ok',

@@ -12,7 +12,14 @@ import { digestOf, ed25519PublicKey, ed25519Sign, ed25519Verify, type KeyId, key
 import { z } from 'zod'
 import { grantSchema, manifestSchema } from './asset.ts'
 import { attestationPolicySchema } from './attestation-policy.ts'
-import { approvalSchema, contractSchema, decisionSchema, receiptSchema, workflowSchema } from './contract.ts'
+import {
+  approvalSchema,
+  contractSchema,
+  decisionSchema,
+  receiptSchema,
+  secretDecisionSchema,
+  workflowSchema,
+} from './contract.ts'
 import { DocumentError } from './error.ts'
 import { invitationSchema } from './invitation.ts'
 import { buildSchema, membershipSchema, organisationSchema, revocationSchema, termsSchema } from './organisation.ts'
@@ -34,6 +41,7 @@ export const documentSchemas = {
   'cella/contract': contractSchema,
   'cella/approval': approvalSchema,
   'cella/decision': decisionSchema,
+  'cella/secret-decision': secretDecisionSchema,
   'cella/receipt': receiptSchema,
 } as const
 

@@ -83,6 +83,7 @@ export {
 } from './intel/policy.ts'
 export { intelEndorsementsOf, intelEvidenceOf, intelEvidenceOfText, intelEvidenceOfTrustee } from './intel/readers.ts'
 export { intelRoots } from './intel/roots.ts'
+export { parseForeignJson } from './jwt/json.ts'
 export { type NearestPolicy, nearestPolicy, type PolicyChange } from './nearest.ts'
 export { nitroFamily } from './nitro/family.ts'
 export { type NitroPolicy, nitroBaseline } from './nitro/policy.ts'

@@ -1,5 +1,5 @@
 import type { PolicyFlags } from './flags.ts'
-import type { PolicyAction, PolicyRequest } from './requests.ts'
+import type { MachineRequest, PolicyAction, PolicyRequest, SecretRequest } from './requests.ts'
 
 /** Who can do something about a refusal. */
 export type WhoCanChange = 'publisher' | 'author' | 'operator' | 'receiver' | 'approver' | 'regulator' | 'nobody'
@@ -30,9 +30,11 @@ export type ClauseCode =
   | 'ERR_POLICY_DERIVE'
   | 'ERR_POLICY_APPROVER'
   | 'ERR_POLICY_REGULATOR'
+  | 'ERR_POLICY_MEASUREMENT'
+  | 'ERR_POLICY_HOST_DATA'
 
 /** One thing that a compiled policy can demand. */
-export interface Clause {
+export interface Clause<Request = PolicyRequest> {
   /** The policy's `@id` in the text. */
   readonly id: string
   readonly code: ClauseCode
@@ -43,12 +45,101 @@ export interface Clause {
   /** What would have been accepted. */
   readonly expected: (flags: PolicyFlags) => string
   /** What the facts say. */
-  readonly got: (request: PolicyRequest) => string
+  readonly got: (request: Request) => string
 }
 
 // Whoever starts a contract answers for these; TEE and place matter wherever a key would go.
 const runs: readonly PolicyAction[] = ['compute', 'readOutput', 'derive']
 const releases: readonly PolicyAction[] = ['compute', 'readOutput', 'derive', 'disclose']
+
+/** What a machine has to be: the worker's where a contract computes, the guest's where a secret is asked for. */
+const machineClauses: readonly Clause<MachineRequest>[] = [
+  {
+    id: 'tee',
+    code: 'ERR_POLICY_TEE',
+    actions: releases,
+    whoCanChange: 'operator',
+    condition: ({ tees }) => oneOf(tees, 'context.tee.kind'),
+    expected: ({ tees }) => list(tees),
+    got: ({ facts }) => facts.tee.kind,
+  },
+  {
+    id: 'boundary',
+    code: 'ERR_POLICY_BOUNDARY',
+    actions: releases,
+    whoCanChange: 'operator',
+    condition: ({ boundaries }) => oneOf(boundaries, 'context.tee.boundary'),
+    expected: ({ boundaries }) => list(boundaries),
+    got: ({ facts }) => facts.tee.boundary,
+  },
+  {
+    id: 'chip',
+    code: 'ERR_POLICY_CHIP',
+    actions: releases,
+    whoCanChange: 'operator',
+    condition: ({ chips }) => oneOf(chips, 'context.tee.platformId'),
+    expected: ({ chips }) => list(chips),
+    got: ({ facts }) => facts.tee.platformId,
+  },
+  {
+    id: 'provider',
+    code: 'ERR_POLICY_PROVIDER',
+    actions: releases,
+    whoCanChange: 'operator',
+    condition: ({ providers }) => oneOf(providers, 'context.tee.provider'),
+    expected: ({ providers }) => list(providers),
+    got: ({ facts }) => facts.tee.provider,
+  },
+  {
+    id: 'simulated',
+    code: 'ERR_POLICY_SIMULATED',
+    actions: releases,
+    whoCanChange: 'operator',
+    condition: ({ simulated }) => (simulated ? undefined : 'context.tee.simulated == false'),
+    expected: () => 'hardware',
+    got: () => 'simulated',
+  },
+  {
+    id: 'debug',
+    code: 'ERR_POLICY_DEBUG',
+    actions: releases,
+    whoCanChange: 'operator',
+    condition: () => 'context.tee.debug == false',
+    expected: () => 'off',
+    got: () => 'on',
+  },
+]
+
+const limitClauses: readonly Clause<MachineRequest>[] = [
+  {
+    id: 'not-before',
+    code: 'ERR_POLICY_NOT_YET',
+    actions: runs,
+    whoCanChange: 'nobody',
+    // Beginnings are judged by the earliest time it may be, ends by the latest.
+    condition: ({ notBefore }) => (notBefore === undefined ? undefined : `context.time.earliest >= ${notBefore}`),
+    expected: ({ notBefore }) => timeText(notBefore!),
+    got: ({ facts }) => timeText(facts.time.earliest),
+  },
+  {
+    id: 'not-after',
+    code: 'ERR_POLICY_EXPIRED',
+    actions: runs,
+    whoCanChange: 'publisher',
+    condition: ({ notAfter }) => (notAfter === undefined ? undefined : `context.time.latest <= ${notAfter}`),
+    expected: ({ notAfter }) => timeText(notAfter!),
+    got: ({ facts }) => timeText(facts.time.latest),
+  },
+  {
+    id: 'uses',
+    code: 'ERR_POLICY_USES',
+    actions: runs,
+    whoCanChange: 'publisher',
+    condition: ({ uses }) => (uses === undefined ? undefined : `context.uses <= ${uses}`),
+    expected: ({ uses }) => String(uses),
+    got: ({ facts }) => (facts.uses === null ? 'not counted' : String(facts.uses)),
+  },
+]
 
 /** Every clause, in the order in which they are written and reported. */
 export const clauses: readonly Clause[] = [
@@ -154,88 +245,8 @@ export const clauses: readonly Clause[] = [
     expected: ({ places }) => list(places),
     got: ({ facts }) => (facts.place.region === '' ? '' : `${facts.place.region} (${facts.place.source})`),
   },
-  {
-    id: 'tee',
-    code: 'ERR_POLICY_TEE',
-    actions: releases,
-    whoCanChange: 'operator',
-    condition: ({ tees }) => oneOf(tees, 'context.tee.kind'),
-    expected: ({ tees }) => list(tees),
-    got: ({ facts }) => facts.tee.kind,
-  },
-  {
-    id: 'boundary',
-    code: 'ERR_POLICY_BOUNDARY',
-    actions: releases,
-    whoCanChange: 'operator',
-    condition: ({ boundaries }) => oneOf(boundaries, 'context.tee.boundary'),
-    expected: ({ boundaries }) => list(boundaries),
-    got: ({ facts }) => facts.tee.boundary,
-  },
-  {
-    id: 'chip',
-    code: 'ERR_POLICY_CHIP',
-    actions: releases,
-    whoCanChange: 'operator',
-    condition: ({ chips }) => oneOf(chips, 'context.tee.platformId'),
-    expected: ({ chips }) => list(chips),
-    got: ({ facts }) => facts.tee.platformId,
-  },
-  {
-    id: 'provider',
-    code: 'ERR_POLICY_PROVIDER',
-    actions: releases,
-    whoCanChange: 'operator',
-    condition: ({ providers }) => oneOf(providers, 'context.tee.provider'),
-    expected: ({ providers }) => list(providers),
-    got: ({ facts }) => facts.tee.provider,
-  },
-  {
-    id: 'simulated',
-    code: 'ERR_POLICY_SIMULATED',
-    actions: releases,
-    whoCanChange: 'operator',
-    condition: ({ simulated }) => (simulated ? undefined : 'context.tee.simulated == false'),
-    expected: () => 'hardware',
-    got: () => 'simulated',
-  },
-  {
-    id: 'debug',
-    code: 'ERR_POLICY_DEBUG',
-    actions: releases,
-    whoCanChange: 'operator',
-    condition: () => 'context.tee.debug == false',
-    expected: () => 'off',
-    got: () => 'on',
-  },
-  {
-    id: 'not-before',
-    code: 'ERR_POLICY_NOT_YET',
-    actions: runs,
-    whoCanChange: 'nobody',
-    // Beginnings are judged by the earliest time it may be, ends by the latest.
-    condition: ({ notBefore }) => (notBefore === undefined ? undefined : `context.time.earliest >= ${notBefore}`),
-    expected: ({ notBefore }) => timeText(notBefore!),
-    got: ({ facts }) => timeText(facts.time.earliest),
-  },
-  {
-    id: 'not-after',
-    code: 'ERR_POLICY_EXPIRED',
-    actions: runs,
-    whoCanChange: 'publisher',
-    condition: ({ notAfter }) => (notAfter === undefined ? undefined : `context.time.latest <= ${notAfter}`),
-    expected: ({ notAfter }) => timeText(notAfter!),
-    got: ({ facts }) => timeText(facts.time.latest),
-  },
-  {
-    id: 'uses',
-    code: 'ERR_POLICY_USES',
-    actions: runs,
-    whoCanChange: 'publisher',
-    condition: ({ uses }) => (uses === undefined ? undefined : `context.uses <= ${uses}`),
-    expected: ({ uses }) => String(uses),
-    got: ({ facts }) => (facts.uses === null ? 'not counted' : String(facts.uses)),
-  },
+  ...machineClauses,
+  ...limitClauses,
   {
     id: 'isolation',
     code: 'ERR_POLICY_ISOLATION',
@@ -272,6 +283,29 @@ export const clauses: readonly Clause[] = [
     expected: ({ regulators }) => list(regulators),
     got: ({ principal }) => principal.organisation,
   },
+]
+
+/** Every clause of a secret's policy, in the order in which they are written and reported. */
+export const secretClauses: readonly Clause<SecretRequest>[] = [
+  {
+    id: 'measurement',
+    code: 'ERR_POLICY_MEASUREMENT',
+    actions: ['readSecret'],
+    whoCanChange: 'operator',
+    condition: ({ measurements }) => oneOf(measurements, 'context.measurement'),
+    expected: ({ measurements }) => list(measurements),
+    got: ({ facts }) => facts.guest.measurement,
+  },
+  {
+    id: 'host-data',
+    code: 'ERR_POLICY_HOST_DATA',
+    actions: ['readSecret'],
+    whoCanChange: 'operator',
+    condition: ({ hostData }) => oneOf(hostData, 'context.hostData'),
+    expected: ({ hostData }) => list(hostData),
+    got: ({ facts }) => facts.guest.hostData,
+  },
+  ...[...machineClauses, ...limitClauses].map((clause) => ({ ...clause, actions: ['readSecret'] as const })),
 ]
 
 /** Unix seconds as `2026-12-21T00:00:00Z`. */

@@ -1,5 +1,5 @@
 import { canonicalJson, encodeUtf8, FormatError, parseCanonicalJson } from '@cella/bytes'
-import { clauses } from './clauses.ts'
+import { clauses, secretClauses } from './clauses.ts'
 import { PolicyError } from './error.ts'
 import { type PolicyFlags, policyFlagsSchema } from './flags.ts'
 import type { PolicyAction } from './requests.ts'
@@ -54,11 +54,11 @@ function normalise(flags: PolicyFlags): PolicyFlags {
 }
 
 function write(flags: PolicyFlags): string {
-  const permitted: PolicyAction[] = ['compute', 'readOutput', 'approve']
+  const permitted: PolicyAction[] = flags.secret ? ['readSecret'] : ['compute', 'readOutput', 'approve']
   if (flags.derive) permitted.push('derive')
   if (flags.regulators) permitted.push('disclose')
   const policies = [`@id("permit")\npermit (principal, action ${scope(permitted)}, resource);\n`]
-  for (const clause of clauses) {
+  for (const clause of flags.secret ? secretClauses : clauses) {
     const condition = clause.condition(flags)
     if (condition === undefined) continue
     const head = `@id("${clause.id}")\nforbid (principal, action ${scope(clause.actions)}, resource)`

@@ -1,17 +1,20 @@
 import type { EntityJson } from '@cedar-policy/cedar-wasm/web'
 import { canonicalJson } from '@cella/bytes'
-import { type ClauseCode, clauses, type WhoCanChange } from './clauses.ts'
+import { type Clause, type ClauseCode, clauses, secretClauses, type WhoCanChange } from './clauses.ts'
 import { engineCall, schemaName } from './engine.ts'
-import { type PolicyFacts, policyFactsSchema } from './facts.ts'
+import { type PolicyFacts, policyFactsSchema, type SecretFacts, secretFactsSchema } from './facts.ts'
 import type { PolicyFlags } from './flags.ts'
-import { type PreparedPolicy, preparePolicy } from './prepared.ts'
+import { type PreparedPolicy, preparePolicy, type RefusedPolicy } from './prepared.ts'
 import {
+  type CedarRequest,
   cedarEntities,
   cedarRequest,
+  cedarSecretEntities,
+  cedarSecretRequest,
   contradictionIn,
   type PolicyAction,
-  type PolicyRequest,
   requestsOf,
+  type SecretRequest,
 } from './requests.ts'
 
 export type PolicyReasonCode =
@@ -61,21 +64,12 @@ export interface PolicyDecision {
  */
 export function decide(question: { readonly policyText: string; readonly facts: PolicyFacts }): PolicyDecision {
   const parsed = policyFactsSchema.safeParse(question.facts)
-  if (!parsed.success) {
-    return denied(
-      parsed.error.issues.map((issue) =>
-        reason('ERR_POLICY_FACTS', 'operator', { expected: issue.path.join('.'), got: issue.message }),
-      ),
-    )
-  }
+  if (!parsed.success) return factsMissing(parsed.error.issues)
   const facts = parsed.data
   const contradiction = contradictionIn(facts)
   if (contradiction !== undefined) return denied([reason('ERR_POLICY_FACTS', 'operator', { got: contradiction })])
   const prepared = preparePolicy(question.policyText)
-  if (prepared.kind === 'refused') {
-    const { line, message } = prepared.problem
-    return denied([reason('ERR_POLICY_INVALID', 'publisher', { got: `line ${line}: ${message}` })])
-  }
+  if (prepared.kind === 'refused') return refusedPolicy(prepared)
   // A run is judged several times within a second, each time on the same facts: the engine is asked once.
   const name = canonicalJson([question.policyText, facts])
   const known = remembered.get(name)
@@ -85,6 +79,43 @@ export function decide(question: { readonly policyText: string; readonly facts: 
   if (remembered.size >= rememberedMax) remembered.clear()
   remembered.set(name, decision)
   return decision
+}
+
+/**
+ * Whether a secret's policy allows that the guest of `facts` reads it. Denies as `decide` does, and what is no secret:
+ * an asset of another kind is never handed to anyone.
+ */
+export function decideSecret(question: { readonly policyText: string; readonly facts: SecretFacts }): PolicyDecision {
+  const parsed = secretFactsSchema.safeParse(question.facts)
+  if (!parsed.success) return factsMissing(parsed.error.issues)
+  const facts = parsed.data
+  if (facts.asset.kind !== 'secret') {
+    return denied([reason('ERR_POLICY_FACTS', 'operator', { expected: 'secret', got: facts.asset.kind })])
+  }
+  const prepared = preparePolicy(question.policyText)
+  if (prepared.kind === 'refused') return refusedPolicy(prepared)
+  const request: SecretRequest = { action: 'readSecret', facts }
+  const reasons = askOne(prepared, {
+    action: 'readSecret',
+    request: cedarSecretRequest(request),
+    entities: cedarSecretEntities(facts),
+    forbiddenBy: (name) => forbiddenBy(name, request, prepared.flags, secretClauses),
+  })
+  return reasons.length === 0 ? { allowed: true, reasons: [] } : denied(reasons)
+}
+
+function factsMissing(
+  issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[],
+): PolicyDecision {
+  return denied(
+    issues.map(({ path, message }) =>
+      reason('ERR_POLICY_FACTS', 'operator', { expected: path.map(String).join('.'), got: message }),
+    ),
+  )
+}
+
+function refusedPolicy({ problem: { line, message } }: RefusedPolicy): PolicyDecision {
+  return denied([reason('ERR_POLICY_INVALID', 'publisher', { got: `line ${line}: ${message}` })])
 }
 
 // A decision is a function of policy and facts, time among them.
@@ -97,16 +128,33 @@ function ask(prepared: PreparedPolicy, facts: PolicyFacts): PolicyDecision {
   if (facts.programs.length === 0) reasons.push(reason('ERR_POLICY_NOTHING_ASKED', 'author', { expected: 'program' }))
   if (facts.receivers.length === 0) reasons.push(reason('ERR_POLICY_NOTHING_ASKED', 'author', { expected: 'receiver' }))
   const entities = cedarEntities(facts)
-  for (const request of requestsOf(facts)) reasons.push(...askOne(prepared, request, entities))
+  for (const request of requestsOf(facts)) {
+    reasons.push(
+      ...askOne(prepared, {
+        action: request.action,
+        request: cedarRequest(request),
+        entities,
+        forbiddenBy: (name) => forbiddenBy(name, request, prepared.flags, clauses),
+      }),
+    )
+  }
   return reasons.length === 0 ? { allowed: true, reasons: [] } : denied(reasons)
 }
 
 /** The reasons against one request; none is an `allow`. */
-function askOne(policy: PreparedPolicy, request: PolicyRequest, entities: EntityJson[]): readonly PolicyReason[] {
-  const { action } = request
+function askOne(
+  policy: PreparedPolicy,
+  asked: {
+    readonly action: PolicyAction
+    readonly request: CedarRequest
+    readonly entities: EntityJson[]
+    readonly forbiddenBy: (name: string) => PolicyReason
+  },
+): readonly PolicyReason[] {
+  const { action, request, entities } = asked
   const answer = engineCall((engine) =>
     engine.statefulIsAuthorized({
-      ...cedarRequest(request),
+      ...request,
       entities,
       preparsedSchemaName: schemaName,
       preparsedPolicySetId: policy.slot,
@@ -126,14 +174,19 @@ function askOne(policy: PreparedPolicy, request: PolicyRequest, entities: Entity
   )
   if (decision === 'allow') return reasons
   // On a denial the engine names every `forbid` that applied; none: no `permit` did.
-  for (const clause of [...diagnostics.reason].sort(inOrder)) reasons.push(forbiddenBy(clause, request, policy.flags))
+  for (const clause of [...diagnostics.reason].sort(inOrder)) reasons.push(asked.forbiddenBy(clause))
   if (diagnostics.reason.length === 0) reasons.push(reason('ERR_POLICY_NO_PERMIT', 'publisher', { action }))
   return reasons
 }
 
-function forbiddenBy(name: string, request: PolicyRequest, flags: PolicyFlags | undefined): PolicyReason {
+function forbiddenBy<Request extends { readonly action: PolicyAction }>(
+  name: string,
+  request: Request,
+  flags: PolicyFlags | undefined,
+  known: readonly Clause<Request>[],
+): PolicyReason {
   const { action } = request
-  const clause = flags && clauses.find((each) => each.id === name)
+  const clause = flags && known.find((each) => each.id === name)
   if (flags === undefined || clause === undefined) {
     return reason('ERR_POLICY_FORBIDDEN', 'publisher', { action, clause: name })
   }

@@ -19,6 +19,7 @@ export function explainPolicy(policy: string | PolicyFlags): readonly string[] {
 }
 
 function explainFlags(flags: PolicyFlags): readonly string[] {
+  if (flags.secret) return explainSecret(flags)
   return [
     ...programs(flags),
     ...starters(flags),
@@ -26,6 +27,19 @@ function explainFlags(flags: PolicyFlags): readonly string[] {
     ...receivers(flags),
     ...machines(flags),
     ...limits(flags),
+  ]
+}
+
+function explainSecret(flags: PolicyFlags): readonly string[] {
+  const { measurements, hostData, notBefore, notAfter, uses } = flags
+  return [
+    'Guests that its attestation policy accepts may read it, whole, and do with it what they will.',
+    ...(measurements ? [`Only guests of measurement ${either(measurements)}.`] : []),
+    ...(hostData ? [`Only guests launched with ${either(hostData)}.`] : []),
+    ...machines(flags),
+    ...(notBefore === undefined ? [] : [`From ${timeText(notBefore)}.`]),
+    notAfter === undefined ? 'Until the asset ends or is revoked.' : `Until ${timeText(notAfter)}.`,
+    uses === undefined ? 'Any number of times.' : `At most ${uses} ${uses === 1 ? 'time' : 'times'}.`,
   ]
 }
 
@@ -80,7 +94,11 @@ function machines(flags: PolicyFlags): string[] {
   if (flags.places) lines.push(`Only in ${either(flags.places)}, as evidence or the owner's terms say.`)
   if (flags.isolation !== undefined) lines.push(`Only with isolation level ${flags.isolation} or higher.`)
   if (!flags.tees && !flags.boundaries && !flags.chips && !flags.providers && !flags.places) {
-    lines.push("On any machine that the owner's terms accept.")
+    lines.push(
+      flags.secret
+        ? 'On any machine that the attestation policy accepts.'
+        : "On any machine that the owner's terms accept.",
+    )
   }
   return lines
 }

@@ -25,25 +25,66 @@ export type BoundaryClass = 'process' | 'container-group' | 'vm' | 'world'
  */
 export type PlaceSource = 'evidence' | 'terms' | 'operator' | 'unknown'
 
+/** What appraisal of evidence established of a machine. */
+interface TeeFacts {
+  /** Such as `sev-snp`; the kind that the simulated TEE imitates. */
+  readonly kind: string
+  readonly boundary: BoundaryClass
+  /** Whether the chain ended at a simulated root. */
+  readonly simulated: boolean
+  readonly debug: boolean
+  /** Platform id that evidence carries (SEV-SNP: chip id, lower-case hexadecimal); empty where it is masked. */
+  readonly platformId: string
+  /** Who runs the machine according to evidence or the owner's terms; empty if neither says. */
+  readonly provider: string
+  /** Product line, such as `Genoa`. */
+  readonly product: string
+}
+
+interface AssetFacts {
+  /** Digest of the asset manifest. */
+  readonly manifest: string
+  /** Organisation id of the owner. */
+  readonly owner: string
+  /** Name of the series of versions. */
+  readonly series: string
+  /** Revision within the series, from 1. */
+  readonly revision: number
+  readonly kind: AssetKind
+  /** Purposes that the manifest lists. */
+  readonly purposes: readonly string[]
+}
+
+/**
+ * Everything that the policy of a secret may look at when a guest asks for it. Computed by the vault as `PolicyFacts` are;
+ * every member is required.
+ */
+export interface SecretFacts {
+  readonly asset: AssetFacts
+  readonly guest: {
+    /** Digest of its evidence. */
+    readonly evidence: string
+    /** Name of the owner's attestation policy that accepted it. */
+    readonly attestation: string
+    /** Launch measurement, lower-case hexadecimal. */
+    readonly measurement: string
+    /** What the launcher set (SEV-SNP: HOST_DATA, TDX: MRCONFIGID), lower-case hexadecimal; empty where there is no such field. */
+    readonly hostData: string
+  }
+  readonly tee: TeeFacts
+  /** As in `PolicyFacts`. */
+  readonly time: PolicyFacts['time']
+  /** The n-th time that a guest gets it, this one included; null where nobody counts. */
+  readonly uses: number | null
+}
+
 /**
  * Everything that a policy may look at, for one asset and one run of one contract. The vault computes it from documents
  * and evidence that it verified itself; nothing here is taken from the host. Plain JSON; every member is required.
  */
 export interface PolicyFacts {
   /** The asset whose policy is asked. */
-  readonly asset: {
-    /** Digest of the asset manifest. */
-    readonly manifest: string
-    /** Organisation id of the owner. */
-    readonly owner: string
-    /** Name of the series of versions. */
-    readonly series: string
-    /** Revision within the series, from 1. */
-    readonly revision: number
-    readonly kind: AssetKind
-    /** Purposes that the manifest lists. */
-    readonly purposes: readonly string[]
-  }
+  readonly asset: AssetFacts
   /** The account that starts the contract: its signer. */
   readonly author: MemberFacts
   readonly contract: {
@@ -72,20 +113,7 @@ export interface PolicyFacts {
    */
   readonly uses: number | null
   /** What appraisal of the worker's evidence established. */
-  readonly tee: {
-    /** Such as `sev-snp`; the kind that the simulated TEE imitates. */
-    readonly kind: string
-    readonly boundary: BoundaryClass
-    /** Whether the chain ended at a simulated root. */
-    readonly simulated: boolean
-    readonly debug: boolean
-    /** Platform id that evidence carries (SEV-SNP: chip id, lower-case hexadecimal); empty where it is masked. */
-    readonly platformId: string
-    /** Who runs the machine according to evidence or the owner's terms; empty if neither says. */
-    readonly provider: string
-    /** Product line, such as `Genoa`. */
-    readonly product: string
-  }
+  readonly tee: TeeFacts
   /** Isolation level of the sandbox, 1 to 3; higher is stronger. */
   readonly isolation: number
   readonly place: { readonly region: string; readonly source: PlaceSource }
@@ -101,16 +129,40 @@ const memberSchema = z.strictObject({
   roles: z.array(text).max(32),
 })
 
+const assetSchema = z.strictObject({
+  manifest: digest,
+  owner: digest,
+  series: text,
+  revision: z.int().min(1),
+  kind: z.enum(['data', 'program', 'model', 'secret']),
+  purposes: z.array(text).max(64),
+})
+const timeSchema = z
+  .strictObject({ earliest: unixSeconds, latest: unixSeconds })
+  .refine((time) => time.earliest <= time.latest, 'latest is before earliest')
+const teeSchema = z.strictObject({
+  kind: text,
+  boundary: z.enum(['process', 'container-group', 'vm', 'world']),
+  simulated: z.boolean(),
+  debug: z.boolean(),
+  platformId: text,
+  provider: text,
+  product: text,
+})
+const usesSchema = z.int().min(1).nullable()
+
+/** Shape and bounds of `SecretFacts`; unknown members are refused. */
+export const secretFactsSchema: z.ZodType<SecretFacts> = z.strictObject({
+  asset: assetSchema,
+  guest: z.strictObject({ evidence: digest, attestation: text, measurement: text, hostData: text }),
+  tee: teeSchema,
+  time: timeSchema,
+  uses: usesSchema,
+})
+
 /** Shape and bounds of `PolicyFacts`; unknown members are refused. */
 export const policyFactsSchema: z.ZodType<PolicyFacts> = z.strictObject({
-  asset: z.strictObject({
-    manifest: digest,
-    owner: digest,
-    series: text,
-    revision: z.int().min(1),
-    kind: z.enum(['data', 'program', 'model', 'secret']),
-    purposes: z.array(text).max(64),
-  }),
+  asset: assetSchema,
   author: memberSchema,
   contract: z.strictObject({ digest, purpose: text, runs: z.int().min(1) }),
   programs: z.array(z.strictObject({ digest, publisher: digest })).max(64),
@@ -118,19 +170,9 @@ export const policyFactsSchema: z.ZodType<PolicyFacts> = z.strictObject({
   approvers: z.array(memberSchema).max(64),
   derives: z.boolean(),
   disclosure: z.strictObject({ regulator: memberSchema, scope: text }).nullable(),
-  time: z
-    .strictObject({ earliest: unixSeconds, latest: unixSeconds })
-    .refine((time) => time.earliest <= time.latest, 'latest is before earliest'),
-  uses: z.int().min(1).nullable(),
-  tee: z.strictObject({
-    kind: text,
-    boundary: z.enum(['process', 'container-group', 'vm', 'world']),
-    simulated: z.boolean(),
-    debug: z.boolean(),
-    platformId: text,
-    provider: text,
-    product: text,
-  }),
+  time: timeSchema,
+  uses: usesSchema,
+  tee: teeSchema,
   isolation: count,
   place: z.strictObject({ region: text, source: z.enum(['evidence', 'terms', 'operator', 'unknown']) }),
 })

@@ -48,6 +48,15 @@ export interface PolicyFlags {
   readonly derive?: boolean | undefined
   /** Regulators (organisation ids) to whom the manifest's scope may be disclosed. Left out: nobody. */
   readonly regulators?: readonly string[] | undefined
+  /**
+   * It is the policy of a secret, which guests read and no program computes on. Beside it only `measurements`, `hostData`,
+   * `tees`, `boundaries`, `chips`, `providers`, `simulated`, `notBefore`, `notAfter` and `uses` have a meaning, and any other is refused.
+   */
+  readonly secret?: true | undefined
+  /** Launch measurements of guests, lower-case hexadecimal. Left out: those of the attestation policy. */
+  readonly measurements?: readonly string[] | undefined
+  /** What the launcher has to have set, lower-case hexadecimal. Left out: what the attestation policy says. */
+  readonly hostData?: readonly string[] | undefined
 }
 
 const entriesMax = 128
@@ -63,7 +72,24 @@ const digest = z.string().regex(/^[0-9a-f]{64}$/, 'is not a SHA-256 digest in lo
 const account = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'is not a key id')
 const chip = z.string().regex(/^[0-9a-f]{16,128}$/, 'is not a chip id in lower-case hexadecimal')
 const listOf = <T extends z.ZodType>(item: T) => z.array(item).min(1).max(entriesMax).optional()
+const hex = z.string().regex(/^(?:[0-9a-f]{2}){16,64}$/, 'is not 16 to 64 bytes in lower-case hexadecimal')
 const unixSeconds = z.int().min(0).max(253_402_300_799).optional()
+
+const forContracts = [
+  'organisations',
+  'accounts',
+  'roles',
+  'programs',
+  'publishers',
+  'purposes',
+  'receiverRoles',
+  'receiverOrganisations',
+  'receiverAccounts',
+  'places',
+  'isolation',
+  'derive',
+  'regulators',
+] as const
 
 /** Shape and bounds of `PolicyFlags`; unknown members are refused. */
 export const policyFlagsSchema: z.ZodType<PolicyFlags> = z
@@ -89,8 +115,19 @@ export const policyFlagsSchema: z.ZodType<PolicyFlags> = z
     isolation: z.int().min(0).max(100).optional(),
     derive: z.boolean().optional(),
     regulators: listOf(digest),
+    secret: z.literal(true).optional(),
+    measurements: listOf(hex),
+    hostData: listOf(hex),
   })
-  .refine((flags) => flags.programs !== undefined || flags.publishers !== undefined, {
+  .superRefine((flags, context) => {
+    const foreign = flags.secret ? forContracts : (['measurements', 'hostData'] as const)
+    for (const name of foreign) {
+      if (flags[name] === undefined) continue
+      const message = flags.secret ? 'has no meaning for a secret' : 'is for secrets alone'
+      context.addIssue({ code: 'custom', path: [name], message })
+    }
+  })
+  .refine((flags) => flags.secret === true || flags.programs !== undefined || flags.publishers !== undefined, {
     path: ['programs'],
     message: 'name the programs by digest or their publishers, or say `any`',
   })

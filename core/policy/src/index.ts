@@ -1,6 +1,6 @@
 export type { ClauseCode, WhoCanChange } from './clauses.ts'
 export { compilePolicy, flagsOf } from './compile.ts'
-export { decide, type PolicyDecision, type PolicyReason, type PolicyReasonCode } from './decide.ts'
+export { decide, decideSecret, type PolicyDecision, type PolicyReason, type PolicyReasonCode } from './decide.ts'
 export { initPolicyEngine, policyEngineDigest, policyEngineUrl } from './engine.ts'
 export { PolicyError, type PolicyErrorCode } from './error.ts'
 export { explainPolicy } from './explain.ts'
@@ -12,6 +12,7 @@ export {
   type PolicyFacts,
   policyFactsSchema,
   type ReceiverFacts,
+  type SecretFacts,
 } from './facts.ts'
 export { type PolicyFlags, policyFlagsSchema } from './flags.ts'
 export type { PolicyAction } from './requests.ts'

@@ -1,8 +1,8 @@
 import type { Context, EntityJson, EntityUid, TypeAndId } from '@cedar-policy/cedar-wasm/web'
-import type { MemberFacts, PolicyFacts, ReceiverFacts } from './facts.ts'
+import type { MemberFacts, PolicyFacts, ReceiverFacts, SecretFacts } from './facts.ts'
 
 /** What somebody wants to do with an asset. */
-export type PolicyAction = 'compute' | 'readOutput' | 'derive' | 'approve' | 'disclose'
+export type PolicyAction = 'compute' | 'readOutput' | 'derive' | 'approve' | 'disclose' | 'readSecret'
 
 /** One question to a policy. All questions of a decision share its facts. */
 export interface PolicyRequest {
@@ -12,6 +12,17 @@ export interface PolicyRequest {
   readonly facts: PolicyFacts
   readonly program?: PolicyFacts['programs'][number]
   readonly receiver?: ReceiverFacts
+}
+
+/** What every question that is about a machine knows. */
+export interface MachineRequest {
+  readonly facts: Pick<PolicyFacts, 'tee' | 'time' | 'uses'>
+}
+
+/** The one question about a secret. */
+export interface SecretRequest {
+  readonly action: 'readSecret'
+  readonly facts: SecretFacts
 }
 
 /** Every question that `facts` raise: compute for each program, readOutput for each receiver, and what else is wanted. */
@@ -26,13 +37,42 @@ export function requestsOf(facts: PolicyFacts): readonly PolicyRequest[] {
   return requests
 }
 
-/** The request in the engine's terms; what is in it is fixed by `cedarSchema`. */
-export function cedarRequest(request: PolicyRequest): {
-  principal: EntityUid
-  action: EntityUid
-  resource: EntityUid
-  context: Context
-} {
+/** A question in the engine's terms; what is in it is fixed by `cedarSchema`. */
+export interface CedarRequest {
+  readonly principal: EntityUid
+  readonly action: EntityUid
+  readonly resource: EntityUid
+  readonly context: Context
+}
+
+/** What a guest asks for, in the engine's terms. */
+export function cedarSecretRequest({ action, facts }: SecretRequest): CedarRequest {
+  const { guest, tee, time, uses } = facts
+  return {
+    principal: uid('Guest', guest.evidence),
+    action: uid('Action', action),
+    resource: uid('Asset', facts.asset.manifest),
+    context: {
+      attestation: guest.attestation,
+      hostData: guest.hostData,
+      measurement: guest.measurement,
+      tee: teeRecord(tee),
+      time: { earliest: time.earliest, latest: time.latest },
+      uses: uses ?? usesUncounted,
+    },
+  }
+}
+
+/** Every entity that a request for a secret can reach. */
+export function cedarSecretEntities({ asset, guest }: SecretFacts): EntityJson[] {
+  return [
+    { uid: uid('Organisation', asset.owner), attrs: {}, parents: [] },
+    { uid: uid('Guest', guest.evidence), attrs: {}, parents: [] },
+    { uid: uid('Asset', asset.manifest), attrs: assetRecord(asset), parents: [] },
+  ]
+}
+
+export function cedarRequest(request: PolicyRequest): CedarRequest {
   const { facts } = request
   return {
     principal: accountUid(request.principal),
@@ -54,14 +94,7 @@ export function cedarEntities(facts: PolicyFacts): EntityJson[] {
   }
   const { asset } = facts
   add(uid('Organisation', asset.owner), {})
-  add(uid('Asset', asset.manifest), {
-    kind: asset.kind,
-    manifest: asset.manifest,
-    owner: reference('Organisation', asset.owner),
-    purposes: [...asset.purposes],
-    series: asset.series,
-    revision: asset.revision,
-  })
+  add(uid('Asset', asset.manifest), assetRecord(asset))
   for (const program of facts.programs) {
     add(uid('Organisation', program.publisher), {})
     add(uid('Program', program.digest), {
@@ -120,20 +153,11 @@ function contextOf({ action, facts, program, receiver }: PolicyRequest): Context
     time: { earliest: facts.time.earliest, latest: facts.time.latest },
   }
   if (action === 'approve') return request
-  const { tee } = facts
   const release: Context = {
     ...request,
     isolation: facts.isolation,
     place: { region: facts.place.region, source: facts.place.source },
-    tee: {
-      boundary: tee.boundary,
-      debug: tee.debug,
-      kind: tee.kind,
-      platformId: tee.platformId,
-      product: tee.product,
-      provider: tee.provider,
-      simulated: tee.simulated,
-    },
+    tee: teeRecord(facts.tee),
     uses: facts.uses ?? usesUncounted,
   }
   if (action === 'compute') return { ...release, program: reference('Program', program!.digest) }
@@ -141,6 +165,29 @@ function contextOf({ action, facts, program, receiver }: PolicyRequest): Context
     return { ...release, receiver: { __entity: accountUid(receiver!) }, receiverRole: receiver!.role }
   if (action === 'disclose') return { ...release, scope: facts.disclosure!.scope }
   return release
+}
+
+function teeRecord(tee: PolicyFacts['tee']): Record<string, string | boolean> {
+  return {
+    boundary: tee.boundary,
+    debug: tee.debug,
+    kind: tee.kind,
+    platformId: tee.platformId,
+    product: tee.product,
+    provider: tee.provider,
+    simulated: tee.simulated,
+  }
+}
+
+function assetRecord(asset: PolicyFacts['asset']): EntityJson['attrs'] {
+  return {
+    kind: asset.kind,
+    manifest: asset.manifest,
+    owner: reference('Organisation', asset.owner),
+    purposes: [...asset.purposes],
+    series: asset.series,
+    revision: asset.revision,
+  }
 }
 
 function memberRecord(member: MemberFacts): EntityJson['attrs'] {

@@ -12,11 +12,7 @@ const request = `
     runs: Long,
     time: { earliest: Long, latest: Long },`
 
-// What is known once a worker has shown its evidence, so at a release and not yet at an approval.
-const release = `${request}
-    isolation: Long,
-    place: { region: String, source: String },
-    tee: {
+const tee = `{
       boundary: String,
       debug: Bool,
       kind: String,
@@ -24,7 +20,13 @@ const release = `${request}
       product: String,
       provider: String,
       simulated: Bool,
-    },
+    }`
+
+// What is known once a worker has shown its evidence, so at a release and not yet at an approval.
+const release = `${request}
+    isolation: Long,
+    place: { region: String, source: String },
+    tee: ${tee},
     uses: Long,`
 
 /**
@@ -38,6 +40,7 @@ export const cedarSchema: string = `namespace Cella {
     organisation: Organisation,
     roles: Set<String>,
   };
+  entity Guest;
   entity Program = {
     digest: String,
     publisher: Organisation,
@@ -64,6 +67,14 @@ export const cedarSchema: string = `namespace Cella {
   } };
   action disclose appliesTo { principal: [Account], resource: [Asset], context: {
     scope: String,${release}
+  } };
+  action readSecret appliesTo { principal: [Guest], resource: [Asset], context: {
+    attestation: String,
+    hostData: String,
+    measurement: String,
+    tee: ${tee},
+    time: { earliest: Long, latest: Long },
+    uses: Long,
   } };
   action approve appliesTo { principal: [Account], resource: [Asset], context: {${request}
   } };

@@ -42,6 +42,10 @@ const reasonWords: Readonly<Record<PolicyReasonCode, (expected: string, got: str
     `An approval comes from an account with role ${got ? short(got) : 'none'}; it takes role ${expected} of the asset's owner.`,
   ERR_POLICY_REGULATOR: (expected, got) =>
     `Organisation ${short(got)} asks for disclosure; the policy allows it for ${expected ? short(expected) : 'nobody'}.`,
+  ERR_POLICY_MEASUREMENT: (expected, got) =>
+    `The guest has measurement ${got ? short(got) : 'none'}; accepted is ${short(expected)}.`,
+  ERR_POLICY_HOST_DATA: (expected, got) =>
+    `The guest was launched with ${got ? short(got) : 'nothing'}; accepted is ${short(expected)}.`,
   ERR_POLICY_INVALID: (_, got) => `The policy can't be used: ${got}.`,
   ERR_POLICY_FACTS: (expected, got) =>
     `What the policy must look at is not all known: ${expected ? `${expected}: ` : ''}${got}.`,
@@ -67,6 +71,7 @@ const actionWords: Readonly<Record<Exclude<PolicyReason['action'], ''>, string>>
   derive: 'keep an output',
   approve: 'approve',
   disclose: 'disclose',
+  readSecret: 'read the secret',
 }
 
 /** `reason` as a sentence for people, and who can do something about it. */

@@ -29,6 +29,7 @@ export {
   hpkePublicKeyLength,
   hpkeSeal,
 } from './hpke.ts'
+export { type AgreementCurve, aesKeyWrap, type CurvePoint, ecdhEphemeral, rsaOaepEncrypt } from './key-transport.ts'
 export type { PublicKeyAlgorithm } from './platform.ts'
 export { equalSecrets, randomBytes } from './random.ts'
 export {

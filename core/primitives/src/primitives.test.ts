@@ -13,6 +13,7 @@ import {
   hpkePublicKeyLength,
   hpkeSeal,
 } from './hpke.ts'
+import { aesKeyWrap, ecdhEphemeral, rsaOaepEncrypt } from './key-transport.ts'
 import type { PublicKeyAlgorithm } from './platform.ts'
 import { equalSecrets, randomBytes } from './random.ts'
 import { ed25519PublicKey, ed25519Sign, ed25519Verify, keyIdOf, verifySignature } from './signatures.ts'
@@ -200,4 +201,33 @@ test('equalSecrets compares, and refuses lengths that differ', () => {
   assert.ok(equalSecrets(Uint8Array.of(1, 2), Uint8Array.of(1, 2)))
   assert.ok(!equalSecrets(Uint8Array.of(1, 2), Uint8Array.of(1, 3)))
   assert.throws(() => equalSecrets(Uint8Array.of(1), Uint8Array.of(1, 2)), RangeError)
+})
+
+test('ECDH, AES key wrap and RSA-OAEP: what they make opens with the other key alone; what is no key is refused', async () => {
+  for (const curve of ['P-256', 'P-521'] as const) {
+    const theirs = (await subtle.generateKey({ name: 'ECDH', namedCurve: curve }, true, [
+      'deriveBits',
+    ])) as CryptoKeyPair
+    const { x, y } = (await subtle.exportKey('jwk', theirs.publicKey)) as { x: string; y: string }
+    const { point, shared } = await ecdhEphemeral(curve, { x, y })
+    const jwk = { kty: 'EC', crv: curve, ...point }
+    const ours = await subtle.importKey('jwk', jwk, { name: 'ECDH', namedCurve: curve }, false, [])
+    const bits = await subtle.deriveBits({ name: 'ECDH', public: ours }, theirs.privateKey, null)
+    assert.deepEqual(shared, new Uint8Array(bits))
+    assert.equal(shared.length, curve === 'P-256' ? 32 : 66)
+    // Another coordinate: no point of the curve.
+    await assert.rejects(ecdhEphemeral(curve, { x: y, y }), RangeError)
+  }
+  // RFC 3394 §4.6.
+  const kek = Uint8Array.from({ length: 32 }, (_, at) => at)
+  const data = Buffer.from('00112233445566778899aabbccddeeff000102030405060708090a0b0c0d0e0f', 'hex')
+  const wrapped = '28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21'
+  assert.equal(Buffer.from(await aesKeyWrap(kek, data)).toString('hex'), wrapped)
+
+  const rsa = { name: 'RSA-OAEP', modulusLength: 2048, publicExponent: Uint8Array.of(1, 0, 1), hash: 'SHA-256' }
+  const pair = (await subtle.generateKey(rsa, true, ['encrypt', 'decrypt'])) as CryptoKeyPair
+  const { n, e } = (await subtle.exportKey('jwk', pair.publicKey)) as { n: string; e: string }
+  const sealed = await rsaOaepEncrypt({ n, e }, data)
+  assert.deepEqual(Buffer.from(await subtle.decrypt('RSA-OAEP', pair.privateKey, sealed)), data)
+  await assert.rejects(rsaOaepEncrypt({ n: '', e }, data), RangeError)
 })

@@ -3,6 +3,7 @@ import type { Build, SignedDocument, Terms } from '@cella/documents'
 import {
   appraiseEvidence,
   type ChainCache,
+  type Claims,
   type Evidence,
   EvidenceError,
   type VerifiedEvidence,
@@ -85,19 +86,24 @@ export async function appraiseEnclave(
   }
   const { claims } = result
   return {
-    tee: {
-      kind: claims.tee,
-      // What has no boundary passes no terms: their list of boundaries refuses it.
-      boundary: claims.boundary ?? unknownTee.boundary,
-      simulated: claims.simulated,
-      debug: claims.debug,
-      platformId: claims.platformId ?? '',
-      provider: claims.provider ?? '',
-      product: 'product' in claims.hardware ? String(claims.hardware.product) : '',
-    },
+    tee: teeFactsOf(claims),
     isolation,
     reasons,
     build: builds.find(({ payload }) => payload.measurements.some((known) => known.measurement === claims.measurement)),
+  }
+}
+
+/** What policies may look at of a machine. */
+export function teeFactsOf(claims: Claims): PolicyFacts['tee'] {
+  return {
+    kind: claims.tee,
+    // What has no boundary passes no terms: their list of boundaries refuses it.
+    boundary: claims.boundary ?? unknownTee.boundary,
+    simulated: claims.simulated,
+    debug: claims.debug,
+    platformId: claims.platformId ?? '',
+    provider: claims.provider ?? '',
+    product: 'product' in claims.hardware ? String(claims.hardware.product) : '',
   }
 }
 

@@ -217,6 +217,7 @@ export class DocumentSet {
       case 'cella/invitation':
         return this.membershipAt(payload.organisation, payload.signer, 'any', at) !== undefined
       case 'cella/decision':
+      case 'cella/secret-decision':
       case 'cella/receipt':
         // Enclaves are entitled by their evidence, which is judged elsewhere.
         return true

@@ -1,11 +1,12 @@
 import type { Digest } from '@cella/bytes'
-import type { Contract, Grant, Manifest, Role, SignedDocument, Terms } from '@cella/documents'
+import type { Contract, Manifest, Role, SignedDocument, Terms } from '@cella/documents'
 import { decide, type MemberFacts, type PolicyFacts } from '@cella/policy'
 import type { KeyId } from '@cella/primitives'
 import type { Appraisal } from './appraise.ts'
 import { assetsOf, contractProblems, standing } from './contract-check.ts'
 import { accountOf, type DocumentSet } from './document-set.ts'
-import { type HostWord, timeUnder, type WitnessedTime } from './log-level.ts'
+import type { HostWord, WitnessedTime } from './log-level.ts'
+import { findGrant, limitReasons, ownersTime, windowOf } from './owner.ts'
 import { type Reason, reason } from './reasons.ts'
 
 /** One attempt at one run, and what is known of the world around it. */
@@ -94,11 +95,13 @@ async function judgeAsset(situation: Situation, asset: Digest, shared: readonly 
 
   const terms = standing(() => documents.terms(manifest.payload.organisation), 'terms', 'publisher')
   if ('code' in terms) return { ...nothing, manifest, reasons: [...reasons, terms] }
-  const time = ownersTime(terms.payload, situation)
+  const { checkpoint, host } = situation
+  const { log } = situation.contract.payload
+  const time = ownersTime(terms.payload, { checkpoint, host, log, clause: 'contract.log', whoCanChange: 'author' })
   if ('code' in time) return { ...nothing, manifest, terms, reasons: [...reasons, time] }
 
   reasons.push(...windowReasons(situation, manifest.payload, time))
-  const grant = findGrant(situation, manifest)
+  const grant = findGrant({ documents, vault: situation.vault, log }, manifest)
   if ('code' in grant) reasons.push(grant)
   const use = 'code' in grant ? 1 : situation.useOf(grant)
   if (!('code' in grant)) reasons.push(...limitReasons(manifest.payload, grant.payload, use))
@@ -122,96 +125,10 @@ async function judgeAsset(situation: Situation, asset: Digest, shared: readonly 
   }
 }
 
-/** The time of the checkpoint under this owner's terms, if it is of the contract's log and as witnessed as they demand. */
-function ownersTime(terms: Terms, { checkpoint, contract, host }: Situation): WitnessedTime | Reason {
-  const known = timeUnder(terms, checkpoint, host)
-  if ('code' in known || known.origin === contract.payload.log) return 'code' in known ? known : known.time
-  return reason('ERR_LOG_ORIGIN', 'contract.log', {
-    expected: known.origin,
-    got: contract.payload.log,
-    whoCanChange: 'author',
-  })
-}
-
 function windowReasons({ contract }: Situation, manifest: Manifest, time: WitnessedTime): Reason[] {
   return [
     ...windowOf('contract', contract.payload, time, 'author'),
     ...windowOf(`asset ${manifest.series}`, manifest, time, 'publisher'),
-  ]
-}
-
-function windowOf(
-  what: string,
-  { notBefore, notAfter }: { notBefore: number; notAfter: number },
-  time: WitnessedTime,
-  whoCanChange: Reason['whoCanChange'],
-): Reason[] {
-  const reasons: Reason[] = []
-  if (time.earliest < notBefore) {
-    reasons.push(
-      reason('ERR_NOT_YET_VALID', `${what}.notBefore`, {
-        expected: `from ${iso(notBefore)}`,
-        got: `witnesses say ${iso(time.earliest)}`,
-        whoCanChange,
-      }),
-    )
-  }
-  if (time.latest > notAfter) {
-    reasons.push(
-      reason('ERR_EXPIRED', `${what}.notAfter`, {
-        expected: `until ${iso(notAfter)}`,
-        got: `witnesses say ${iso(time.latest)}`,
-        whoCanChange,
-      }),
-    )
-  }
-  return reasons
-}
-
-/** The newest grant in force of this asset to this vault. */
-function findGrant(
-  { documents, vault, contract }: Situation,
-  manifest: SignedDocument<'cella/manifest'>,
-): SignedDocument<'cella/grant'> | Reason {
-  const grants = documents
-    .all('cella/grant')
-    .filter(
-      (grant) =>
-        grant.payload.manifest === manifest.digest &&
-        grant.payload.vault === vault &&
-        grant.payload.organisation === manifest.payload.organisation &&
-        grant.payload.log === contract.payload.log &&
-        documents.counts(grant),
-    )
-    .sort((a, b) => documents.indexOf(b.digest)! - documents.indexOf(a.digest)!)
-  return (
-    grants[0] ??
-    reason('ERR_GRANT_MISSING', `asset ${manifest.payload.series}`, {
-      expected: `a grant in force for vault ${vault}`,
-      got: 'none',
-      whoCanChange: 'publisher',
-    })
-  )
-}
-
-function limitReasons(manifest: Manifest, grant: Grant, use: number): Reason[] {
-  if (manifest.runs !== null && grant.runs === null) {
-    return [
-      reason('ERR_LIMIT_RUNS', `asset ${manifest.series}.runs`, {
-        expected: `a grant that spends at most ${manifest.runs} runs`,
-        got: 'a grant without a limit',
-        whoCanChange: 'publisher',
-      }),
-    ]
-  }
-  const limit = Math.min(manifest.runs ?? Number.POSITIVE_INFINITY, grant.runs ?? Number.POSITIVE_INFINITY)
-  if (use <= limit) return []
-  return [
-    reason('ERR_LIMIT_RUNS', `asset ${manifest.series}.runs`, {
-      expected: `at most ${limit} runs`,
-      got: `this would be run ${use}`,
-      whoCanChange: 'publisher',
-    }),
   ]
 }
 
@@ -381,8 +298,4 @@ function authorFacts(
   const { organisation, signer } = contract.payload
   const membership = memberNow(documents, { organisation, account: signer, role: 'any', time })
   return membership && { account: signer, organisation, roles: membership.payload.roles }
-}
-
-function iso(seconds: number): string {
-  return new Date(seconds * 1000).toISOString()
 }

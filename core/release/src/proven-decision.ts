@@ -7,26 +7,28 @@ import { ReleaseError } from './error.ts'
 // Known to this module alone: nothing else can call the constructor, cast or not.
 const door: unique symbol = Symbol('proveDecision')
 
-class Decided {
+type DecisionType = 'cella/decision' | 'cella/secret-decision'
+
+class Decided<Type extends DecisionType> {
   // A private member makes the type nominal: no object literal has it.
   readonly #proven = true
-  readonly decision: SignedDocument<'cella/decision'>
+  readonly decision: SignedDocument<Type>
   readonly entry: ProvenEntry
 
-  constructor(key: typeof door, decision: SignedDocument<'cella/decision'>, entry: ProvenEntry) {
+  constructor(key: typeof door, decision: SignedDocument<Type>, entry: ProvenEntry) {
     if (key !== door) throw new TypeError('a proven decision is made by proveDecision alone')
     this.decision = decision
     this.entry = entry
     Object.freeze(this)
   }
 
-  static is(value: unknown): value is Decided {
+  static is(value: unknown): value is Decided<DecisionType> {
     return typeof value === 'object' && value !== null && #proven in value && value.#proven
   }
 }
 
 /** An `allowed` that a vault signed and that stands in the witnessed log. What unwrapping a key takes. */
-export type ProvenDecision = Decided
+export type ProvenDecision<Type extends DecisionType = DecisionType> = Decided<Type>
 
 /** Whether `value` came out of `proveDecision`, whatever its type says. */
 export function isProvenDecision(value: unknown): value is ProvenDecision {
@@ -37,10 +39,10 @@ export function isProvenDecision(value: unknown): value is ProvenDecision {
  * Joins a decision with its entry in the log. Throws ERR_DECISION_NOT_PROVEN unless the entry is a decision leaf that
  * commits to exactly this document, the document is of `vault`, and it allows.
  */
-export function proveDecision(
-  decision: SignedDocument<'cella/decision'>,
+export function proveDecision<Type extends DecisionType>(
+  decision: SignedDocument<Type>,
   { salt, entry, vault }: { salt: Uint8Array; entry: ProvenEntry; vault: KeyId },
-): ProvenDecision {
+): ProvenDecision<Type> {
   const problem = (what: string) => new ReleaseError('ERR_DECISION_NOT_PROVEN', `decision ${decision.digest}: ${what}`)
   if (!isProvenEntry(entry)) throw problem('its entry was not proven')
   const commitment = commitmentOf('decision', salt, decodeHex(decision.digest, 'decision'))

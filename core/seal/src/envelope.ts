@@ -75,6 +75,14 @@ export function streamKeyInfo(options: { organisation: Digest; vault: string; me
   })
 }
 
+/** The reasons for which a guest was denied a secret, for its publisher. */
+export function secretReasonsInfo(options: { guestEvidence: Digest; manifest: Digest }): EnvelopeInfo {
+  return encodeInfo('cella/v1/secret-reasons', {
+    guestEvidence: digest(options.guestEvidence, 'guestEvidence'),
+    manifest: digest(options.manifest, 'manifest'),
+  })
+}
+
 /** label ‖ 0x00 ‖ RFC 8785 JSON. Labels hold no zero byte, so no two purposes share an encoding. */
 function encodeInfo(label: string, members: Json): EnvelopeInfo {
   return concatBytes(

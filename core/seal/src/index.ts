@@ -7,6 +7,7 @@ export {
   outputInfo,
   reasonsInfo,
   releaseInfo,
+  secretReasonsInfo,
   seedInfo,
   streamKeyInfo,
   unwrapDek,

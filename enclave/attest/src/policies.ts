@@ -10,16 +10,8 @@ import {
   parseDocumentOf,
   type SignedDocument,
 } from '@cella/documents'
-import {
-  type AppraisalPolicy,
-  EvidenceError,
-  parseAppraisalPolicy,
-  snpProducts,
-  type TrustedIssuer,
-  type TrustedRoot,
-  teeNames,
-  vendorRoots,
-} from '@cella/evidence'
+import { type AppraisalPolicy, EvidenceError, type TrustedIssuer, type TrustedRoot } from '@cella/evidence'
+import { AttestationPolicyError, readAttestationPolicy } from '@cella/release/attestation-policy'
 import { z } from 'zod'
 import { AttestError } from './error.ts'
 import { isLeftover, makeFolder, readBounded, writeDurably } from './files.ts'
@@ -248,42 +240,17 @@ function requireOf(payload: AttestationPolicy, { id }: KnownOrganisation): void 
 
 function namedPolicy(document: SignedDocument<'cella/attestation-policy'>): NamedPolicy {
   const { payload, digest } = document
-  const policy = parseAppraisalPolicy(payload.policy)
-  if (policy.reportData !== 'any') {
-    throw malformed('policy.reportData', "is fixed; write 'any' and demand a nonce or a binding by “freshness”")
+  try {
+    return {
+      organisation: payload.organisation,
+      document,
+      ...readAttestationPolicy(payload),
+      id: `${payload.organisation}/${payload.name}/${payload.revision}/${digest}`,
+    }
+  } catch (cause) {
+    if (cause instanceof AttestationPolicyError) throw new AttestError(cause.code, cause.message, { cause })
+    throw cause
   }
-  if (payload.notAfter < payload.notBefore) throw malformed('notAfter', 'is before notBefore')
-  return {
-    organisation: payload.organisation,
-    document,
-    policy,
-    roots: payload.roots === 'vendors' ? vendorRoots : payload.roots.map(rootOf),
-    issuers: payload.issuers.map(({ tee, issuer, jwks, simulated }, at) => ({
-      tee: teeOf(tee, `issuers.${at}.tee`),
-      issuer,
-      jwks: encodeUtf8(jwks),
-      simulated,
-    })),
-    id: `${payload.organisation}/${payload.name}/${payload.revision}/${digest}`,
-  }
-}
-
-function rootOf(root: Exclude<AttestationPolicy['roots'], string>[number], at: number): TrustedRoot {
-  const tee = teeOf(root.tee, `roots.${at}.tee`)
-  const { spki, simulated } = root
-  if (tee !== 'sev-snp') {
-    if (root.product !== undefined) throw malformed(`roots.${at}.product`, `is for sev-snp alone, not for ${tee}`)
-    return { tee, spki, simulated }
-  }
-  const product = snpProducts.find((known) => known === root.product)
-  if (product === undefined) throw malformed(`roots.${at}.product`, `is not one of ${snpProducts.join(', ')}`)
-  return { tee, product, spki, simulated }
-}
-
-function teeOf(name: string, field: string): TrustedRoot['tee'] {
-  const tee = teeNames.find((known) => known === name)
-  if (tee === undefined) throw malformed(field, `is not one of ${teeNames.join(', ')}`)
-  return tee
 }
 
 function notInForce(tenant: Tenant, { document }: NamedPolicy, now: number): string | undefined {
@@ -308,10 +275,6 @@ function summaryOf(tenant: Tenant, named: NamedPolicy, now: number): PolicySumma
     freshness,
     inForce: notInForce(tenant, named, now) === undefined,
   }
-}
-
-function malformed(field: string, problem: string): AttestError {
-  return new AttestError('ERR_POLICY_MALFORMED', `policy document: ${field}: ${problem}`)
 }
 
 async function write(path: string, envelopes: readonly string[]): Promise<void> {

@@ -29,13 +29,27 @@ export type VaultErrorCode =
   | 'ERR_VAULT_NOT_READY'
   /** More organisations or pending requests than a vault holds. */
   | 'ERR_VAULT_FULL'
+  /** Another version of the key broker protocol. */
+  | 'ERR_KBS_VERSION'
+  /** A TEE whose evidence no attester of that protocol lets us verify. */
+  | 'ERR_KBS_TEE'
+  /** No session of this vault, one that is over, or one in which evidence was given already. */
+  | 'ERR_KBS_SESSION'
+  /** Runtime data with another nonce than the session's, or without a key that can be encrypted to. */
+  | 'ERR_KBS_RUNTIME_DATA'
+  /** There is no such secret. */
+  | 'ERR_SECRET_UNKNOWN'
+  /** Its owner's documents don't let this guest have the secret. */
+  | 'ERR_SECRET_DENIED'
+  /** What the host gave for the secret's ciphertext is not what its owner sealed. */
+  | 'ERR_SECRET_NOT_OPENED'
   /** State on disk that this vault did not seal. */
   | 'ERR_STATE_NOT_OPENED'
 
 /** The vault refuses. `code` is stable and goes to the host; `message` names no secret. */
 export class VaultError extends Error {
   readonly code: VaultErrorCode
-  /** Codes of the reasons, for ERR_RELEASE_DENIED and ERR_DENIED_COUNTED. */
+  /** Codes of the reasons, for ERR_RELEASE_DENIED, ERR_DENIED_COUNTED and ERR_SECRET_DENIED. */
   readonly reasons: readonly string[]
   constructor(code: VaultErrorCode, message: string, options?: ErrorOptions & { reasons?: readonly string[] }) {
     super(message, options)

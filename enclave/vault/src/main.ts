@@ -14,6 +14,8 @@ import { LogView, parseLogPolicy } from '@cella/log'
 import { initPolicyEngine } from '@cella/policy'
 import { openTee } from '@cella/tee'
 import { vaultConfigurationSchema } from './configuration.ts'
+import { KbsFront } from './kbs/front.ts'
+import { Secrets } from './secrets.ts'
 import { createVaultServer } from './server.ts'
 import { VaultState } from './state.ts'
 import { Vault } from './vault.ts'
@@ -43,8 +45,12 @@ const view = new LogView({
 })
 const log = new VaultLog({ view, host, state })
 let vault: Vault | undefined
+let front: KbsFront | undefined
 
-const server = createVaultServer(() => vault)
+const server = createVaultServer(
+  () => vault,
+  () => front,
+)
 server.listen(configuration.listen.port, configuration.listen.host, () => {
   report({ event: 'listening', port: (server.address() as AddressInfo).port, id: state.id, ...tee.describe() })
 })
@@ -59,7 +65,10 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 for (let waitMs = 50; vault === undefined; waitMs = Math.min(waitMs * 2, 2000)) {
   try {
     await log.start()
-    vault = new Vault({ state, log, bodies, tee, configuration: digest })
+    const ready = new Vault({ state, log, bodies, tee, configuration: digest })
+    const secrets = new Secrets({ state, log, host: client, vault: ready })
+    front = new KbsFront(secrets)
+    vault = ready
     report({ event: 'ready', size: view.size })
   } catch (error) {
     const { code, message } = error as { code?: string; message: string }

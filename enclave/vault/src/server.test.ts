@@ -7,7 +7,7 @@ import { asking, place, scenarioFor, startVault } from '@cella/testing/vaults'
 import { createVaultServer, type Vault } from './index.ts'
 
 async function listen(context: TestContext, ready: () => Vault | undefined): Promise<string> {
-  const server = createVaultServer(ready)
+  const server = createVaultServer(ready, () => undefined)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   context.after(() => {
     server.close()

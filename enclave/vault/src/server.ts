@@ -9,6 +9,8 @@ import { SealError } from '@cella/seal'
 import { TeeError } from '@cella/tee'
 import type { z } from 'zod'
 import { VaultError } from './error.ts'
+import type { KbsFront } from './kbs/front.ts'
+import { answerKbs, isKbsCall, type KbsAnswer } from './kbs/routes.ts'
 import {
   challengeRequest,
   decideRequest,
@@ -22,9 +24,13 @@ import type { Vault } from './vault.ts'
 
 const bodyBytesMax = 4_194_304
 
-/** The vault's HTTP face. `ready` is the vault once its log is read; until then every call is a 503. */
-export function createVaultServer(ready: () => Vault | undefined): Server {
+/** The vault's HTTP face, `front` for guests. Each is there once the log is read; until then every call is a 503. */
+export function createVaultServer(ready: () => Vault | undefined, front: () => KbsFront | undefined): Server {
   const server = createServer((request, response) => {
+    if (isKbsCall(request)) {
+      void answerKbs(request, { front: front(), refusalOf, readBody }).then((answer) => sendKbs(response, answer))
+      return
+    }
     answer(request, ready).then(
       (body) => send(response, 200, body),
       (error: unknown) => {
@@ -74,12 +80,12 @@ async function answer(request: IncomingMessage, ready: () => Vault | undefined):
   }
 }
 
-async function readBody(request: IncomingMessage): Promise<Uint8Array> {
+async function readBody(request: IncomingMessage, bytesMax: number = bodyBytesMax): Promise<Uint8Array> {
   const chunks: Uint8Array[] = []
   let length = 0
   for await (const chunk of request as AsyncIterable<Uint8Array>) {
     length += chunk.length
-    if (length > bodyBytesMax) throw new VaultError('ERR_REQUEST_TOO_LARGE', `more than ${bodyBytesMax} bytes`)
+    if (length > bytesMax) throw new VaultError('ERR_REQUEST_TOO_LARGE', `more than ${bytesMax} bytes`)
     chunks.push(chunk)
   }
   return concatBytes(...chunks)
@@ -104,6 +110,15 @@ function send(response: ServerResponse, status: number, body: Json): void {
   response.end(text)
 }
 
+function sendKbs(response: ServerResponse, { status, body, session }: KbsAnswer): void {
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    connection: status >= 400 ? 'close' : 'keep-alive',
+    ...(session !== undefined && { 'set-cookie': session }),
+  })
+  response.end(body)
+}
+
 const statuses: Record<VaultError['code'], number> = {
   ERR_REQUEST_MALFORMED: 400,
   ERR_REQUEST_TOO_LARGE: 413,
@@ -120,10 +135,17 @@ const statuses: Record<VaultError['code'], number> = {
   ERR_RESERVATION_LOST: 409,
   ERR_VAULT_NOT_READY: 503,
   ERR_VAULT_FULL: 503,
+  ERR_KBS_VERSION: 401,
+  ERR_KBS_TEE: 401,
+  ERR_KBS_SESSION: 401,
+  ERR_KBS_RUNTIME_DATA: 401,
+  ERR_SECRET_UNKNOWN: 404,
+  ERR_SECRET_DENIED: 403,
+  ERR_SECRET_NOT_OPENED: 503,
   ERR_STATE_NOT_OPENED: 503,
 }
 
-/** What the host is told. Anything unforeseen is one code without a word: it may have touched a secret. */
+/** What a caller is told. Anything unforeseen is one code without a word: it may have touched a secret. */
 function refusalOf(error: unknown): { status: number; code: string; message: string; reasons: readonly string[] } {
   if (error instanceof VaultError) {
     return { status: statuses[error.code], code: error.code, message: error.message, reasons: error.reasons }

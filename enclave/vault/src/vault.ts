@@ -20,6 +20,7 @@ import { commitmentOf, encodeLeaf, proveEntry, randomTag } from '@cella/log'
 import { hpkeSeal, randomBytes } from '@cella/primitives'
 import {
   appraiseEnclave,
+  type DocumentSet,
   type Judgement,
   judgeContract,
   type ProvenDecision,
@@ -28,13 +29,14 @@ import {
   type Situation,
   VerifiedEnvelopes,
 } from '@cella/release'
-import { asDek, type Dek, grantInfo, reasonsInfo, releaseInfo, seedInfo, unwrapDek, wrapDek } from '@cella/seal'
+import { asDek, reasonsInfo, releaseInfo, seedInfo, wrapDek } from '@cella/seal'
 import { Challenges, type TeeDriver } from '@cella/tee'
 import { Auditors } from './auditors.ts'
 import { Denials } from './denials.ts'
 import { VaultError } from './error.ts'
 import { type EventDraft, EventLog, type EventLogParts } from './events.ts'
-import { eventStreamKey, kekOf, seedPart, useStreamKey } from './keys.ts'
+import { KeyRing } from './key-ring.ts'
+import { eventStreamKey, seedPart, useStreamKey } from './keys.ts'
 import { readersOf } from './members.ts'
 import { Nonces } from './nonces.ts'
 import type { DecideRequest, EraseRequest, ReleaseRequest, StreamKeyRequest } from './requests.ts'
@@ -59,6 +61,8 @@ interface Pending {
   readonly startedAt: number
 }
 
+type ProvenRun = ProvenDecision<'cella/decision'>
+
 interface LoggedDecision {
   readonly document: SignedDocument<'cella/decision'>
   readonly salt: Uint8Array
@@ -81,11 +85,12 @@ export class Vault {
   // the first receipt of a run.
   readonly #attempts = new Map<string, number>()
   readonly #uses: Uses
-  readonly #keks = new Map<Digest, ReturnType<typeof kekOf>>()
   readonly #auditors: Auditors
   readonly #denials: Denials
   /** What happened to whose assets, for those whom it concerns. */
   readonly events: EventLog
+  readonly #keys: KeyRing
+  #identity: Promise<Digest> | undefined
 
   constructor(options: {
     state: VaultState
@@ -108,11 +113,20 @@ export class Vault {
     this.events = new EventLog({ log, bodies, keyOf })
     this.#denials = new Denials(this.events)
     this.#auditors = new Auditors({ state, log, events: this.events, bodies, known: this.#known })
+    this.#keys = new KeyRing(options.state)
   }
 
   /** Key id of the vault's signing key. */
   get id(): string {
     return this.#state.id
+  }
+
+  /** Digest of this launch's own evidence: what decisions about secrets are signed for. */
+  identity(): Promise<Digest> {
+    this.#identity ??= this.#attest({ nonce: encodeBase64url(randomBytes(32)) }).then(({ evidence }) =>
+      evidenceDigest(evidence),
+    )
+    return this.#identity
   }
 
   /** Fresh evidence of what this vault is, over anyone's nonce; no key is given for it. */
@@ -122,7 +136,7 @@ export class Vault {
 
   /** The KEK of an organisation with fresh evidence that this vault holds it. */
   async kek(organisation: Digest, nonce: string): Promise<Json> {
-    const kek = await this.#kek(organisation, await this.#state.secretOf(organisation))
+    const kek = await this.#keys.kek(organisation)
     return attestationJson(await this.#attest({ organisation, kek: encodeBase64url(kek.publicKey), nonce }))
   }
 
@@ -268,8 +282,10 @@ export class Vault {
     for (let attempt = 0; attempt < reservationTriesMax; attempt++) {
       const judgements = await judgeContract({ ...situation, ...this.#log.present() })
       const isAllowed = judgements.every(({ allowed }) => allowed)
-      this.#learnReaders(judgements, situation)
-      if (!isAllowed) this.#admitDenial(judgements)
+      for (const { manifest, time } of judgements) {
+        if (manifest !== null) this.learnReaders(manifest.payload.organisation, situation.documents, time)
+      }
+      if (!isAllowed) this.#admitDenials(judgements)
       const streams = await this.#streams(isAllowed ? judgements.map(({ grant }) => grant!) : [])
       const unknown = isAllowed ? judgements.find(({ asset }) => !streams.has(asset)) : undefined
       if (unknown !== undefined) {
@@ -287,23 +303,24 @@ export class Vault {
     throw new VaultError('ERR_RESERVATION_LOST', 'other runs took every use that was tried for; try again')
   }
 
-  #learnReaders(judgements: readonly Judgement[], { documents }: Pick<Situation, 'documents'>): void {
+  /** Who may read of what happens to an organisation's assets from now on. */
+  learnReaders(organisation: Digest, documents: DocumentSet, times: Judgement['time']): void {
     const { size } = this.#log.view
-    for (const { manifest, time: times } of judgements) {
-      if (manifest === null) continue
-      const { organisation } = manifest.payload
-      this.events.setReaders(organisation, readersOf(organisation, { documents, times, size }))
-    }
+    this.events.setReaders(organisation, readersOf(organisation, { documents, times, size }))
   }
 
   /** Throws ERR_DENIED_COUNTED for a denial beyond those that get decisions of their own. */
-  #admitDenial(judgements: readonly Judgement[]): void {
+  admitDenial(owners: readonly Digest[], reasons: readonly string[]): void {
+    if (this.#denials.admits(owners, reasons)) return
+    const message = `denied, and counted: the owner had too many denials of late; ${reasons.join(', ')}`
+    throw new VaultError('ERR_DENIED_COUNTED', message, { reasons })
+  }
+
+  #admitDenials(judgements: readonly Judgement[]): void {
     const denied = judgements.filter(({ allowed }) => !allowed)
     const owners = denied.flatMap(({ manifest }) => (manifest === null ? [] : [manifest.payload.organisation]))
     const reasons = [...new Set(denied.flatMap((judgement) => judgement.reasons.map(({ code }) => code)))].slice(0, 64)
-    if (this.#denials.admits([...new Set(owners)], reasons)) return
-    const message = `denied, and counted: the owner had too many denials of late; ${reasons.join(', ')}`
-    throw new VaultError('ERR_DENIED_COUNTED', message, { reasons })
+    this.admitDenial([...new Set(owners)], reasons)
   }
 
   async #logDecisions(
@@ -374,8 +391,8 @@ export class Vault {
    * Each decision with its entry, by manifest. Throws where one is missing, denies, is not in the log as given, or is
    * about another worker than the one whose key would be wrapped to.
    */
-  async #prove(request: ReleaseRequest, worker: Digest): Promise<Map<Digest, ProvenDecision>> {
-    const proven = new Map<Digest, ProvenDecision>()
+  async #prove(request: ReleaseRequest, worker: Digest): Promise<Map<Digest, ProvenRun>> {
+    const proven = new Map<Digest, ProvenRun>()
     for (const { document, salt, leaf, index } of request.decisions) {
       const parsed = parseDocumentOf('cella/decision', document)
       const signed = await verifyDocument(parsed, (signer) =>
@@ -392,12 +409,12 @@ export class Vault {
     return proven
   }
 
-  async #rewrap(judgement: Judgement, proven: Map<Digest, ProvenDecision>, pending: Pending): Promise<Json> {
+  async #rewrap(judgement: Judgement, proven: Map<Digest, ProvenRun>, pending: Pending): Promise<Json> {
     const decided = proven.get(judgement.asset)
     if (decided === undefined) {
       throw new VaultError('ERR_RELEASE_UNKNOWN', `there is no decision about asset ${judgement.asset}`)
     }
-    const dek = await this.#unwrap(decided, judgement.grant!)
+    const dek = await this.#keys.unwrap(decided, judgement.grant!)
     try {
       const { contract, run, attempt } = decided.decision.payload
       const wrapped = await wrapDek({
@@ -409,30 +426,6 @@ export class Vault {
     } finally {
       dek.fill(0)
     }
-  }
-
-  /** The only way to a data key: it takes a decision that was proven from the log, about the asset of this grant. */
-  async #unwrap(decided: ProvenDecision, grant: SignedDocument<'cella/grant'>): Promise<Dek> {
-    if (decided.decision.payload.manifest !== grant.payload.manifest) {
-      throw new TypeError('unwrap: the decision is about another asset than the grant')
-    }
-    const secret = await this.#state.knownSecretOf(grant.payload.organisation)
-    if (secret === undefined) {
-      throw new VaultError('ERR_RELEASE_UNKNOWN', `organisation ${grant.payload.organisation} has no key in this vault`)
-    }
-    const kek = await this.#kek(grant.payload.organisation, secret)
-    return unwrapDek({
-      wrapped: decodeBase64url(grant.payload.wrapped, 'wrapped'),
-      recipientPrivateKey: kek.privateKey,
-      info: grantInfo(grant.payload.manifest, grant.payload.kek),
-    })
-  }
-
-  /** Derived once: the secret that it comes from stays in memory as long. */
-  #kek(organisation: Digest, secret: Uint8Array): ReturnType<typeof kekOf> {
-    const known = this.#keks.get(organisation) ?? kekOf(secret)
-    this.#keks.set(organisation, known)
-    return known
   }
 
   async #wrapSeed(judgements: readonly Judgement[], pending: Pending): Promise<string> {

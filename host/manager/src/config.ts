@@ -51,6 +51,8 @@ const configSchema = z.strictObject({
   vaults: z.array(z.strictObject({ id: keyIdField, url })).max(64),
   /** The attestation service, where one runs beside it: passed through under /attest. */
   attest: z.strictObject({ url }).optional(),
+  /** A collateral file (`cella evidence collateral export`) that vaults get beside guests' evidence. */
+  collateral: z.string().min(1).max(4096).optional(),
   /** What workers show; it protects the queue, no secret. */
   workerToken: z.string().min(32).max(500),
   limits: z

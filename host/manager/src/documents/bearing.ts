@@ -115,7 +115,7 @@ function select(tables: Kysely<Tables>, digests: readonly string[]): Promise<Row
     .execute()
 }
 
-function mentioning(tables: Kysely<Tables>, types: readonly string[], about: readonly string[]): Promise<Row[]> {
+export function mentioning(tables: Kysely<Tables>, types: readonly string[], about: readonly string[]): Promise<Row[]> {
   return tables
     .selectFrom('documents')
     .selectAll('documents')
@@ -131,7 +131,7 @@ function mentioning(tables: Kysely<Tables>, types: readonly string[], about: rea
 
 const basicTypes = ['cella/organisation', 'cella/membership', 'cella/terms', 'cella/build', 'cella/revocation']
 
-function ofOrganisations(tables: Kysely<Tables>, organisations: readonly string[]): Promise<Row[]> {
+export function ofOrganisations(tables: Kysely<Tables>, organisations: readonly string[]): Promise<Row[]> {
   if (organisations.length === 0) return Promise.resolve([])
   return tables
     .selectFrom('documents')
@@ -189,7 +189,7 @@ function partition(rows: readonly Row[], test: (row: Row) => boolean): [Row[], R
   return [rows.filter(test), rows.filter((row) => !test(row))]
 }
 
-function fitting(rows: readonly Row[]): Row[] {
+export function fitting(rows: readonly Row[]): Row[] {
   let bytes = 0
   return rows.filter((row) => {
     bytes += row.envelope.length

@@ -2,6 +2,7 @@ import { decodeBase64url } from '@cella/bytes'
 import {
   type Document,
   DocumentError,
+  type DocumentType,
   isType,
   type Payload,
   parseDocumentOf,
@@ -20,13 +21,22 @@ interface KeySet {
   readonly threshold: number
 }
 
+const signedByEnclaves: ReadonlySet<DocumentType> = new Set([
+  'cella/decision',
+  'cella/secret-decision',
+  'cella/receipt',
+])
+
 /**
  * Checks a submitted document's signatures under keys that this manager stores: an organisation's root keys, or the
  * account of one of its memberships. Throws DocumentError, or ERR_REQUEST_MALFORMED for what only enclaves sign.
  */
 export async function verifySubmission(tables: Kysely<Tables>, document: Document): Promise<SignedDocument> {
-  if (document.type === 'cella/decision' || document.type === 'cella/receipt') {
-    throw new ManagerError('ERR_REQUEST_MALFORMED', `${document.type} is signed by an enclave and is part of a receipt`)
+  if (signedByEnclaves.has(document.type)) {
+    throw new ManagerError(
+      'ERR_REQUEST_MALFORMED',
+      `${document.type} is signed by an enclave, which hands it in itself`,
+    )
   }
   for (const { keys, threshold } of await candidates(tables, document)) {
     if (document.signers.length < threshold || !document.signers.every((signer) => keys.has(signer))) continue

@@ -19,8 +19,10 @@ import { bodyRoutes } from '../routes/bodies.ts'
 import { challengeRoutes } from '../routes/challenges.ts'
 import { documentRoutes } from '../routes/documents.ts'
 import { healthRoutes } from '../routes/health.ts'
+import { kbsRoutes } from '../routes/kbs.ts'
 import { logRoutes } from '../routes/log.ts'
 import { runRoutes } from '../routes/runs.ts'
+import { secretRoutes } from '../routes/secrets.ts'
 import { vaultRoutes } from '../routes/vaults.ts'
 import { workerRoutes } from '../routes/worker.ts'
 import { authenticate } from './authentication.ts'
@@ -110,6 +112,8 @@ export async function createApp(parts: Omit<Manager, 'metrics'>): Promise<App> {
     vaultRoutes,
     challengeRoutes,
     attestRoutes,
+    secretRoutes,
+    kbsRoutes,
   ]) {
     await app.register(async (scope) => routes(scope.withTypeProvider<ZodTypeProvider>(), manager))
   }
