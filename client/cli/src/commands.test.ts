@@ -133,6 +133,15 @@ describe('exit codes and errors', () => {
     assert.match(JSON.parse(stderr).error.hint, /^cella org create --help/)
   })
 
+  test('a profile without keys says so before it asks for a passphrase', async () => {
+    const { code, stderr } = await cella(['--profile', 'keyless', 'keys', 'list'])
+    assert.equal(code, 1)
+    assert.match(
+      stderr,
+      /^error: profile keyless has no keystore yet \(ERR_KEYSTORE_UNAVAILABLE\)\nhint: cella org create/,
+    )
+  })
+
   test('a manager that does not answer ends with code 3', async () => {
     const { code, stderr } = await cella(['--manager', 'http://127.0.0.1:9', 'log', 'show'])
     assert.equal(code, 3)

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import type { Secret } from '@cella/bytes'
 import type { Keystore } from '@cella/keystore'
 import type { Home, Keys, Session } from '@cella/sdk'
@@ -66,6 +67,11 @@ export function makeContext(io: Io, options: GlobalOptions): Context {
     keystore() {
       keystore ??= context.home().then(async (own) => {
         const { openProfileKeystore } = await import('@cella/sdk')
+        // Said before anyone types a passphrase for nothing.
+        if (!existsSync(own.keystorePath)) {
+          const { KeystoreError } = await import('@cella/keystore')
+          throw new KeystoreError('ERR_KEYSTORE_UNAVAILABLE', `profile ${own.profileName} has no keystore yet`)
+        }
         const passphrase = await context.passphrase(`Passphrase of profile ${own.profileName}: `)
         try {
           return await openProfileKeystore(own, passphrase)
