@@ -217,6 +217,7 @@ export interface Build {
   readonly qe?: Partial<ReturnType<typeof qeReport>>
   readonly claims?: Partial<PckClaims>
   readonly pckTimes?: IssueTimes
+  readonly pckSerial?: number
   readonly caTimes?: IssueTimes
   /** Who signs, instead of the key that should. */
   readonly quoteKey?: KeyObject
@@ -252,7 +253,7 @@ export async function issueChain(build: Build = {}): Promise<Chain> {
     issuePck({
       ...(build.pckTimes ?? times),
       ca,
-      serial: serials.pck,
+      serial: build.pckSerial ?? serials.pck,
       spki: spkiOf(keys.pck),
       claims: { ...claims, ...build.claims },
       sign: signerOf(build.pckIssuer ?? keys[ca]),

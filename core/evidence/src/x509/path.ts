@@ -51,7 +51,10 @@ export async function buildPath(leaf: Certificate, options: PathOptions): Promis
   const search = { options, roots, signatures: 0, strangers: new Set<Digest>() }
   checkCriticalExtensions(leaf, options)
   const found = await extend([leaf], search)
-  if (found) return { name: options.name, ...found }
+  if (found) {
+    for (const certificate of found.certificates.slice(0, -1)) checkSerial(certificate, options)
+    return { name: options.name, ...found }
+  }
   const [stranger] = search.strangers
   if (stranger !== undefined) {
     throw new EvidenceError(
@@ -107,6 +110,13 @@ function trustedRoot(certificate: Certificate, roots: readonly TrustedRoot[]): T
   const spki = digestOf(certificate.spki)
   const found = roots.filter((root) => root.spki === spki)
   return found.find(({ simulated }) => simulated) ?? found[0]
+}
+
+/** RFC 5280 §4.1.2.2. A list of revoked certificates names them by it. */
+function checkSerial({ serial }: Certificate, { name }: PathOptions): void {
+  if ((serial[0]! & 0x80) !== 0 || serial.every((byte) => byte === 0)) {
+    throw new EvidenceError('ERR_EVIDENCE_CHAIN', `${name}: has a certificate whose serial number is not positive`)
+  }
 }
 
 function checkIssuer(issuer: Certificate, below: readonly Certificate[], options: PathOptions): void {
