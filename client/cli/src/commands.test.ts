@@ -107,6 +107,7 @@ describe('exit codes and errors', () => {
     ['a digest that is none', ['contract', 'show', 'abc', '--manager', 'http://127.0.0.1:9']],
     ['a number that is none', ['keys', 'backup', '--shares', 'many', '--threshold', '2', '--output', 'x']],
     ['nothing to trust', ['org', 'trust']],
+    ['a kind of TEE that is not simulated', ['up', '--data', folder, '--tee', 'sev']],
     ['a question without a terminal', ['org', 'member', 'add', 'card.json', '--role', 'owner']],
   ]
   for (const [name, args] of usage) {
