@@ -164,6 +164,9 @@ const bad: readonly (readonly [string, Parts, EvidenceErrorCode])[] = [
 ]
 for (const [what, parts, code] of bad) test(`refuses a bundle with ${what}`, () => refused(bundle(parts), code))
 
+test('refuses a device’s token that is no text which can be digested', () =>
+  refused(bundle().replace('"GPU-0":"', '"GPU-0":"\\ud800'), 'ERR_EVIDENCE_MALFORMED'))
+
 test('refuses what is no bundle', async () => {
   const tokens = Object.fromEntries(Array.from({ length: 17 }, (_, at) => [`GPU-${at}`, 'x']))
   for (const text of [

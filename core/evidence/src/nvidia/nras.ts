@@ -53,7 +53,7 @@ async function verifyNras(entry: NrasEntry, context: VerifyContext): Promise<Ver
   const whole = await verifyJwt(overall, options)
   checks.passed('nras-token', `signed by ${whole.issuer.issuer}`)
   const claims = reading(() => readOverall(whole.claims))
-  checkDigests(claims.digests, tokens)
+  reading(() => checkDigests(claims.digests, tokens))
   checks.passed('nras-binding', 'each device’s token by its SHA-256 in the overall one', `${tokens.size} devices`)
   const verified: VerifiedJwt[] = [whole]
   const devices: NrasDevice[] = []
