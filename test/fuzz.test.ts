@@ -89,12 +89,12 @@ const faults: readonly (readonly [string, Partial<FuzzTarget>])[] = [
   ['foreign-error', { run: (bytes) => JSON.parse(new TextDecoder().decode(bytes)) }],
   ['another-encoding', { encode: (value) => encodeUtf8(JSON.stringify(value)) }],
   ['acceptance', { meaning: (value: { readonly a?: number }) => `${value.a}` }],
-  ['too-slow', { run: (bytes) => (bytes.length > wanted.length ? spin(15) : sound.run(bytes)) }],
+  ['too-slow', { run: (bytes) => (bytes.length > wanted.length ? spin(30) : sound.run(bytes)) }],
 ]
 for (const [problem, fault] of faults) {
   test(`the fuzzer finds ${problem}, with what makes the input again`, async () => {
     const run = async () =>
-      (await Fuzzer.of({ ...sound, ...fault })).run({ seed, from: 0, to: problem === 'too-slow' ? 12 : 300 })
+      (await Fuzzer.of({ ...sound, ...fault })).run({ seed, from: 0, to: problem === 'too-slow' ? 6 : 300 })
     const { finds } = await run()
     assert.ok(finds.length > 0)
     for (const find of finds) assert.equal(find.problem, problem)

@@ -9,12 +9,14 @@ import {
   encodeDisclosure,
   encodeEventBody,
   encodeRecordProof,
+  encodeSealedBodies,
   encodeStreamExport,
   makeAuditBatch,
   makeDisclosure,
   parseDisclosure,
   parseEventBody,
   parseRecordProof,
+  parseSealedBodies,
   parseStreamExport,
   signStreamKey,
 } from '../src/index.ts'
@@ -43,6 +45,10 @@ const exported = encodeStreamExport({
   bodies: new Map([[0, body]]),
   leaves: filled(128, 9),
 })
+const sealedBodies = [organisation, 'cd'.repeat(32) as Digest].map((commitment) => ({
+  commitment,
+  sealed: filled(40, 9),
+}))
 const ours = { errors: [EventError] }
 
 export const fuzzTargets: readonly FuzzTarget[] = [
@@ -62,4 +68,11 @@ export const fuzzTargets: readonly FuzzTarget[] = [
     ...ours,
   },
   { name: 'parseStreamExport', seeds: [exported], run: parseStreamExport, encode: encodeStreamExport, ...ours },
+  {
+    name: 'parseSealedBodies',
+    seeds: [encodeSealedBodies(sealedBodies)],
+    run: parseSealedBodies,
+    encode: encodeSealedBodies,
+    ...ours,
+  },
 ]
