@@ -1,2 +1,3 @@
+export { threadCpuMs } from './cpu-time.ts'
 export type { Figure } from './figure.ts'
 export { sharedPath, sharedTest } from './shared.ts'
