@@ -130,6 +130,16 @@ test('every cut and every changed byte of a receipt is refused', async () => {
   }
 })
 
+test('the size in a receipt is not signed: the same path in a tree of another size leads to the same root', async () => {
+  const receipt = Buffer.from(await inclusion(8, 0))
+  const at = receipt.indexOf(Buffer.from('83080083', 'hex'))
+  assert.ok(at > 0)
+  receipt[at + 1] = 7
+  const leaf = leafHash(log.leaves[0]!)
+  const shown = await verifyInclusionReceipt({ receipt: new Uint8Array(receipt), leaf, key })
+  assert.deepEqual(shown, { size: 7, index: 0, root: treeOf(8).root })
+})
+
 test('receipts of another structure, kind, algorithm or form are refused', async () => {
   const leaf = leafHash(log.leaves[2]!)
   const proof = encodeCbor([3, 2, [treeOf(2).root]])

@@ -19,15 +19,17 @@ import {
 // RFC 9942 §5, structure 1 (RFC9162_SHA256): inclusion is [size, index, [+ hash]], consistency [old, new, [+ hash]]. A path
 // has at least one hash, so a tree of one leaf has no inclusion receipt, and nothing is consistent with itself.
 
-/** What an inclusion receipt proves: a leaf is at `index` of the tree of `size` leaves with `root`. */
+/** What an inclusion receipt proves: the leaf is in the tree with `root`. */
 export interface ProvenInclusion {
+  readonly root: Uint8Array
+  /** As the receipt says. Not signed: another size or index with the same path leads to the same root. */
   readonly size: number
   readonly index: number
-  readonly root: Uint8Array
 }
 
-/** What a consistency receipt proves: the tree of `newSize` leaves with `newRoot` begins with the older one. */
+/** What a consistency receipt proves: the tree with `newRoot` begins with the older one. */
 export interface ProvenConsistency {
+  /** As the receipt says, and not signed, like those of an inclusion. */
   readonly oldSize: number
   readonly newSize: number
   readonly newRoot: Uint8Array
