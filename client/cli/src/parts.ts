@@ -35,6 +35,12 @@ export const parts: readonly Part[] = [
   },
   {
     commands: {
+      simulate: 'what happens to hardware: rehearse it on the simulated TEE',
+    },
+    load: async () => (await import('./commands/simulate.ts')).addSimulateCommands,
+  },
+  {
+    commands: {
       org: 'organisations: found one, its members, its terms, whom it trusts',
     },
     load: async () => (await import('./commands/org.ts')).addOrgCommands,

@@ -43,6 +43,9 @@ export async function dataFolder(context: Context, given: string | undefined): P
   return resolve(given ?? (await context.home()).serverFolder)
 }
 
+/** Kinds of TEE that an installation can simulate. */
+export const simulatedTees: readonly string[] = ['sev-snp', 'tdx', 'sgx', 'nitro']
+
 /** What a supervisor is started with. */
 export interface UpFlags {
   readonly data?: string

@@ -3,7 +3,9 @@ import { fetchFor, ManagerClient, SdkError } from '@cella/sdk'
 import type { Command } from 'commander'
 import { type Cli, does, leaf } from '../command.ts'
 import type { Context } from '../context.ts'
+import { CliError } from '../error.ts'
 import { dataFolder, dataOption, runningServer } from '../supervisor.ts'
+import { askTee } from '../tee-tool.ts'
 import { printable } from '../terminal/text.ts'
 import { formatCount } from '../terminal/units.ts'
 
@@ -29,18 +31,52 @@ export function addDoctorCommand(program: Command, cli: Cli): void {
       await checkKeystore(context),
       ...(await checkManager(context, await dataFolder(context, flags.data))),
     ]
+    const tee = await lookForTees()
     const bad = findings.filter(({ ok }) => !ok)
     return {
-      data: { ok: bad.length === 0, findings },
-      text: findings
-        .map(({ check, ok, found, fix }) => {
+      data: { ok: bad.length === 0, findings, tee: tee.report },
+      text: [
+        ...findings.map(({ check, ok, found, fix }) => {
           const mark = ok ? context.style.green('✓') : context.style.red('✗')
           return `${mark} ${check}: ${printable(found)}${ok || fix === undefined ? '' : `\n    ${fix}`}`
-        })
-        .join('\n'),
+        }),
+        ...tee.lines.map((line) => printable(line)),
+      ].join('\n'),
       exitCode: bad.length === 0 ? 0 : 1,
     }
   })
+}
+
+interface ProbeReport {
+  readonly chosen: string | null
+  readonly drivers: readonly {
+    readonly name: string
+    readonly title: string
+    readonly outcome: string
+    readonly why: string | null
+    readonly attempts: readonly { readonly what: string; readonly found: string }[]
+  }[]
+}
+
+/** What TEEs were looked for here, and why each is not used. To have none is no fault: most machines are none. */
+async function lookForTees(): Promise<{ report: unknown; lines: readonly string[] }> {
+  let report: ProbeReport
+  try {
+    report = (await askTee(['probe'])) as ProbeReport
+  } catch (error) {
+    if (!(error instanceof CliError)) throw error
+    return { report: null, lines: [`· TEE: not looked for: ${error.message}`] }
+  }
+  return {
+    report,
+    lines: [
+      `· TEE: ${report.chosen ?? 'none: this machine can only simulate one'}`,
+      ...report.drivers.flatMap(({ name, title, outcome, why, attempts }) => [
+        `    ${name} (${title}): ${outcome}${why === null ? '' : `, ${why}`}`,
+        ...attempts.map(({ what, found }) => `        ${what}: ${found}`),
+      ]),
+    ],
+  }
 }
 
 function checkNode(): Finding {

@@ -25,6 +25,7 @@ import { renderPairs } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { addChallenge } from './challenge.ts'
 import { addCollateralCommands } from './collateral.ts'
+import { addCollect } from './collect.ts'
 
 /** `cella evidence …` */
 export function addEvidenceCommands(program: Command, cli: Cli): void {
@@ -33,6 +34,7 @@ export function addEvidenceCommands(program: Command, cli: Cli): void {
   addVerify(evidence, cli)
   addExplain(evidence, cli)
   addTrust(evidence, cli)
+  addCollect(evidence, cli)
   addChallenge(evidence, cli)
   addCollateralCommands(evidence, cli)
 }

@@ -12,6 +12,7 @@ import {
   dataOption,
   isAlive,
   runningServer,
+  simulatedTees,
   startSupervisor,
   type UpFlags,
   untilReady,
@@ -130,8 +131,6 @@ function addUp(program: Command, cli: Cli): void {
     return { data: { stopped: true }, text: 'stopped' }
   })
 }
-
-const simulatedTees = ['sev-snp', 'tdx', 'sgx', 'nitro']
 
 function teeOption(text: string, before: string[] = []): string[] {
   if (!simulatedTees.includes(text)) {
