@@ -6,7 +6,13 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { type CollateralNeed, describeCollateral, type Endorsement, readCollateral } from '@cella/evidence'
+import {
+  type CollateralNeed,
+  collateralBytesMax,
+  describeCollateral,
+  type Endorsement,
+  readCollateral,
+} from '@cella/evidence'
 import { issueIntelCrl, issueIntelRoot } from '@cella/evidence/intel-issue'
 import { type CollateralServices, fetchCollateral, missingCollateral, openCollateralFolder } from './index.ts'
 
@@ -145,6 +151,27 @@ describe('fetching', () => {
       (response) => response.writeHead(302, { location: 'http://localhost:9/' }).end(),
       'ERR_COLLATERAL_UNAVAILABLE',
       3,
+    ],
+    [
+      'an answer that stops in the middle',
+      (response) => {
+        response.writeHead(200, { 'content-length': 1000 })
+        response.write('half', () => response.destroy())
+      },
+      'ERR_COLLATERAL_UNAVAILABLE',
+      3,
+    ],
+    [
+      'an answer that begins and never ends',
+      (response) => void response.writeHead(200).write('0'),
+      'ERR_COLLATERAL_UNAVAILABLE',
+      3,
+    ],
+    [
+      'an answer of more bytes than are read',
+      (response) => response.end(Buffer.alloc(collateralBytesMax + 1)),
+      'ERR_COLLATERAL_ANSWER',
+      1,
     ],
     ['an answer that is nothing known', (response) => response.end('<!doctype'), 'ERR_COLLATERAL_ANSWER', 1],
     ['an answer of another kind', (response) => response.end(certificate), 'ERR_COLLATERAL_ANSWER', 1],
