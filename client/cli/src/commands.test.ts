@@ -289,6 +289,16 @@ describe('inspect', () => {
     assert.ok((await cella(['inspect', file, '--examples'])).stdout.includes('Zaphod'))
   })
 
+  test('a quote that is never closed is refused with its line, and read where quotes are plain characters', async () => {
+    const file = join(folder, 'inches.csv')
+    writeFileSync(file, 'name,size\nscrew,"5\nbolt,"7\n')
+    const refused = await cella(['inspect', file])
+    assert.equal(refused.code, 1)
+    assert.match(refused.stderr, /line \d.*ERR_FILE_QUOTING\)\nhint: .*quote "none"/)
+    const read = await cella(['inspect', file, '--quote', 'none', '--json'])
+    assert.equal(read.code, 0, read.stderr)
+  })
+
   test('a column name can’t steer the terminal', async () => {
     const file = join(folder, 'hostile.csv')
     writeFileSync(file, 'a\u202eb,c\n1,2\n3,4\n5,6\n')

@@ -15,6 +15,7 @@ export interface ReadFlags {
   readonly header?: boolean
   readonly encoding?: 'utf-8' | 'latin1'
   readonly missing?: string[]
+  readonly quote?: NonNullable<ReadOptions['quote']>
   readonly ragged?: 'refuse' | 'pad'
   readonly dateOrder?: 'day-first' | 'month-first'
   readonly format?: 'delimited' | 'jsonl' | 'parquet'
@@ -28,18 +29,20 @@ export function addReadOptions(command: Command): Command {
     .option('--no-header', 'the first line is data')
     .addOption(new Option('--encoding <name>', 'of the text').choices(['utf-8', 'latin1']))
     .option('--missing <text>', 'a text that stands for a missing value; may be repeated', collect)
+    .addOption(new Option('--quote <character>', 'what fields are quoted with').choices(['"', "'", 'none']))
     .addOption(new Option('--ragged <how>', 'rows with too few fields').choices(['refuse', 'pad']))
     .addOption(new Option('--date-order <order>', 'how 03/04/2020 is to be read').choices(['day-first', 'month-first']))
 }
 
 export function readOptionsOf(flags: ReadFlags): ReadOptions {
-  const { format, header, encoding, missing, ragged, dateOrder } = flags
+  const { format, header, encoding, missing, quote, ragged, dateOrder } = flags
   return {
     ...(format !== undefined && { format }),
     ...(flags.delimiter !== undefined && { delimiter: delimiterOf(flags.delimiter) }),
     ...(header !== undefined && { header }),
     ...(encoding !== undefined && { encoding }),
     ...(missing !== undefined && { missing }),
+    ...(quote !== undefined && { quote }),
     ...(ragged !== undefined && { ragged }),
     ...(dateOrder !== undefined && { dateOrder }),
   }
