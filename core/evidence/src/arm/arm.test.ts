@@ -386,22 +386,6 @@ test('claims that nobody names are passed over', async () => {
   await verifyCca(await issueCca({ platform: [[99999, 'x']], realm: [[99999, 'x']] }))
 })
 
-test('every truncation and every sampled flip is refused with an error of ours', async () => {
-  for (const [verify, token] of [
-    [verifyCca, goodCca],
-    [verifyPsa, goodPsa],
-  ] as const) {
-    const attempt = (bad: Uint8Array, what: string): Promise<void> => assert.rejects(verify(bad), EvidenceError, what)
-    for (let length = 0; length < token.length; length++) await attempt(token.subarray(0, length), `length ${length}`)
-    await attempt(concatBytes(token, Uint8Array.of(0)), 'a byte more')
-    for (let at = 0; at < token.length; at += 11) {
-      const flipped = Uint8Array.from(token)
-      flipped[at]! ^= 1 << (at % 8)
-      await attempt(flipped, `byte ${at}`)
-    }
-  }
-})
-
 test('random bytes only ever throw errors of ours', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (random) => {

@@ -259,29 +259,3 @@ test('a policy with a field missing, unknown or of another kind is a TypeError',
   assert.throws(() => azureVmFamily.checkPolicy({ ...anyVm, more: 'any' }, 'policy'), TypeError)
   assert.throws(() => azureVmFamily.checkPolicy({ ...anyVm, tpm: 'any' }, 'policy'), TypeError)
 })
-
-test('every sampled truncation and changed byte ends in an EvidenceError', async () => {
-  for (const [entry, step] of [
-    [snpVm, 13],
-    [tdVm, 17],
-  ] as const) {
-    for (const name of ['hclReport', 'quote', 'signature', 'pcrs', 'tdQuote'] as const) {
-      const bytes = entry[name]
-      if (bytes === undefined) continue
-      const end = name === 'hclReport' ? new DataView(bytes.buffer, bytes.byteOffset).getUint32(8, true) : bytes.length
-      for (let at = 0; at < end; at += step) {
-        const changed = bytes.slice()
-        changed[at]! ^= 1 << (at & 7)
-        for (const value of [bytes.subarray(0, at), changed]) {
-          try {
-            await verify({ ...entry, [name]: value })
-            // The machine's own MAC and RTMRs in a TDREPORT, and collateral text in a quote, bind nothing.
-            assert.ok(entry === tdVm && (name === 'hclReport' || name === 'tdQuote'), `${name} byte ${at}`)
-          } catch (error) {
-            assert.ok(error instanceof EvidenceError, `${name} byte ${at}: ${error}`)
-          }
-        }
-      }
-    }
-  }
-})
