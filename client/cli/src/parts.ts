@@ -59,7 +59,7 @@ export const parts: readonly Part[] = [
   },
   {
     commands: {
-      'publish <file>': 'seal a table, file or program and publish it under a policy',
+      'publish <file>': 'seal a table, file, program or secret and publish it under a policy',
     },
     load: async () => (await import('./commands/publish.ts')).addPublishCommand,
   },
@@ -68,6 +68,12 @@ export const parts: readonly Part[] = [
       assets: 'what you and the organisations you trust have published',
     },
     load: async () => (await import('./commands/assets.ts')).addAssetsCommands,
+  },
+  {
+    commands: {
+      guests: 'which guests of others may get secrets of your organisation',
+    },
+    load: async () => (await import('./commands/guests.ts')).addGuestsCommands,
   },
   {
     commands: {

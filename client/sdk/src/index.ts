@@ -27,6 +27,7 @@ export {
   readStream,
   type StreamKey,
 } from './events.ts'
+export { type GuestPolicyDraft, guestPolicies, publishGuestPolicy, revokeGuestPolicy } from './guests.ts'
 export { logPolicyFor, petname, receiptAnchors, type StoredAnchors } from './home/anchors.ts'
 export { type Home, type HomeOptions, openHome, type Profile, type SavedDocument } from './home/home.ts'
 export { type InstallationTerms, termsFor } from './installation-terms.ts'

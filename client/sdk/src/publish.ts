@@ -17,10 +17,11 @@ import { type AcceptedVault, appraiseVault, gatherTerms } from './vaults.ts'
 export interface PublishOptions {
   readonly series: string
   readonly title: string
-  /** A table with its treatments, a program, or a file that is neither. */
+  /** A table with its treatments, a program, a file that is neither, or a secret for guests that an attestation policy accepts. */
   readonly content:
     | { readonly kind: 'table'; readonly table: CanonicalTable; readonly rows: number }
     | { readonly kind: 'file'; readonly path: string }
+    | { readonly kind: 'secret'; readonly bytes: Uint8Array; readonly guests: string }
     | { readonly kind: 'program'; readonly path: string; readonly outputs: NonNullable<Manifest['program']>['outputs'] }
   /** Cedar text: of `compilePolicy`, or the owner's own. */
   readonly policy: string
@@ -77,8 +78,7 @@ export async function publishAsset(session: Session, options: PublishOptions): P
     return await withSealed(
       {
         folder: join(session.home.folder, 'sealing'),
-        source:
-          options.content.kind === 'table' ? { bytes: options.content.table.bytes } : { path: options.content.path },
+        source: sourceOf(options.content),
         dek,
         onProgress: (done, total) => options.onProgress?.('seal', done, total),
       },
@@ -122,6 +122,16 @@ async function chooseVaults(session: Session, wanted: readonly KeyId[] | undefin
   return [vaults[0].id]
 }
 
+function sourceOf(content: PublishOptions['content']): { path: string } | { bytes: AsyncIterable<Uint8Array> } {
+  if (content.kind === 'table') return { bytes: content.table.bytes }
+  if (content.kind !== 'secret') return { path: content.path }
+  return { bytes: inOnePiece(content.bytes) }
+}
+
+async function* inOnePiece(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes
+}
+
 /** Revisions in force of a series, newest first. */
 export function revisionsOf(
   documents: DocumentSet,
@@ -154,7 +164,7 @@ async function manifestOf(
     version: 1,
     organisation,
     signer,
-    kind: content.kind === 'program' ? 'program' : 'data',
+    kind: content.kind === 'program' || content.kind === 'secret' ? content.kind : 'data',
     series: options.series,
     revision: (previous?.payload.revision ?? 0) + 1,
     previous: previous?.digest ?? null,
@@ -176,6 +186,7 @@ async function manifestOf(
             sbom: null,
           }
         : null,
+    ...(content.kind === 'secret' && { guests: content.guests }),
     policy: options.policy,
     outputRules: options.outputRules,
     approval: options.approval,

@@ -69,7 +69,7 @@ function addList(assets: Command, cli: Cli): void {
             name(payload.organisation),
             payload.series,
             `${payload.revision}`,
-            payload.kind === 'program' ? 'program' : payload.table ? 'table' : 'file',
+            payload.kind === 'data' ? (payload.table ? 'table' : 'file') : payload.kind,
             formatTime(payload.notAfter),
             state,
             shortDigest(digest),
@@ -158,7 +158,7 @@ async function assetText(context: Context, manifest: SignedDocument<'cella/manif
       ['in force', `${formatTime(payload.notBefore)} until ${formatTime(payload.notAfter)}`],
       ['runs', payload.runs === null ? 'no limit' : `${payload.runs} in all`],
       ['approval', payload.approval === 'each-contract' ? 'each contract needs one' : 'the policy suffices'],
-      ['outputs', rulesText(payload.outputRules)],
+      payload.guests === undefined ? ['outputs', rulesText(payload.outputRules)] : ['guests', payload.guests],
     ],
     context.style,
   )

@@ -267,7 +267,8 @@ function addPut(policy: Command, cli: Cli): void {
   })
 }
 
-async function appraisalOf(given: string): Promise<{ readonly [name: string]: Json }> {
+/** A policy file or a preset, as it stands in a document. */
+export async function appraisalOf(given: string): Promise<{ readonly [name: string]: Json }> {
   const preset = presets.find(({ name }) => name === given)
   const value = preset === undefined ? ((await readJsonFile(given)) as Json) : appraisalPolicyJson(preset.policy)
   try {

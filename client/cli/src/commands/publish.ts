@@ -21,6 +21,7 @@ import { CliError, UsageError } from '../error.ts'
 import { readJsonFile } from '../files.ts'
 import { assetName, collect, integerOption, pair, parseTreatment, windowOf } from '../options.ts'
 import { addPolicyOptions, type PolicyOptions, policyOf } from '../policy-options.ts'
+import { addSecretOptions, readSecret, type SecretOptions, secretPolicyOf } from '../secret-options.ts'
 import { renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { formatCount, formatTime, shortDigest } from '../terminal/units.ts'
@@ -28,10 +29,10 @@ import { rulesText, treatmentText, withNames } from '../words.ts'
 import { knownNames } from './assets.ts'
 import { addReadOptions, type ReadFlags, readOptionsOf } from './inspect.ts'
 
-interface PublishFlags extends ReadFlags, PolicyOptions {
+interface PublishFlags extends ReadFlags, PolicyOptions, SecretOptions {
   readonly as?: string
   readonly title?: string
-  readonly kind: 'table' | 'file' | 'program'
+  readonly kind: 'table' | 'file' | 'program' | 'secret'
   readonly minGroup?: number
   readonly rowsMax: number
   readonly bytesMax: number
@@ -48,19 +49,23 @@ interface PublishFlags extends ReadFlags, PolicyOptions {
 /** `cella publish` */
 export function addPublishCommand(program: Command, cli: Cli): void {
   const command = leaf(program, 'publish <file>', {
-    summary: 'seal a table, file or program and publish it under a policy',
+    summary: 'seal a table, file, program or secret and publish it under a policy',
     details:
       'Shows the policy back in plain words and asks before anything is signed. The vault’s evidence is judged under your own terms, and the data key leaves this machine only wrapped for it.',
     examples: [
       'cella publish payroll.csv --as payroll --program "University/pay-gap" --receiver receiver --treat name=drop --min-group 5 --runs 10 --days 30',
       'cella publish pay-gap.wasm --kind program --as pay-gap --output report --program any --receiver any',
       'cella publish scans.tar --kind file --as scans --policy scans.cedar',
+      'cella publish - --kind secret --as ledger-db --guests web --runs 100',
     ],
   })
     .option('--as <name>', 'name of the series (default: the file’s)')
     .option('--title <text>', 'title for people (default: the name)')
-    .addOption(new Option('--kind <kind>', 'what the file is').choices(['table', 'file', 'program']).default('table'))
+    .addOption(
+      new Option('--kind <kind>', 'what the file is').choices(['table', 'file', 'program', 'secret']).default('table'),
+    )
   addPolicyOptions(command)
+  addSecretOptions(command)
   command
     .option(
       '--treat <column=treatment>',
@@ -98,21 +103,31 @@ export function addPublishCommand(program: Command, cli: Cli): void {
       throw new UsageError(`“${series}” is no name of a series`, 'a to z, digits, “-”, “_”, “.”: --as NAME')
     }
     const { content, shown } = await contentOf(context, file!, flags)
-    const policy = await policyOf(flags, window, {
-      organisation: (name) => resolveOrganisation(session, name),
-      program: (name) => programDigest(session, name),
-      note: (text) => context.say(`note: ${text}`),
-    })
+    const policy =
+      content.kind === 'secret'
+        ? await secretPolicyOf(flags, window)
+        : await policyOf(flags, window, {
+            organisation: (name) => resolveOrganisation(session, name),
+            program: (name) => programDigest(session, name),
+            note: (text) => context.say(`note: ${text}`),
+          })
     await startPolicyEngine()
     const outputRules = outputRulesOf(flags)
+    const approval = content.kind === 'secret' ? 'policy-suffices' : flags.approval
     const words = [
       ...(shown === '' ? [] : [shown, '']),
       `${context.errStyle.bold('The policy, in plain words')}`,
       ...withNames(explainPolicy(policy), await knownNames(session)).map((line) => `  ${printable(line)}`),
-      `  Outputs: ${rulesText(outputRules)}.`,
-      `  ${flags.approval === 'each-contract' ? 'Each contract needs your organisation’s approval.' : 'No approval is needed where the policy allows.'}`,
+      ...(content.kind === 'secret'
+        ? [`  Guests are accepted by your attestation policy “${content.guests}”, as it is when they ask.`]
+        : [
+            `  Outputs: ${rulesText(outputRules)}.`,
+            `  ${approval === 'each-contract' ? 'Each contract needs your organisation’s approval.' : 'No approval is needed where the policy allows.'}`,
+          ]),
       `  In force from ${formatTime(window.notBefore)} until ${formatTime(window.notAfter)}${flags.runs === undefined ? '' : `, for ${formatCount(flags.runs, 'run')} in all`}.`,
-      ...(content.kind === 'table' ? [] : ['  It has no columns: only the policy and the output rules protect it.']),
+      ...(content.kind === 'table' || content.kind === 'secret'
+        ? []
+        : ['  It has no columns: only the policy and the output rules protect it.']),
     ]
     for (const line of words) context.say(line)
     await context.demand(`Sign and publish ${series}?`)
@@ -123,7 +138,7 @@ export function addPublishCommand(program: Command, cli: Cli): void {
       content,
       policy,
       outputRules,
-      approval: flags.approval,
+      approval,
       purposes: flags.purpose ?? [],
       ...window,
       runs: flags.runs ?? null,
@@ -167,6 +182,7 @@ async function contentOf(
   file: string,
   flags: PublishFlags,
 ): Promise<{ content: PublishOptions['content']; shown: string }> {
+  if (flags.kind === 'secret') return { content: await readSecret(context, file, flags), shown: '' }
   if (flags.kind === 'file') return { content: { kind: 'file', path: file }, shown: '' }
   if (flags.kind === 'program') {
     const outputs = await Promise.all((flags.output ?? []).map(declaredOutput))
