@@ -26,7 +26,9 @@ after(() => {
 test('every block of the tutorial does what it says, in one shell', () => {
   assert.ok(blocks.length >= 10, `only ${blocks.length} blocks found`)
   assert.ok(blocks.filter(({ expected }) => expected.length > 0).length >= 8, 'too few blocks show their output')
-  const script = ['set -e', 'exec 2>&1', ...blocks.map(({ commands }, at) => `echo '::block ${at}'\n${commands}`)]
+  // What a block left running ends with the shell, also where another block failed.
+  const prelude = ['set -e', 'exec 2>&1', `trap 'kill "$WITNESS" 2> /dev/null || true' EXIT`]
+  const script = [...prelude, ...blocks.map(({ commands }, at) => `echo '::block ${at}'\n${commands}`)]
   const { stdout, status } = spawnSync('sh', ['-c', script.join('\n')], {
     cwd: root,
     env: environment(),
