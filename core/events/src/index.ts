@@ -22,6 +22,7 @@ export {
   type VerifiedRecord,
   verifyRecordProof,
 } from './batch.ts'
+export { openAuditBatch, sealAuditBatch } from './batch-file.ts'
 export {
   commitmentOfBody,
   type EventBody,

@@ -1,5 +1,5 @@
 import type { Digest } from '@cella/bytes'
-import type { EventLog } from './events.ts'
+import type { EventLog } from '@cella/event-log'
 
 /** Denials of an organisation's assets that get entries of their own, a minute. */
 const ownEntriesPerMinute = 60

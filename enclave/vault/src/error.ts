@@ -23,7 +23,7 @@ export type VaultErrorCode =
   | 'ERR_ENTRY_UNKNOWN'
   /** A document that the request is about is missing. */
   | 'ERR_DOCUMENT_MISSING'
-  /** Others took every use, or number of an entry, that this vault tried for. */
+  /** Others took every use that this vault tried for. */
   | 'ERR_RESERVATION_LOST'
   /** The vault is not ready: its log is not read, or can't be. */
   | 'ERR_VAULT_NOT_READY'

@@ -1,5 +1,4 @@
 export { VaultError, type VaultErrorCode } from './error.ts'
-export { type EventDraft, EventLog, type EventLogParts, type Placed } from './events.ts'
 export { KbsFront } from './kbs/front.ts'
 export { Sessions } from './kbs/sessions.ts'
 export { Secrets } from './secrets.ts'

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { canonicalJson, concatBytes, decodeUtf8, FormatError, type Json } from '@cella/bytes'
 import { ChannelError } from '@cella/channel'
 import { DocumentError } from '@cella/documents'
+import { EventLogError } from '@cella/event-log'
 import { EvidenceError } from '@cella/evidence'
 import { LogError } from '@cella/log'
 import { ReleaseError } from '@cella/release'
@@ -155,7 +156,12 @@ function refusalOf(error: unknown): { status: number; code: string; message: str
   }
   if (error instanceof ReleaseError || error instanceof SealError)
     return { status: 403, code: error.code, message: error.message, reasons: [] }
-  if (error instanceof LogError || error instanceof ChannelError || error instanceof TeeError) {
+  if (
+    error instanceof LogError ||
+    error instanceof ChannelError ||
+    error instanceof EventLogError ||
+    error instanceof TeeError
+  ) {
     return { status: 503, code: error.code, message: error.message, reasons: [] }
   }
   reportPlace(error)

@@ -8,6 +8,7 @@ import {
   type Json,
 } from '@cella/bytes'
 import { type Payload, parseDocumentOf, type SignedDocument, signDocument, verifyDocument } from '@cella/documents'
+import { type EventDraft, EventLog, type EventLogParts } from '@cella/event-log'
 import {
   bindingDigestOf,
   ChainCache,
@@ -34,7 +35,6 @@ import { Challenges, type TeeDriver } from '@cella/tee'
 import { Auditors } from './auditors.ts'
 import { Denials } from './denials.ts'
 import { VaultError } from './error.ts'
-import { type EventDraft, EventLog, type EventLogParts } from './events.ts'
 import { KeyRing } from './key-ring.ts'
 import { eventStreamKey, seedPart, useStreamKey } from './keys.ts'
 import { readersOf } from './members.ts'

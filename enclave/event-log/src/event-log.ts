@@ -10,7 +10,7 @@ import {
   sealEventBody,
 } from '@cella/events'
 import { type LogView, parseLeaf, TagStream } from '@cella/log'
-import { VaultError } from './error.ts'
+import { EventLogError } from './error.ts'
 
 const triesMax = 8
 /** Leaves that the log takes at once. */
@@ -107,7 +107,7 @@ export class EventLog {
   append(leaves: readonly Uint8Array[], events: readonly EventDraft[]): Promise<Placed> {
     return new Promise((resolve, reject) => {
       if (this.#queue.length >= queuedMax) {
-        reject(new VaultError('ERR_VAULT_FULL', `${queuedMax} entries wait for the log; try again in a moment`))
+        reject(new EventLogError('ERR_EVENTS_BUSY', `${queuedMax} entries wait for the log; try again in a moment`))
         return
       }
       this.#queue.push({ leaves, events, resolve, reject })
@@ -166,7 +166,7 @@ export class EventLog {
     let open = jobs.flatMap((job) => job.events)
     for (let attempt = 0; attempt === 0 || open.length > 0; attempt++) {
       if (attempt === triesMax) {
-        throw new VaultError('ERR_RESERVATION_LOST', 'other vaults took every number that was tried for; try again')
+        throw new EventLogError('ERR_EVENTS_LOST', 'other enclaves took every number that was tried for; try again')
       }
       const made = await this.#make(open)
       await this.#keep(made)
