@@ -154,13 +154,15 @@ class EmbeddedLog implements Log {
     while (this.#writingNow !== undefined || this.#signingNow !== undefined) {
       await Promise.all([this.#writingNow, this.#signingNow])
     }
-    if (healthy) {
+    try {
+      if (!healthy) return
       await this.#cosigner.wait(this.#signed.size, 1_000).catch(() => undefined)
       await this.#publishing
       if (this.#stopped === closing) await this.#publish()
+    } finally {
+      this.#cosigner.stop(closing)
+      for (const part of [...this.#opened].reverse()) await part.close()
     }
-    this.#cosigner.stop(closing)
-    for (const part of [...this.#opened].reverse()) await part.close()
   }
 
   // There is no window to wait for: a batch is what arrived while the one before was on its way to the disk. Writing and
@@ -294,9 +296,10 @@ class EmbeddedLog implements Log {
     const { disk, tiles, wal } = this.#parts
     await tiles.writeFull()
     await tiles.writePartial(checkpoint.size)
+    // Their names are durable before the checkpoint is that needs them.
+    await tiles.forgetWritten()
     await disk.writeWhole(join(this.#options.folder, 'checkpoint'), checkpoint.bytes, 0o644)
     await disk.syncFolder(this.#options.folder)
-    await tiles.forgetWritten()
     await tiles.removePartials(checkpoint.size)
     await wal.forget(checkpoint.size)
     this.#published = checkpoint

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { encodeHex, equalBytes } from '@cella/bytes'
 import {
@@ -11,7 +10,7 @@ import {
   tileWidth,
   verifyCheckpoint,
 } from '@cella/log'
-import { Disk } from './disk.ts'
+import { Disk, type Files } from './disk.ts'
 
 export interface FsckReport {
   readonly origin: string
@@ -30,9 +29,9 @@ export interface FsckReport {
  * `verifyCheckpoint` throws for a checkpoint that the policy does not accept, and ERR_LOG_UNAVAILABLE for a bundle that
  * can't be read.
  */
-export async function fsck(folder: string, policy: LogPolicy): Promise<FsckReport> {
-  const checkpoint = verifyCheckpoint(await readFile(join(folder, 'checkpoint')), policy)
-  const disk = new Disk()
+export async function fsck(folder: string, policy: LogPolicy, files?: Files): Promise<FsckReport> {
+  const disk = new Disk(files)
+  const checkpoint = verifyCheckpoint(await disk.files.readFile(join(folder, 'checkpoint')), policy)
   const problems: string[] = []
   const levels: Uint8Array[][] = []
   const tree = new TreeBuilder()
@@ -47,7 +46,11 @@ export async function fsck(folder: string, policy: LogPolicy): Promise<FsckRepor
   while (tree.size < checkpoint.size) {
     const width = Math.min(tileWidth, checkpoint.size - tree.size)
     const index = tree.size / tileWidth
-    const entries = await readEntries((path) => readFile(join(folder, path)), { level: 'entries', index, width })
+    const entries = await readEntries((path) => disk.files.readFile(join(folder, path)), {
+      level: 'entries',
+      index,
+      width,
+    })
     for (const entry of entries) {
       tree.append(leafHash(entry), (level, place, hash) => {
         if (level % 8 !== 0) return

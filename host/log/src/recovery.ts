@@ -52,8 +52,14 @@ export async function recoverLog(options: {
   const published = await readPublished(disk, folder, key)
   const recent = new RecentLeaves()
   const state = await restoreState({ read, published, meters: [meter] })
-  await hashAgain(state.size, read)
-  for await (const { hash, index } of newestHashes(state.size, recent.tableLeaves, read)) recent.add(hash, index)
+  try {
+    await hashAgain(state.size, read)
+    for await (const { hash, index } of newestHashes(state.size, recent.tableLeaves, read)) recent.add(hash, index)
+  } catch (cause) {
+    throw new LogServerError('ERR_LOG_DAMAGED', 'the newest tiles are not those of the public checkpoint; run fsck', {
+      cause,
+    })
+  }
   const tiles = await TileFolder.open({ disk, folder, state })
   const wal = await Wal.open({
     disk,
@@ -172,7 +178,7 @@ async function readPublished(disk: Disk, folder: string, key: NoteKey): Promise<
   return bytes && parsePublished(bytes, key, `${folder}/checkpoint`)
 }
 
-/** Hashes the leaves of the newest full bundles and compares; the root covers what with. Throws ERR_LOG_DAMAGED. */
+/** Hashes the leaves of the newest full bundles and compares. The root covers what it compares with. */
 async function hashAgain(size: number, read: TileReader): Promise<void> {
   const bundles = Math.floor(size / tileWidth)
   const first = Math.max(0, bundles - bundlesHashedAgain)
@@ -184,9 +190,7 @@ async function hashAgain(size: number, read: TileReader): Promise<void> {
     for (const leaf of await readEntries(read, bundle)) {
       tree.append(leafHash(leaf))
     }
-    if (!equalBytes(tree.root(), root)) {
-      throw new LogServerError('ERR_LOG_DAMAGED', `${tilePath(bundle)} is not what its tree says; run fsck`)
-    }
+    if (!equalBytes(tree.root(), root)) throw new Error(`${tilePath(bundle)} is not what its tree says`)
   }
 }
 
