@@ -190,7 +190,9 @@ class EmbeddedLog implements Log {
       if (!(await this.#witnessesAgree())) return
       const jobs = this.#waiting.take(batchLeavesMax)
       try {
-        this.#written.push(...(await this.#writeJobs(jobs)))
+        const written = await this.#writeJobs(jobs)
+        // Not before: the other step takes the list away while this one waits.
+        this.#written.push(...written)
       } catch (error) {
         for (const job of jobs) job.reject(stoppedBy(asError(error)))
         throw error

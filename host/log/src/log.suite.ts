@@ -88,6 +88,22 @@ export function logSuite(name: string, placeForLog: PlaceForLog): void {
       assert.ok(witness.requests < 20, `${witness.requests} requests`)
     })
 
+    test('every append is answered, whenever it comes', { timeout: 60_000 }, async (context) => {
+      const log = await (await placeForLog(context)).open()
+      let next = 0
+      const client = async (pause: number): Promise<void> => {
+        for (let turn = 0; turn < 40; turn++) {
+          const first = next
+          next += 20
+          const { indices } = await log.append(range(first, first + 20))
+          assert.equal(new Set(indices).size, 20)
+          await new Promise((resolve) => setTimeout(resolve, (turn * pause) % 4))
+        }
+      }
+      await Promise.all([0, 1, 2, 3, 5, 7].map(client))
+      assert.equal(log.status().size, next)
+    })
+
     test('refuses what is no leaf and takes nothing of that append', async (context) => {
       const log = await (await placeForLog(context)).open()
       const bent = leafOf(1)

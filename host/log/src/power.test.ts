@@ -84,7 +84,8 @@ test(`a power loss at any moment takes nothing that was acknowledged (CELLA_SEED
   const random = randomFrom(seed)
   const moments = isLong ? 2 * calls : 14
   for (let moment = 0; moment < moments; moment++) {
-    const place = placeForLog(context)
+    await using scope = newScope()
+    const place = placeForLog(scope)
     const disk = await emptyDisk(place)
     const end = 1 + Math.floor(random() * calls)
     disk.fault = (call) => (call >= end ? 'off' : undefined)
@@ -107,7 +108,8 @@ for (const code of ['EIO', 'ENOSPC'] as const) {
     const step = isLong ? 1 : Math.ceil(calls / 18)
     let stopped = 0
     for (let first = 1 + Math.floor(random() * step); first < calls; first += step) {
-      const place = placeForLog(context)
+      await using scope = newScope()
+      const place = placeForLog(scope)
       const disk = await emptyDisk(place)
       let failed: Fault | undefined
       disk.fault = (call, name) => {
@@ -127,6 +129,17 @@ for (const code of ['EIO', 'ENOSPC'] as const) {
     }
     assert.ok(stopped > 5, `only ${stopped} faults stopped the log`)
   })
+}
+
+/** What a test would do at its end, done at the end of a block: thousands of logs are opened here. */
+function newScope(): AsyncDisposable & Pick<TestContext, 'after'> {
+  const ends: (() => unknown)[] = []
+  return {
+    after: (end) => void ends.push(end as () => unknown),
+    [Symbol.asyncDispose]: async () => {
+      for (const end of ends.reverse()) await end()
+    },
+  }
 }
 
 function mayFail(code: 'EIO' | 'ENOSPC', name: string): boolean {

@@ -24,7 +24,7 @@ import {
 import { type EmbeddedLogOptions, type Log, localSigner, openLog, type WitnessSetting } from '../src/index.ts'
 import type { LogOptions } from '../src/log.ts'
 
-export function temporaryFolder(context: TestContext): string {
+export function temporaryFolder(context: Pick<TestContext, 'after'>): string {
   const path = mkdtempSync(join(tmpdir(), 'log-'))
   context.after(() => rmSync(path, { recursive: true, force: true }))
   return path
@@ -47,7 +47,7 @@ export interface TestWitness {
 }
 
 /** A witness with its state in memory, which a test can bend. */
-export async function startTestWitness(context: TestContext, name: string): Promise<TestWitness> {
+export async function startTestWitness(context: Pick<TestContext, 'after'>, name: string): Promise<TestWitness> {
   const signer = generateNoteSigner({ name, type: 'cosignature' })
   const server = createServer((request, response) => {
     const parts: Uint8Array[] = []
@@ -117,7 +117,7 @@ export function policyOf(signer: NoteSigner, witnesses: readonly TestWitness[]):
   return parseLogPolicy(encodeUtf8(`log ${encodeVkey(signer.key)}\n${lines}${quorum}`))
 }
 
-export function placeForLog(context: TestContext, witnesses: readonly TestWitness[] = []): TestLog {
+export function placeForLog(context: Pick<TestContext, 'after'>, witnesses: readonly TestWitness[] = []): TestLog {
   const root = temporaryFolder(context)
   const signer = generateNoteSigner({ name: 'log.example/one', type: 'note' })
   const fatal: Error[] = []
