@@ -353,7 +353,7 @@ describe('to who resolves names', () => {
     {
       name: 'the payroll of another in place of the one named',
       attack: async () => {
-        const listed = await scene.south.session.manager.documents({ organisation: scene.south.id })
+        const listed = await scene.south.session.manager.documents({ organisations: [scene.south.id] })
         const theirs = listed.find(({ document }) => isOf('cella/manifest', scene.south.id)(document))!
         return onLists((documents) =>
           documents.map((one) =>
@@ -380,9 +380,10 @@ describe('to who resolves names', () => {
     {
       name: 'another contract in place of the one asked for',
       attack: () => {
-        return onAnswer<{ document: string }>(new RegExp(`/v1/documents/${contract}$`), async (answer) => ({
+        const asked = new RegExp(`^/v1/documents\\?.*digest=${contract}`)
+        return onAnswer<Listed>(asked, ({ documents, ...answer }) => ({
           ...answer,
-          document: scene.assets.north.manifest.envelope,
+          documents: documents.map((listed) => ({ ...listed, document: scene.assets.north.manifest.envelope })),
         }))
       },
       act: () => gatherForContract(university, contract),

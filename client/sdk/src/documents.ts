@@ -3,6 +3,7 @@ import { DocumentError, type DocumentType, parseDocument } from '@cella/document
 import { assetsOf, type DocumentSet, organisationId, readDocumentSet } from '@cella/release'
 import { SdkError } from './error.ts'
 import type { Locations } from './manager/answers.ts'
+import type { DocumentFilter } from './manager/client.ts'
 import type { Session } from './session.ts'
 
 /** Documents from the manager, each signature verified, their standing asked of one's own reading of the log. */
@@ -34,32 +35,22 @@ export async function gather(
       if (!(error instanceof DocumentError)) throw error
     }
   }
-  const single = async (digest: Digest): Promise<void> => {
-    try {
-      const stored = await session.manager.document(digest)
-      keep(stored.document, stored.locations)
-    } catch (error) {
-      // Absent is no failure here: who needs it says so by name.
-      if (!(error instanceof SdkError && error.refusal?.status === 404)) throw error
-    }
-  }
   const organisations = new Set(wanted.organisations)
-  for (const digest of wanted.digests ?? []) {
-    await single(digest)
-    for (const listed of await session.manager.documents({ about: digest })) keep(listed.document, listed.locations)
+  const keepAll = async (filter: DocumentFilter): Promise<void> => {
+    for (const listed of await session.manager.documents(filter)) keep(listed.document, listed.locations)
   }
-  for (const type of wanted.types ?? []) {
-    for (const listed of await session.manager.documents({ type })) keep(listed.document, listed.locations)
+  // Absent is no failure here: who needs it says so by name.
+  if (wanted.digests !== undefined && wanted.digests.length > 0) {
+    await keepAll({ digests: wanted.digests })
+    await keepAll({ about: wanted.digests })
   }
+  for (const type of wanted.types ?? []) await keepAll({ type })
   // No signature can be judged without the organisation for which it was made.
   for (const envelope of envelopes.values()) {
     const { payload, digest } = parseDocument(envelope)
     organisations.add(payload.organisation ?? digest)
   }
-  for (const organisation of organisations) {
-    await single(organisation)
-    for (const listed of await session.manager.documents({ organisation })) keep(listed.document, listed.locations)
-  }
+  if (organisations.size > 0) await keepAll({ organisations: [...organisations] })
   await log.advance()
   return { documents: await readDocumentSet([...envelopes.values()], log.view), envelopes, locations }
 }

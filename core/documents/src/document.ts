@@ -23,6 +23,7 @@ import {
 import { DocumentError } from './error.ts'
 import { invitationSchema } from './invitation.ts'
 import { buildSchema, membershipSchema, organisationSchema, revocationSchema, termsSchema } from './organisation.ts'
+import { requestSchema, responseSchema } from './request.ts'
 
 /** Largest document that is read, in bytes of its envelope. */
 export const documentBytesMax = 262_144
@@ -39,6 +40,8 @@ export const documentSchemas = {
   'cella/grant': grantSchema,
   'cella/workflow': workflowSchema,
   'cella/contract': contractSchema,
+  'cella/request': requestSchema,
+  'cella/response': responseSchema,
   'cella/approval': approvalSchema,
   'cella/decision': decisionSchema,
   'cella/secret-decision': secretDecisionSchema,

@@ -66,4 +66,5 @@ export {
   type Terms,
   termsSchema,
 } from './organisation.ts'
+export { type Request, type Response, requestSchema, responseSchema } from './request.ts'
 export { rootField } from './tee.ts'

@@ -215,6 +215,8 @@ export class DocumentSet {
       case 'cella/workflow':
       case 'cella/contract':
       case 'cella/invitation':
+      case 'cella/request':
+      case 'cella/response':
         return this.membershipAt(payload.organisation, payload.signer, 'any', at) !== undefined
       case 'cella/decision':
       case 'cella/secret-decision':

@@ -55,6 +55,8 @@ const configSchema = z.strictObject({
   collateral: z.string().min(1).max(4096).optional(),
   /** What workers show; it protects the queue, no secret. */
   workerToken: z.string().min(32).max(500),
+  /** `inside`: whether plain HTTP and addresses of the operator's own network may be called. */
+  webhooks: z.strictObject({ inside: z.boolean().default(false) }).prefault({}),
   limits: z
     .strictObject({
       leaseSeconds: z.int().min(1).max(3600).default(15),

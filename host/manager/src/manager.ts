@@ -10,6 +10,9 @@ import { forgetNonces } from './http/authentication.ts'
 import { traceOf } from './http/errors.ts'
 import { type PublicAddress, servePublicly } from './http/public.ts'
 import { LogClient } from './log-client.ts'
+import { WebhookKey } from './notices/deliver.ts'
+import { forgetNotices } from './notices/notices.ts'
+import { WebhookDelivery } from './notices/webhooks.ts'
 import { WorkerChallenges } from './queue/challenges.ts'
 import { RunQueue } from './queue/queue.ts'
 
@@ -55,6 +58,12 @@ export async function startManager(
     const queue = await RunQueue.open(database, { leaseSeconds: config.limits.leaseSeconds, onError })
     closers.push(() => queue.close())
     const challenges = new WorkerChallenges(database.tables, queue.wake)
+    const delivery = new WebhookDelivery(database.tables, {
+      key: new WebhookKey(config.workerToken),
+      allowInside: config.webhooks.inside,
+      onError,
+    })
+    closers.push(() => delivery.close())
     const stopping = new AbortController()
     const app = await createApp({
       config,
@@ -71,6 +80,7 @@ export async function startManager(
     const chores = setInterval(() => {
       void Promise.all([
         forgetNonces(database.tables),
+        forgetNotices(database.tables),
         blobs.expire(new Date()),
         challenges.forget(),
         // What a crash cut off between row and log; new ones are left to their own request.

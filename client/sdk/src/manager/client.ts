@@ -34,11 +34,17 @@ import { followEvents } from './events.ts'
 import { answerBytesMax, jsonBody, readBody, Transport, type TransportOptions } from './transport.ts'
 import { type UploadSource, upload } from './upload.ts'
 
+/** What is named together has to fit: each digest of one of these lists is a try. */
 export interface DocumentFilter {
   readonly type?: DocumentType
-  readonly organisation?: Digest
-  readonly about?: Digest
+  /** Of these, of these organisations, or about any of these. */
+  readonly digests?: readonly Digest[]
+  readonly organisations?: readonly Digest[]
+  readonly about?: readonly Digest[]
 }
+
+/** A request's path has an end, and so has what is named in it. */
+const digestsAtOnce = 16
 
 /**
  * The manager's calls, docs/protocol.md. Everything it returns has the right shape and is otherwise unchecked: digests,
@@ -73,13 +79,33 @@ export class ManagerClient {
     return this.#get(`/v1/documents/${digest}`, storedDocumentSchema)
   }
 
-  /** Every document that fits, in order of its index in the log. */
-  async documents(filter: DocumentFilter): Promise<ListedDocument[]> {
+  /** Every document that fits; each list of digests in the order of indices in the log. */
+  async documents({ type, digests, organisations, about }: DocumentFilter): Promise<ListedDocument[]> {
+    const lists: [string, readonly Digest[]][] = []
+    for (const [name, list] of [
+      ['digest', digests],
+      ['organisation', organisations],
+      ['about', about],
+    ] as const) {
+      if (list !== undefined) lists.push([name, list])
+    }
+    if (lists.length > 1) throw new RangeError('documents: one list of digests at a time')
+    const [name, list = []] = lists[0] ?? []
+    const parts = name === undefined ? [[]] : chunksOf(list, digestsAtOnce)
+    const all: ListedDocument[] = []
+    for (const part of parts) {
+      const query = new URLSearchParams({ limit: '200', ...(type && { type }) })
+      for (const digest of part) query.append(name!, digest)
+      all.push(...(await this.#pages(query)))
+    }
+    return all
+  }
+
+  async #pages(query: URLSearchParams): Promise<ListedDocument[]> {
     const all: ListedDocument[] = []
     let after: string | undefined
     do {
-      const query = new URLSearchParams({ limit: '200' })
-      for (const [name, value] of Object.entries({ ...filter, after })) if (value !== undefined) query.set(name, value)
+      if (after !== undefined) query.set('after', after)
       const page = await this.#get(`/v1/documents?${query}`, documentPageSchema)
       all.push(...page.documents)
       const next = page.next === undefined ? undefined : String(page.next)
@@ -225,4 +251,8 @@ export class ManagerClient {
       { hint: 'manager and client may be of different releases: compare `cella --version` with `cella status`' },
     )
   }
+}
+
+function chunksOf<Item>(items: readonly Item[], size: number): Item[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, at) => items.slice(at * size, (at + 1) * size))
 }

@@ -1,4 +1,7 @@
+import { parseDocument } from '@cella/documents'
 import { type Kysely, sql } from 'kysely'
+import { standingOf } from '../documents/standing.ts'
+import type { Tables } from './tables.ts'
 
 /** One step of the schema. Steps are never changed once released, only added to. */
 export interface Migration {
@@ -168,6 +171,45 @@ export const migrations: readonly Migration[] = [
           created_at timestamptz not null default now()
         )`.execute(database)
       await sql`create index challenges_by_worker on challenges (worker, id)`.execute(database)
+    },
+  },
+  {
+    name: '0006-inbox',
+    up: async (database) => {
+      await sql`alter table documents add column ends_at bigint, add column each_contract boolean`.execute(database)
+      await sql`create index documents_by_subject on documents (subject) where subject is not null`.execute(database)
+      const typed = database as Kysely<Tables>
+      const rows = await typed.selectFrom('documents').select(['digest', 'envelope']).execute()
+      for (const { digest, envelope } of rows) {
+        await typed
+          .updateTable('documents')
+          .set(standingOf(parseDocument(envelope)))
+          .where('digest', '=', digest)
+          .execute()
+      }
+      await sql`
+        create table notices (
+          id bigint generated always as identity primary key,
+          at timestamptz not null default now(),
+          organisation text not null,
+          kind text not null check (kind in ('document', 'run')),
+          about text not null,
+          detail jsonb not null
+        )`.execute(database)
+      await sql`create index notices_by_organisation on notices (organisation, id)`.execute(database)
+      await sql`create index notices_by_time on notices (at)`.execute(database)
+      await sql`
+        create table webhooks (
+          id bigint generated always as identity primary key,
+          organisation text not null,
+          url text not null,
+          delivered bigint not null,
+          failures integer not null default 0,
+          next_at timestamptz not null default now(),
+          problem text,
+          created_at timestamptz not null default now(),
+          unique (organisation, url)
+        )`.execute(database)
     },
   },
 ]

@@ -20,6 +20,10 @@ export interface DocumentsTable {
   revoked_leaf: string | null
   revoked_index: number | null
   locations: JSONColumnType<{ sealed: string; outboard: string }> | null
+  /** `notAfter` of what ends, in seconds. */
+  ends_at: number | null
+  /** Of a manifest: whether each contract needs its owner's approval. */
+  each_contract: boolean | null
   submitted_at: Generated<Date>
 }
 
@@ -157,7 +161,35 @@ interface ChallengesTable {
   created_at: Generated<Date>
 }
 
+/** What happened that concerns an organisation. */
+export interface NoticesTable {
+  id: Generated<number>
+  at: Generated<Date>
+  organisation: string
+  kind: 'document' | 'run'
+  /** Digest of the document, or of the run's contract. */
+  about: string
+  detail: JSONColumnType<object>
+}
+
+/** Where an organisation wants to be told of its notices. */
+export interface WebhooksTable {
+  id: Generated<number>
+  organisation: string
+  url: string
+  /** The last notice that was delivered. */
+  delivered: number
+  /** Tries that failed since. */
+  failures: Generated<number>
+  next_at: Generated<Date>
+  /** Why the last try failed; null when it did not. */
+  problem: string | null
+  created_at: Generated<Date>
+}
+
 export interface Tables {
+  notices: NoticesTable
+  webhooks: WebhooksTable
   documents: DocumentsTable
   mentions: MentionsTable
   memberships: MembershipsTable

@@ -6,6 +6,8 @@ import type { Kysely, Selectable } from 'kysely'
 import type { DocumentsTable, Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
 import type { LogClient } from '../log-client.ts'
+import { addNotices } from '../notices/notices.ts'
+import { standingOf } from './standing.ts'
 import { verifySubmission } from './verify.ts'
 
 export interface Locations {
@@ -132,6 +134,7 @@ async function insert(
         subject,
         revoked_leaf: revokedLeaf && encodeBase64url(revokedLeaf),
         locations: locations === undefined ? null : JSON.stringify(locations),
+        ...standingOf(document),
       })
       .onConflict((conflict) => conflict.doNothing())
       .executeTakeFirst()
@@ -165,15 +168,54 @@ async function insert(
 async function logLeaves(tables: Kysely<Tables>, log: LogClient, row: Row): Promise<Row> {
   const leaves = [row.leaf, ...(row.revoked_leaf === null ? [] : [row.revoked_leaf])]
   const [index, revoked] = await log.append(leaves.map((leaf) => decodeBase64url(leaf, 'leaf')))
-  return tables
-    .updateTable('documents')
-    .set({ leaf_index: index ?? null, revoked_index: revoked ?? null })
-    .where('digest', '=', row.digest)
-    .returningAll()
-    .executeTakeFirstOrThrow()
+  return tables.transaction().execute(async (transaction) => {
+    const isFirst = await transaction
+      .updateTable('documents')
+      .set({ leaf_index: index ?? null, revoked_index: revoked ?? null })
+      .where('digest', '=', row.digest)
+      .where('leaf_index', 'is', null)
+      .returningAll()
+      .executeTakeFirst()
+    if (isFirst === undefined) {
+      return transaction.selectFrom('documents').selectAll().where('digest', '=', row.digest).executeTakeFirstOrThrow()
+    }
+    const { type, organisation: by } = row
+    await addNotices(transaction, await concernedBy(transaction, row), {
+      kind: 'document',
+      about: row.digest,
+      detail: { type, by },
+    })
+    return isFirst
+  })
 }
 
-const mentioning = new Set(['contract', 'manifest', 'subject', 'previous', 'program', 'membership'])
+/** Its own organisation, and those whose documents it names; of a withdrawal, also those who build on what it withdraws. */
+async function concernedBy(transaction: Kysely<Tables>, row: Row): Promise<string[]> {
+  // An organisation's id is the digest of its first document, so whom a request asks is named as well.
+  const named = await transaction
+    .selectFrom('documents')
+    .select('organisation')
+    .distinct()
+    .where('digest', 'in', (inner) =>
+      inner.selectFrom('mentions').select('about').where('mentions.digest', '=', row.digest),
+    )
+    .execute()
+  const { subject } = row
+  const building =
+    subject === null
+      ? []
+      : await transaction
+          .selectFrom('documents')
+          .select('organisation')
+          .distinct()
+          .where('digest', 'in', (inner) =>
+            inner.selectFrom('mentions').select('mentions.digest').where('about', '=', subject),
+          )
+          .execute()
+  return [row.organisation, ...[...named, ...building].map(({ organisation }) => organisation)]
+}
+
+const mentioning = new Set(['contract', 'manifest', 'subject', 'previous', 'program', 'membership', 'request', 'to'])
 
 /** Digests that a payload names in the members that `about=` searches. */
 export function mentionsOf(payload: unknown, found: Set<Digest> = new Set()): Set<Digest> {
@@ -189,8 +231,9 @@ export function mentionsOf(payload: unknown, found: Set<Digest> = new Set()): Se
 
 export interface Listing {
   readonly type?: DocumentType | undefined
-  readonly organisation?: string | undefined
-  readonly about?: string | undefined
+  readonly digests?: readonly string[] | undefined
+  readonly organisations?: readonly string[] | undefined
+  readonly about?: readonly string[] | undefined
   readonly after?: number | undefined
   readonly limit: number
 }
@@ -205,12 +248,13 @@ export async function listDocuments(
 ): Promise<{ rows: Row[]; isMore: boolean }> {
   let query = tables.selectFrom('documents').selectAll('documents').where('leaf_index', 'is not', null)
   if (listing.type !== undefined) query = query.where('type', '=', listing.type)
-  if (listing.organisation !== undefined) query = query.where('organisation', '=', listing.organisation)
+  if (listing.digests !== undefined) query = query.where('digest', 'in', listing.digests)
+  if (listing.organisations !== undefined) query = query.where('organisation', 'in', listing.organisations)
   if (listing.after !== undefined) query = query.where('leaf_index', '>', listing.after)
   const { about } = listing
   if (about !== undefined) {
     query = query.where('digest', 'in', (inner) =>
-      inner.selectFrom('mentions').select('mentions.digest').where('about', '=', about),
+      inner.selectFrom('mentions').select('mentions.digest').where('about', 'in', about),
     )
   }
   const rows = await query

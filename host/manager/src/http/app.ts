@@ -19,6 +19,7 @@ import { bodyRoutes } from '../routes/bodies.ts'
 import { challengeRoutes } from '../routes/challenges.ts'
 import { documentRoutes } from '../routes/documents.ts'
 import { healthRoutes } from '../routes/health.ts'
+import { inboxRoutes } from '../routes/inbox.ts'
 import { kbsRoutes } from '../routes/kbs.ts'
 import { logRoutes } from '../routes/log.ts'
 import { runRoutes } from '../routes/runs.ts'
@@ -114,6 +115,7 @@ export async function createApp(parts: Omit<Manager, 'metrics'>): Promise<App> {
     attestRoutes,
     secretRoutes,
     kbsRoutes,
+    inboxRoutes,
   ]) {
     await app.register(async (scope) => routes(scope.withTypeProvider<ZodTypeProvider>(), manager))
   }

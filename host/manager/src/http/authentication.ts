@@ -20,6 +20,11 @@ export type Caller =
   | { readonly kind: 'worker' }
   | { readonly kind: 'nobody' }
 
+/** The organisations that an account may speak for. Never empty: a caller without one is no account. */
+export function organisationsOf(caller: Caller): readonly string[] {
+  return caller.kind === 'account' ? caller.organisations : ['']
+}
+
 /** Who may use a route; `anyone` may also show who they are. */
 type Access = 'anyone' | 'account' | 'worker' | 'account-or-worker'
 

@@ -1,25 +1,36 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ManagerError } from '../error.ts'
-import { eventsAfter, eventsKey, type RunEvent } from '../queue/events.ts'
+import type { Channel } from '../queue/wake.ts'
 import type { Manager } from './app.ts'
 
 /** Sent when nothing else was for so long, so that proxies keep the connection. */
 const heartbeatMs = 15_000
 let open = 0
 
-/** Sends a run's events from the one after `Last-Event-ID` on, until the run ended, the caller left or we stop. */
-export async function followRun(
+/** Events in the order of ids that count up. */
+export interface EventSource {
+  /** What is notified, and about what, when there are more. */
+  readonly channel: Channel
+  readonly about: ReadonlySet<string>
+  /** The next ones after an id, none where there are none yet. */
+  read(after: number): Promise<readonly { readonly id: number; readonly data: object; readonly isLast: boolean }[]>
+}
+
+/** Sends events from the one after `Last-Event-ID` on, until the last one, the caller left or we stop. */
+export async function sendEvents(
   manager: Manager,
-  run: { readonly contract: string; readonly run: number },
+  source: EventSource,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<void> {
   const header = request.headers['last-event-id'] ?? '0'
-  if (typeof header !== 'string' || !/^\d{1,9}$/.test(header)) {
-    throw new ManagerError('ERR_REQUEST_MALFORMED', 'Last-Event-ID is the id of an event of this run')
+  if (typeof header !== 'string' || !/^\d{1,15}$/.test(header)) {
+    throw new ManagerError('ERR_REQUEST_MALFORMED', 'Last-Event-ID is the id of an earlier event')
   }
   if (open >= manager.config.limits.eventStreamsMax) {
-    throw new ManagerError('ERR_REQUEST_RATE', `${open} event streams are open already`, { hint: 'ask the run itself' })
+    throw new ManagerError('ERR_REQUEST_RATE', `${open} event streams are open already`, {
+      hint: 'ask for what you wait for now and then',
+    })
   }
   const left = new AbortController()
   reply.raw.once('close', () => left.abort())
@@ -34,7 +45,7 @@ export async function followRun(
       'x-accel-buffering': 'no',
     })
     reply.raw.flushHeaders()
-    await send(manager, run, Number(header), (text) => write(reply, text, signal), signal)
+    await send(manager, source, Number(header), (text) => write(reply, text, signal), signal)
   } catch (error) {
     // The head is out: all that is left is to end, and the caller comes again.
     request.log.warn(
@@ -50,45 +61,31 @@ export async function followRun(
 
 async function send(
   manager: Manager,
-  run: { readonly contract: string; readonly run: number },
+  source: EventSource,
   after: number,
   write: (text: string) => Promise<void>,
   signal: AbortSignal,
 ): Promise<void> {
-  const key = new Set([eventsKey(run.contract, run.run)])
   let last = after
   while (!signal.aborted) {
     // Listens before it looks, so that nothing is missed in between.
     const woken = new AbortController()
-    const wait = manager.queue.wake.wait('cella_events', key, heartbeatMs, AbortSignal.any([signal, woken.signal]))
-    let events: readonly RunEvent[]
+    const both = AbortSignal.any([signal, woken.signal])
+    const wait = manager.queue.wake.wait(source.channel, source.about, heartbeatMs, both)
     try {
-      events = await eventsAfter(manager.database.tables, run.contract, run.run, last)
-    } catch (error) {
-      woken.abort()
-      throw error
-    }
-    for (const event of events) {
-      await write(encode(event))
-      last = event.sequence
-      if (event.phase === 'finished') {
-        woken.abort()
-        return
+      const events = await source.read(last)
+      for (const { id, data, isLast } of events) {
+        await write(`id: ${id}\ndata: ${JSON.stringify(data)}\n\n`)
+        if (isLast) return
+        last = id
       }
-    }
-    if (events.length > 0) {
+      if (events.length > 0) continue
+      const isNew = await wait
+      if (!isNew && !signal.aborted) await write(':\n\n')
+    } finally {
       woken.abort()
-      continue
     }
-    const isNew = await wait
-    if (!isNew && !signal.aborted) await write(':\n\n')
   }
-}
-
-function encode(event: RunEvent): string {
-  const { attempt, phase, detail } = event
-  const data = { at: event.at.getTime() / 1000, attempt, phase, ...(detail === null ? {} : { detail }) }
-  return `id: ${event.sequence}\ndata: ${JSON.stringify(data)}\n\n`
 }
 
 /** Waits for a reader that is slow, and no longer than it stays. */

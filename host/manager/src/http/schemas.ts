@@ -17,6 +17,11 @@ export const refusals = {
 }
 
 export const digestParam = digestField
+/** One digest, or several by giving the parameter several times. */
+export const digestsQuery = z
+  .union([digestField, z.array(digestField).min(1).max(64)])
+  .transform((given) => (typeof given === 'string' ? [given] : given))
+  .optional()
 export const saltField = bytesField({ exactly: 32 })
 export const runParam = z.coerce.number().int().min(1).max(1_000_000)
 /** A position in a list, from an earlier answer's `next`. */

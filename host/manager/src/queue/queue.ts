@@ -4,6 +4,7 @@ import { fromKysely, PgBoss } from 'pg-boss'
 import type { Database } from '../database/database.ts'
 import type { RunError, RunStatus, RunsTable, Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
+import { addNotices } from '../notices/notices.ts'
 import { addEvent } from './events.ts'
 import { Wake } from './wake.ts'
 
@@ -162,6 +163,10 @@ export class RunQueue {
       for (const run of runs) {
         await addEvent(transaction, run, 'queued')
         await this.#send(transaction, run)
+      }
+      for (const { run } of runs) {
+        const detail = { run, status: 'queued' }
+        await addNotices(transaction, options.organisations, { kind: 'run', about: contract, detail })
       }
       return runs
     })
@@ -497,5 +502,14 @@ async function settle(
     .where('contract', '=', row.contract)
     .where('run', '=', row.run)
     .execute()
-  if (!isCorrection) await addEvent(transaction, row, 'finished', { status: end.status })
+  if (isCorrection) return
+  await addEvent(transaction, row, 'finished', { status: end.status })
+  const participants = await transaction
+    .selectFrom('participants')
+    .select('organisation')
+    .where('contract', '=', row.contract)
+    .execute()
+  const organisations = participants.map(({ organisation }) => organisation)
+  const detail = { run: row.run, status: end.status }
+  await addNotices(transaction, organisations, { kind: 'run', about: row.contract, detail })
 }

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 
 /** What the database tells every manager at once. */
-const channels = ['cella_runs', 'cella_events', 'cella_challenges'] as const
-type Channel = (typeof channels)[number]
+const channels = ['cella_runs', 'cella_events', 'cella_challenges', 'cella_notices'] as const
+export type Channel = (typeof channels)[number]
 
 /**
  * One connection that listens. A notification only says "look again": whoever waits asks the database anyway, at the

@@ -5,7 +5,16 @@ import { find, listDocuments, proofsOf, submitDocument } from '../documents/stor
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
 import { RateLimit } from '../http/rate-limit.ts'
-import { afterQuery, digestParam, leafProof, limitQuery, locations, refusals, saltField } from '../http/schemas.ts'
+import {
+  afterQuery,
+  digestParam,
+  digestsQuery,
+  leafProof,
+  limitQuery,
+  locations,
+  refusals,
+  saltField,
+} from '../http/schemas.ts'
 
 const documentTypes = Object.keys(documentSchemas) as [DocumentType, ...DocumentType[]]
 // The envelope as a JSON string, which escapes its quotes, beside salt and locations.
@@ -88,8 +97,9 @@ export function documentRoutes(app: App, manager: Manager): void {
         summary: 'Documents in order of their index in the log',
         querystring: z.strictObject({
           type: z.enum(documentTypes).optional(),
-          organisation: digestParam.optional(),
-          about: digestParam.optional(),
+          digest: digestsQuery,
+          organisation: digestsQuery,
+          about: digestsQuery,
           after: afterQuery,
           limit: limitQuery,
         }),
@@ -111,7 +121,11 @@ export function documentRoutes(app: App, manager: Manager): void {
       },
     },
     async (request) => {
-      const { rows, isMore } = await listDocuments(tables, request.query)
+      const { rows, isMore } = await listDocuments(tables, {
+        ...request.query,
+        digests: request.query.digest,
+        organisations: request.query.organisation,
+      })
       const documents = rows.map((row) => ({
         digest: row.digest,
         document: row.envelope,

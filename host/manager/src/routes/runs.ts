@@ -4,9 +4,10 @@ import type { RunsTable } from '../database/tables.ts'
 import { bearingOn, requireSound } from '../documents/bearing.ts'
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
-import type { Caller } from '../http/authentication.ts'
-import { followRun } from '../http/event-stream.ts'
+import { type Caller, organisationsOf } from '../http/authentication.ts'
+import { type EventSource, sendEvents } from '../http/event-stream.ts'
 import { afterQuery, digestParam, limitQuery, passedOn, refusals, runAnswer, runParam } from '../http/schemas.ts'
+import { eventsAfter, eventsKey, type RunEvent } from '../queue/events.ts'
 
 type Run = Selectable<RunsTable>
 
@@ -136,7 +137,12 @@ export function runRoutes(app: App, manager: Manager): void {
     },
     async (request, reply) => {
       const { contract, run } = await own(request.caller, request.params)
-      await followRun(manager, { contract, run }, request, reply)
+      const source: EventSource = {
+        channel: 'cella_events',
+        about: new Set([eventsKey(contract, run)]),
+        read: async (after) => (await eventsAfter(tables, contract, run, Math.min(after, sequenceMax))).map(showEvent),
+      }
+      await sendEvents(manager, source, request, reply)
     },
   )
 
@@ -197,11 +203,15 @@ function show(run: Run): z.output<typeof runAnswer> {
   }
 }
 
-function accountOf(caller: Caller): string | undefined {
-  return caller.kind === 'account' ? caller.account : undefined
+/** Of PostgreSQL's integer, which a follower's own number may exceed. */
+const sequenceMax = 2 ** 31 - 1
+
+function showEvent(event: RunEvent): { id: number; data: object; isLast: boolean } {
+  const { attempt, phase, detail } = event
+  const data = { at: event.at.getTime() / 1000, attempt, phase, ...(detail === null ? {} : { detail }) }
+  return { id: event.sequence, data, isLast: phase === 'finished' }
 }
 
-function organisationsOf(caller: Caller): readonly string[] {
-  // Never empty: a caller without organisation is no account.
-  return caller.kind === 'account' ? caller.organisations : ['']
+function accountOf(caller: Caller): string | undefined {
+  return caller.kind === 'account' ? caller.account : undefined
 }

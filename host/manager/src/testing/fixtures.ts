@@ -95,7 +95,11 @@ export function revocation(party: Party, subject: Digest): Promise<SignedDocumen
   )
 }
 
-export function manifest(party: Party, kind: 'data' | 'program'): Promise<SignedDocument<'cella/manifest'>> {
+export function manifest(
+  party: Party,
+  kind: 'data' | 'program',
+  changes: Partial<Payload<'cella/manifest'>> = {},
+): Promise<SignedDocument<'cella/manifest'>> {
   const random = (): Digest => digestOf(randomBytes(8))
   return signDocument<'cella/manifest'>(
     {
@@ -126,6 +130,7 @@ export function manifest(party: Party, kind: 'data' | 'program'): Promise<Signed
       purposes: [],
       ...always,
       runs: null,
+      ...changes,
     },
     [party.account.seed],
   )
