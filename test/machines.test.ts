@@ -160,11 +160,50 @@ days: 2
       '--file',
       path('question.yaml'),
     ])
-    await done('clinic', ['contract', 'approve', contract])
+    await done('office', ['contract', 'ask', contract, '--message', 'Due on Friday.'])
+    type Box = {
+      approve: { contract: string; author: string; assets: string[]; message: string; by: number | null }[]
+      asked: { contract: string; to: string; standing: string; who: string | null }[]
+      runs: { contract: string; isReceiver: boolean; status: string }[]
+    }
+    const [waiting] = (await done<Box>('clinic', ['inbox'])).approve
+    assert.deepEqual(
+      [waiting?.contract, waiting?.author, waiting?.assets, waiting?.message, typeof waiting?.by],
+      [contract, 'office', ['staff'], 'Due on Friday.', 'number'],
+    )
+    const [seen] = (await done<Box>('office', ['inbox'])).asked
+    assert.deepEqual([seen?.to, seen?.standing, seen?.who], ['clinic', 'seen', 'Member'])
+    await done('clinic', ['contract', 'delegate', contract, '--to', 'Member'])
+    const { review } = await done<{ review: { lines: string[]; before: null } }>('clinic', [
+      'contract',
+      'approve',
+      contract,
+    ])
+    assert.equal(review.before, null)
+    for (const expected of [
+      /column name .*: drop/,
+      /its source is open/,
+      /your policy: /,
+      /goes to office \(receiver\)/,
+    ]) {
+      assert.ok(
+        review.lines.some((line) => expected.test(line)),
+        `${expected} in ${review.lines.join('\n')}`,
+      )
+    }
+    assert.deepEqual((await done<Box>('clinic', ['inbox'])).approve, [])
     const run = await done<{ status: string }>('office', ['run', contract])
     assert.equal(run.status, 'finished')
     const opened = await done<{ outputs?: unknown }>('office', ['open', contract, '1'])
     assert.match(JSON.stringify(opened), /female/)
+    const after = await done<Box>('office', ['inbox'])
+    assert.equal(after.asked[0]?.standing, 'approved')
+    assert.deepEqual(
+      after.runs.map(({ isReceiver, status }) => [isReceiver, status]),
+      [[true, 'finished']],
+    )
+    const watched = await cella('clinic', ['--json', 'watch', '--after', '1', '--count', '3'])
+    assert.equal(watched.stdout.trim().split('\n').length, 4, watched.stderr)
   })
 
   await context.test('an invitation that was changed is refused, and keeps nothing', async () => {

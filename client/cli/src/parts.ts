@@ -89,6 +89,14 @@ export const parts: readonly Part[] = [
   },
   {
     commands: {
+      inbox: 'what waits for you: contracts to approve, answers to what you asked, results',
+      watch: 'follow what concerns your organisation, as it happens',
+      webhook: 'have a URL told of what concerns your organisation',
+    },
+    load: async () => (await import('./commands/inbox.ts')).addInboxCommands,
+  },
+  {
+    commands: {
       'run <contract>': 'start a run of a contract of yours and follow it to its receipt',
       runs: 'runs of contracts: list, show, cancel',
     },

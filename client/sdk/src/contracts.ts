@@ -4,7 +4,9 @@ import {
   type Boundary,
   type Budgets,
   type Contract,
+  isType,
   type Manifest,
+  parseDocument,
   type SignedDocument,
   signDocument,
   type Workflow,
@@ -419,4 +421,22 @@ function commonVault(
   throw new SdkError('ERR_DRAFT_REFUSED', 'no vault holds the keys of all these assets', {
     hint: 'ask the owners to publish to one vault: cella publish --vault ID',
   })
+}
+
+const approvalsMax = 100
+
+/** The contracts of one’s organisation’s newest approvals, at most 100, in their order. */
+export async function approvedContracts(session: Session): Promise<SignedDocument<'cella/contract'>[]> {
+  const own = await session.organisation()
+  const listed = await session.manager.documents({ organisations: [own], type: 'cella/approval' })
+  const named = listed.flatMap(({ document }) => {
+    const approval = parseDocument(document)
+    return isType(approval, 'cella/approval') ? [approval.payload.contract] : []
+  })
+  const { documents } = await gather(session, { digests: [...new Set(named.slice(-approvalsMax))] })
+  const approvals = documents
+    .all('cella/approval')
+    .filter(({ payload, digest }) => payload.organisation === own && documents.indexOf(digest) !== undefined)
+    .sort((a, b) => documents.indexOf(a.digest)! - documents.indexOf(b.digest)!)
+  return approvals.flatMap(({ payload }) => documents.find('cella/contract', payload.contract) ?? [])
 }

@@ -2,6 +2,7 @@ export { appraiseChallenged, type ChallengeAnswer, challenge } from './challenge
 export {
   type AssetForecast,
   approveContract,
+  approvedContracts,
   type ContractDraft,
   checkDraft,
   checkResolved,
@@ -30,6 +31,16 @@ export {
 export { type GuestPolicyDraft, guestPolicies, publishGuestPolicy, revokeGuestPolicy } from './guests.ts'
 export { logPolicyFor, petname, receiptAnchors, type StoredAnchors } from './home/anchors.ts'
 export { type Home, type HomeOptions, openHome, type Profile, type SavedDocument } from './home/home.ts'
+export {
+  type Asked,
+  answerRequest,
+  askApproval,
+  type Inbox,
+  type RunNews,
+  readInbox,
+  requestAbout,
+  type ToApprove,
+} from './inbox.ts'
 export { type InstallationTerms, termsFor } from './installation-terms.ts'
 export {
   acceptInvitation,
@@ -48,12 +59,14 @@ export type {
   Info,
   ListedDocument,
   Locations,
+  Notice,
   Run,
   RunEvent,
   RunStatus,
   StoredDocument,
   StoredOutput,
   Submitted,
+  Webhook,
 } from './manager/answers.ts'
 export { type DocumentFilter, ManagerClient } from './manager/client.ts'
 export { requestToken, type TokenRequest } from './manager/token.ts'

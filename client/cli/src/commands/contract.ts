@@ -27,6 +27,8 @@ import { renderPairs } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { formatCount, formatTime } from '../terminal/units.ts'
 import { rulesText } from '../words.ts'
+import { addRequestCommands } from './contract-requests.ts'
+import { reviewContract, reviewText } from './contract-review.ts'
 
 /** The flags from which workflows and contracts are made. */
 function addDraftOptions(command: Command): Command {
@@ -152,6 +154,7 @@ export function addContractCommands(program: Command, cli: Cli): void {
     return { data: { contract: shown.contract.digest, ...shown.contract.payload, assets: shown.forecast }, text }
   })
   addApprove(contract, cli)
+  addRequestCommands(contract, cli)
   addRevoke(contract, cli)
 }
 
@@ -172,6 +175,8 @@ function addApprove(contract: Command, cli: Cli): void {
       const { contract: found, forecast } = await showContract(session, digestArgument(digest, 'contract'))
       const { payload } = found
       for (const line of (await contractText(context, session, payload)).split('\n')) context.say(line)
+      const review = await reviewContract(session, found)
+      for (const line of reviewText(review, context.errStyle)) context.say(line)
       const own = await session.organisation()
       for (const line of forecastText(
         forecast.filter(({ organisation }) => organisation === own),
@@ -191,6 +196,7 @@ function addApprove(contract: Command, cli: Cli): void {
           notBefore,
           notAfter,
           index: approval.index,
+          review,
         },
         text: `approved ${found.digest} for ${formatCount(runs, 'run')}, log entry ${approval.index}`,
       }

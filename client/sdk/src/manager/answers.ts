@@ -135,3 +135,35 @@ export interface VaultMemberRequest {
   readonly nonce: string
   readonly signature: string
 }
+
+const digests = z.array(digestField).max(10_000)
+export const inboxSchema = z.object({
+  approvals: digests,
+  asked: digests,
+  asking: digests,
+  last: index,
+  runs: z
+    .array(z.object({ contract: digestField, run: z.int().min(1), status: runStatusSchema, at: z.number().min(0) }))
+    .max(10_000),
+})
+
+/** What happened that concerns an organisation of the account. */
+export const noticeSchema = z.object({
+  at: z.number().min(0),
+  organisation: digestField,
+  kind: z.string().max(100),
+  about: digestField,
+  detail: z.record(z.string(), z.unknown()),
+})
+export type Notice = z.infer<typeof noticeSchema> & { readonly id: string }
+
+export const webhookSchema = z.object({
+  id: index,
+  organisation: digestField,
+  url: z.string().max(2048),
+  delivered: index,
+  failures: z.int().min(0),
+  resting: z.boolean(),
+  problem: z.string().max(1000).nullable(),
+})
+export type Webhook = z.infer<typeof webhookSchema>

@@ -3,19 +3,23 @@ import { encodeBase64url } from '@cella/bytes'
 import type { DocumentType } from '@cella/documents'
 import { parseSealedBodies, type SealedBody } from '@cella/events'
 import type { KeyId } from '@cella/primitives'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { SdkError } from '../error.ts'
 import {
   documentPageSchema,
   type Erased,
   type EvidenceAnswer,
   erasedSchema,
+  eventSchema,
   evidenceAnswerSchema,
   type Info,
+  inboxSchema,
   infoSchema,
   type ListedDocument,
   type Locations,
+  type Notice,
   nonceSchema,
+  noticeSchema,
   outputsSchema,
   type Run,
   type RunEvent,
@@ -29,6 +33,8 @@ import {
   streamKeySchema,
   submittedSchema,
   type VaultMemberRequest,
+  type Webhook,
+  webhookSchema,
 } from './answers.ts'
 import { followEvents } from './events.ts'
 import { answerBytesMax, jsonBody, readBody, Transport, type TransportOptions } from './transport.ts'
@@ -163,9 +169,43 @@ export class ManagerClient {
     return status
   }
 
+  /** What waits for the account’s organisations: digests, for the reader to verify. */
+  inbox(): Promise<z.infer<typeof inboxSchema>> {
+    return this.#get('/v1/inbox', inboxSchema)
+  }
+
+  /** What concerns the account’s organisations, from after `after` on, across lost connections, until aborted. */
+  notices(after: number, signal?: AbortSignal): AsyncGenerator<Notice> {
+    return followEvents(this.#transport, {
+      path: '/v1/events',
+      schema: noticeSchema,
+      after,
+      isLast: () => false,
+      signal,
+    })
+  }
+
+  addWebhook(organisation: Digest, url: string): Promise<Webhook & { publicKey: string }> {
+    return this.#post('/v1/webhooks', { organisation, url }, webhookSchema.extend({ publicKey: z.string() }), true)
+  }
+
+  webhooks(): Promise<{ webhooks: Webhook[]; publicKey: string }> {
+    return this.#get('/v1/webhooks', z.object({ webhooks: z.array(webhookSchema).max(1000), publicKey: z.string() }))
+  }
+
+  async removeWebhook(id: number): Promise<boolean> {
+    return (await this.#post(`/v1/webhooks/${id}/remove`, {}, z.object({ removed: z.boolean() }), true)).removed
+  }
+
   /** Events from the first one on, across lost connections, until the run has ended. */
   events(contract: Digest, run: number, signal?: AbortSignal): AsyncGenerator<RunEvent> {
-    return followEvents(this.#transport, `/v1/runs/${contract}/${run}/events`, signal)
+    return followEvents(this.#transport, {
+      path: `/v1/runs/${contract}/${run}/events`,
+      schema: eventSchema,
+      after: 0,
+      isLast: ({ phase }) => phase === 'finished',
+      signal,
+    })
   }
 
   /** The receipt bundle's bytes, not parsed. */

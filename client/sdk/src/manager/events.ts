@@ -1,20 +1,30 @@
+import type { z } from 'zod'
 import { SdkError } from '../error.ts'
-import { eventSchema, type RunEvent } from './answers.ts'
 import type { Transport } from './transport.ts'
 
 const lineCharactersMax = 1_048_576
 const emptyConnectionsMax = 8
+const quietMs = 10_000
+
+export interface EventStream<Event> {
+  readonly path: string
+  readonly schema: z.ZodType<Event>
+  /** Id of the last event that is known. */
+  readonly after: number
+  /** Whether the stream ends with this one. */
+  readonly isLast: (event: Event) => boolean
+  readonly signal: AbortSignal | undefined
+}
 
 /**
  * Reads `text/event-stream` (WHATWG HTML §9.2) and connects again with `Last-Event-ID` where it breaks off. Each event
- * comes once, in order. Ends after an event whose phase is `finished`, or when the manager ends a run for good.
+ * comes once, in order. Ends after the last one, or when the manager ends a run for good.
  */
-export async function* followEvents(
+export async function* followEvents<Event extends object>(
   transport: Transport,
-  path: string,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<RunEvent> {
-  let last: string | undefined
+  { path, schema, after, isLast, signal }: EventStream<Event>,
+): AsyncGenerator<Event & { readonly id: string }> {
+  let last = after
   let empty = 0
   while (empty < emptyConnectionsMax) {
     const response = await transport.send({
@@ -23,32 +33,38 @@ export async function* followEvents(
       idempotent: true,
       stream: true,
       signal,
-      headers: { accept: 'text/event-stream', ...(last === undefined ? {} : { 'last-event-id': last }) },
+      headers: { accept: 'text/event-stream', ...(last === 0 ? {} : { 'last-event-id': `${last}` }) },
     })
+    const connected = performance.now()
     let any = false
     try {
-      for await (const event of parseEvents(response)) {
-        if (last !== undefined && Number(event.id) <= Number(last)) continue
-        last = event.id
+      for await (const { id, data } of parseEvents(response)) {
+        if (id <= last) continue
+        last = id
         any = true
-        yield event
-        if (event.phase === 'finished') return
+        const event = parseEvent(schema, data)
+        yield { ...event, id: `${id}` }
+        if (isLast(event)) return
       }
     } catch (error) {
       if (signal?.aborted || (error instanceof SdkError && error.code === 'ERR_MANAGER_ANSWER')) throw error
       // A broken connection: the next one resumes after `last`.
     }
-    empty = any ? 0 : empty + 1
+    // One that was open for a while without news is as good as one with some.
+    empty = any || performance.now() - connected > quietMs ? 0 : empty + 1
   }
-  throw new SdkError('ERR_MANAGER_UNAVAILABLE', 'the events of the run break off again and again')
+  throw new SdkError('ERR_MANAGER_UNAVAILABLE', 'the stream of events breaks off again and again')
 }
 
-async function* parseEvents(response: Response): AsyncGenerator<RunEvent> {
+async function* parseEvents(response: Response): AsyncGenerator<{ id: number; data: string }> {
   let id: string | undefined
   let data: string[] = []
   for await (const line of readLines(response)) {
     if (line === '') {
-      if (data.length > 0) yield parseEvent(id, data.join('\n'))
+      if (data.length > 0) {
+        if (id === undefined || !/^\d{1,15}$/.test(id)) throw malformed('has no number')
+        yield { id: Number(id), data: data.join('\n') }
+      }
       data = []
       continue
     }
@@ -70,19 +86,18 @@ async function* readLines(response: Response): AsyncGenerator<string> {
   }
 }
 
-function parseEvent(id: string | undefined, data: string): RunEvent {
-  if (id === undefined || !/^\d{1,15}$/.test(id)) throw malformed('has no number')
+function parseEvent<Event>(schema: z.ZodType<Event>, data: string): Event {
   let json: unknown
   try {
     json = JSON.parse(data)
   } catch {
     throw malformed('is not JSON')
   }
-  const parsed = eventSchema.safeParse(json)
+  const parsed = schema.safeParse(json)
   if (!parsed.success) throw malformed('is not in the protocol')
-  return { ...parsed.data, id }
+  return parsed.data
 }
 
 function malformed(problem: string): SdkError {
-  return new SdkError('ERR_MANAGER_ANSWER', `an event of the run ${problem}`)
+  return new SdkError('ERR_MANAGER_ANSWER', `an event ${problem}`)
 }

@@ -15,6 +15,8 @@ export interface Waiting {
     readonly status: string
     readonly at: number
   }[]
+  /** Id of their newest notice, 0 where there is none: what a follower goes on after. */
+  readonly last: number
 }
 
 const itemsMax = 200
@@ -97,7 +99,13 @@ export async function waitingFor(
     .orderBy('position', 'desc')
     .limit(itemsMax)
     .execute()
+  const newest = await tables
+    .selectFrom('notices')
+    .select((select) => select.fn.max('id').as('id'))
+    .where('organisation', 'in', organisations)
+    .executeTakeFirst()
   return {
+    last: Number(newest?.id ?? 0),
     approvals: approvals.map(({ digest }) => digest),
     asked: (await requests('asked')).map(({ digest }) => digest),
     asking: (await requests('asking')).map(({ digest }) => digest),

@@ -37,6 +37,7 @@ export function inboxRoutes(app: App, manager: Manager): void {
             approvals: digests,
             asked: digests,
             asking: digests,
+            last: z.int(),
             runs: z.array(z.object({ contract: z.string(), run: z.int(), status: z.string(), at: z.int() })),
           }),
           ...refusals,
@@ -49,6 +50,7 @@ export function inboxRoutes(app: App, manager: Manager): void {
         approvals: [...found.approvals],
         asked: [...found.asked],
         asking: [...found.asking],
+        last: found.last,
         runs: [...found.runs],
       }
     },
