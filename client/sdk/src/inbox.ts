@@ -287,3 +287,19 @@ export async function requestAbout(session: Session, contract: Digest): Promise<
     hint: 'cella inbox lists what waits for you',
   })
 }
+
+/** A member who may approve for one’s organisation. */
+export interface Approver {
+  readonly membership: Digest
+  readonly account: KeyId
+  readonly name: string
+}
+
+/** The approvers of one’s organisation, newest first. */
+export async function approversOf(session: Session): Promise<Approver[]> {
+  const own = await session.organisation()
+  const { documents } = await gather(session, { organisations: [own] })
+  return membersOf(documents, own)
+    .filter(({ payload }) => payload.roles.includes('approver'))
+    .map(({ digest, payload }) => ({ membership: digest, account: accountOf(payload), name: payload.name }))
+}

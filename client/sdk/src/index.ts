@@ -32,8 +32,10 @@ export { type GuestPolicyDraft, guestPolicies, publishGuestPolicy, revokeGuestPo
 export { logPolicyFor, petname, receiptAnchors, type StoredAnchors } from './home/anchors.ts'
 export { type Home, type HomeOptions, openHome, type Profile, type SavedDocument } from './home/home.ts'
 export {
+  type Approver,
   type Asked,
   answerRequest,
+  approversOf,
   askApproval,
   type Inbox,
   type RunNews,

@@ -1,9 +1,8 @@
-import type { Digest } from '@cella/bytes'
 import {
+  type Approver,
   answerRequest,
+  approversOf,
   askApproval,
-  gather,
-  membersOf,
   nameOf,
   requestAbout,
   resolveOrganisation,
@@ -109,7 +108,7 @@ function addDelegate(contract: Command, cli: Cli): void {
   does<{ to: string; message: string }>(command, cli, async (context, [digest], options) => {
     const session = await context.session()
     const request = await requestAbout(session, digestArgument(digest, 'contract'))
-    const member = await approver(session, await session.organisation(), options.to)
+    const member = await approver(session, options.to)
     const { index } = await answerRequest(session, {
       request: request.digest,
       answer: 'delegated',
@@ -123,21 +122,18 @@ function addDelegate(contract: Command, cli: Cli): void {
   })
 }
 
-async function approver(session: Session, organisation: Digest, wanted: string) {
-  const { accountOf } = await import('@cella/release')
-  const { documents } = await gather(session, { organisations: [organisation] })
-  const approvers = membersOf(documents, organisation).filter(({ payload }) => payload.roles.includes('approver'))
+async function approver(session: Session, wanted: string): Promise<Approver> {
+  const approvers = await approversOf(session)
   const found = approvers.filter(
-    ({ digest, payload }) => payload.name === wanted || (wanted.length >= 8 && digest.startsWith(wanted)),
+    ({ membership, name }) => name === wanted || (wanted.length >= 8 && membership.startsWith(wanted)),
   )
   const [member] = found
-  if (member !== undefined && found.length === 1)
-    return { name: member.payload.name, account: accountOf(member.payload) }
+  if (member !== undefined && found.length === 1) return member
   throw new CliError(
     'ERR_REFUSED',
     found.length === 0
       ? `“${wanted}” is no approver of your organisation`
       : `“${wanted}” fits ${found.length} approvers`,
-    `approvers are: ${approvers.map(({ payload }) => payload.name).join(', ') || 'none'}`,
+    `approvers are: ${approvers.map(({ name }) => name).join(', ') || 'none'}`,
   )
 }
