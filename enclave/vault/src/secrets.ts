@@ -1,7 +1,7 @@
 import { canonicalJson, decodeBase64url, decodeHex, encodeBase64url, encodeUtf8, type Json } from '@cella/bytes'
 import { ChannelError, type HostClient } from '@cella/channel'
 import { digestField, documentBytesMax, type Payload, type SignedDocument, signDocument } from '@cella/documents'
-import { ChainCache, collateralBytesMax, Endorsements, readCollateral } from '@cella/evidence'
+import { ChainCache, collateralBytesMax, Endorsements, EvidenceError, readCollateral } from '@cella/evidence'
 import { commitmentOf, encodeLeaf, proveEntry, randomTag } from '@cella/log'
 import { digestOf, hpkeSeal, randomBytes } from '@cella/primitives'
 import {
@@ -122,10 +122,7 @@ export class Secrets {
       documents,
       manifest,
       places: answer.data.locations,
-      endorsements:
-        collateral === undefined
-          ? Endorsements.none
-          : new Endorsements(readCollateral(decodeBase64url(collateral, 'collateral'))),
+      endorsements: collateral === undefined ? Endorsements.none : endorsementsOf(collateral),
     }
   }
 
@@ -276,6 +273,16 @@ export class Secrets {
     const leaf = encodeLeaf({ kind: 'release', commitment, tag: randomTag() })
     const about = { secret, decision: document.digest }
     await this.#vault.events.append([leaf], [{ organisation: payload.organisation, type: 'secret-released', about }])
+  }
+}
+
+/** Vendors signed what counts of it; what can't be read is the host's doing and not the guest's. */
+function endorsementsOf(collateral: string): Endorsements {
+  try {
+    return new Endorsements(readCollateral(decodeBase64url(collateral, 'collateral')))
+  } catch (cause) {
+    if (!(cause instanceof EvidenceError || cause instanceof FormatError)) throw cause
+    throw new ChannelError('ERR_HOST_MALFORMED', 'the host gave collateral that can’t be read', { cause })
   }
 }
 

@@ -454,6 +454,10 @@ test('a log that does not answer, or a ciphertext that is another: nothing is ha
   assert.equal(without.status, 503)
   assert.match(String(without.body.detail), /^ERR_LOG_UNAVAILABLE/)
   host.log = log
+  const { secrets } = host
+  host.secrets = (...asked) => ({ ...(secrets(...asked) as object), collateral: 'AAAA' })
+  assert.match((await guest.resource(setting.path)).text, /ERR_HOST_MALFORMED/)
+  host.secrets = secrets
   const [place] = Object.values(
     (host.secrets('' as never, '', '') as { locations: Record<string, { sealed: never }> }).locations,
   )
