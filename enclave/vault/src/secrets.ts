@@ -1,4 +1,12 @@
-import { canonicalJson, decodeBase64url, decodeHex, encodeBase64url, encodeUtf8, type Json } from '@cella/bytes'
+import {
+  canonicalJson,
+  decodeBase64url,
+  decodeHex,
+  encodeBase64url,
+  encodeUtf8,
+  FormatError,
+  type Json,
+} from '@cella/bytes'
 import { ChannelError, type HostClient } from '@cella/channel'
 import { digestField, documentBytesMax, type Payload, type SignedDocument, signDocument } from '@cella/documents'
 import { ChainCache, collateralBytesMax, Endorsements, EvidenceError, readCollateral } from '@cella/evidence'
