@@ -225,9 +225,10 @@ function tilesOf(store: ObjectStore, state: TileState): TileReader {
 async function nextBatches(client: pg.Client, from: number): Promise<Batch[]> {
   const { rows } = await query(client, {
     name: 'batches',
-    // A batch that begins below and ends above is none of those taken in: `checkBatch` refuses it.
+    // A batch that begins below and ends above is none of those taken in: `checkBatch` refuses it. In order of the column,
+    // not of the text that goes out under its name.
     text: `select first::text, leaves, chain from cella_log.batch
-      where first + octet_length(leaves) / 64 > $1::bigint order by first limit $2`,
+      where first + octet_length(leaves) / 64 > $1::bigint order by batch.first limit $2`,
     values: [from, batchesMax],
   })
   return rows.map(({ first, leaves, chain }) => ({ first: Number(first), leaves, chain }))

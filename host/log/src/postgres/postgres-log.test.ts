@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { generateNoteSigner } from '@cella/log'
+import { generateNoteSigner, leafHash } from '@cella/log'
 import { startPostgres } from '@cella/manager/postgres'
+import pg from 'pg'
 import { inDatabase, makeDatabase, placeOnPostgres } from '../../test/postgres.ts'
 import { kill, post, start } from '../../test/process.ts'
 import { leafOf } from '../../test/support.ts'
@@ -180,4 +181,30 @@ test('the process serves a log on PostgreSQL when its settings say so', async (c
   await kill(first, 'SIGKILL')
   assert.deepEqual((await post(second.url, range(1, 4))).indices, [1, 2, 3])
   assert.equal(await kill(second, 'SIGTERM'), 0)
+})
+
+test('batches are taken in by their place, also where it gets another digit', async (context) => {
+  const place = await placeOnPostgres(context, server.url)
+  await (await place.open()).close()
+  const client = new pg.Client({ connectionString: place.url })
+  await client.connect()
+  for (const [from, to] of [
+    [0, 9],
+    [9, 10],
+    [10, 12],
+    [12, 99],
+    [99, 100],
+    [100, 101],
+  ] as const) {
+    const leaves = range(from, to)
+    const keys = Buffer.concat(leaves.map((leaf) => leafHash(leaf).subarray(0, 16)))
+    await client.query('select cella_log.append($1, $2)', [keys, Buffer.concat(leaves)])
+  }
+  await client.end()
+  const log = await place.open()
+  assert.deepEqual(
+    (await log.append(range(8, 102))).indices,
+    [...Array(94).keys()].map((at) => at + 8),
+  )
+  assert.deepEqual(place.fatal, [])
 })
