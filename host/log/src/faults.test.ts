@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { test } from 'node:test'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
 import { kill, post, type Running, settle, start } from '../test/process.ts'
 import { leafOf, startTestWitness } from '../test/support.ts'
 import { fsck } from './fsck.ts'
@@ -97,4 +100,33 @@ test('a failing sync, write or rename ends the process, and nothing acknowledged
   }
   await kill(again, 'SIGTERM')
   assert.deepEqual((await fsck(settings.folder, policyOf(again.vkey))).problems, [])
+})
+
+const small = mkdtempSync(join(tmpdir(), 'log-small-'))
+const mounts = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', small]).status === 0
+after(() => {
+  if (mounts) spawnSync('umount', [small])
+  rmSync(small, { recursive: true, force: true })
+})
+
+test('a full disk ends the process, and with more room it goes on where it was', {
+  skip: mounts ? false : 'a small file system can’t be mounted here',
+}, async (context) => {
+  const witness = await startTestWitness(context, 'witness.example/a')
+  const { config, settings, policyOf } = settle(context, witness)
+  const folder = join(small, 'log')
+  writeFileSync(config, JSON.stringify({ ...settings, folder, lastSigned: join(small, 'last-signed') }))
+  const running = await start(config)
+  const ended = once(running.child, 'exit')
+  const acknowledged = await appendUntilItEnds(running, 0)
+  assert.equal((await ended)[0], 1)
+  assert.ok(acknowledged > 0)
+  assert.equal(spawnSync('mount', ['-o', 'remount,size=64m', small]).status, 0)
+  const again = await start(config)
+  for (let at = 0; at < acknowledged; at += together) {
+    const leaves = Array.from({ length: together }, (_, n) => leafOf(at + n))
+    assert.equal((await post(again.url, leaves)).indices[0], at)
+  }
+  await kill(again, 'SIGTERM')
+  assert.deepEqual((await fsck(folder, policyOf(again.vkey))).problems, [])
 })

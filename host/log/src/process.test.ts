@@ -3,11 +3,13 @@ import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { encodeUtf8 } from '@cella/bytes'
-import { LogView, verifyCheckpoint } from '@cella/log'
+import { LogError, LogView, verifyCheckpoint } from '@cella/log'
 import { kill, post, settle, start } from '../test/process.ts'
 import { leafOf, startTestWitness, temporaryFolder } from '../test/support.ts'
 import { readLogConfig } from './config.ts'
 import { fsck } from './fsck.ts'
+
+const isLong = process.env.CELLA_LONG === '1'
 
 async function bytesAt(url: string): Promise<Uint8Array> {
   const response = await fetch(url)
@@ -62,15 +64,20 @@ test('serves entries, tiles and checkpoints, and ends cleanly on SIGTERM', async
   assert.deepEqual((await fsck(settings.folder, policy)).problems, [])
 })
 
-test('SIGKILL at random moments loses nothing that was acknowledged', async (context) => {
+test('SIGKILL at random moments loses nothing that was acknowledged, and a reader sees one history', {
+  timeout: isLong ? 900_000 : 120_000,
+}, async (context) => {
   const witness = await startTestWitness(context, 'witness.example/a')
   const { config, settings, policyOf } = settle(context, witness)
   const acknowledged = new Map<number, number>()
   let next = 0
-  const endAtMs = performance.now() + 5_000
+  const endAtMs = performance.now() + (isLong ? 600_000 : 5_000)
+  let at = ''
+  let follower: LogView | undefined
+  const refused: LogError[] = []
   let rounds = 0
   let vkey = ''
-  while (rounds < 12 && performance.now() < endAtMs) {
+  while (rounds < (isLong ? 200 : 12) && performance.now() < endAtMs) {
     const running = await start(config)
     vkey = running.vkey
     const write = async (): Promise<void> => {
@@ -82,12 +89,29 @@ test('SIGKILL at random moments loses nothing that was acknowledged', async (con
         })
       }
     }
-    const writers = [write(), write(), write()].map((writer) => writer.catch(() => undefined))
+    at = running.url
+    // It keeps what it saw over all kills: a checkpoint that does not continue it would be refused.
+    follower ??= new LogView({
+      policy: policyOf(vkey),
+      read: { checkpoint: () => bytesAt(`${at}/checkpoint`), tile: (path) => bytesAt(`${at}/${path}`) },
+    })
+    const follow = async (view: LogView): Promise<void> => {
+      for (;;) {
+        await view.advance().catch((error: LogError) => {
+          if (error.code !== 'ERR_LOG_UNAVAILABLE' && error instanceof LogError) refused.push(error)
+          throw error
+        })
+        await new Promise((resolve) => setTimeout(resolve, 5))
+      }
+    }
+    const writers = [write(), write(), write(), follow(follower)].map((writer) => writer.catch(() => undefined))
     await new Promise((resolve) => setTimeout(resolve, Math.random() * 250))
     await kill(running, 'SIGKILL')
     await Promise.all(writers)
     rounds += 1
   }
+  assert.deepEqual(refused, [])
+  assert.ok((follower?.size ?? 0) > 0)
   assert.ok(rounds >= 3 && acknowledged.size > 50, `${rounds} rounds, ${acknowledged.size} leaves`)
   const running = await start(config)
   const view = new LogView({
