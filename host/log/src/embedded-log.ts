@@ -63,6 +63,9 @@ export async function openLog(options: EmbeddedLogOptions): Promise<Log> {
   }
 }
 
+/** Full tiles and bundles in memory before appends wait for them: some 50 MB. */
+const unstoredTilesMax = 4096
+
 interface Written {
   readonly job: Job
   readonly indices: number[]
@@ -188,6 +191,11 @@ class EmbeddedLog implements Log {
   async #writeAll(): Promise<void> {
     while (!this.#waiting.isEmpty) {
       if (!(await this.#witnessesAgree())) return
+      if (this.#parts.state.unstored.size > unstoredTilesMax) {
+        // Tiles come behind; who appends faster than they are written waits for them, or memory would not end.
+        this.#publishSoon()
+        await this.#publishing
+      }
       const jobs = this.#waiting.take(batchLeavesMax)
       try {
         const written = await this.#writeJobs(jobs)
