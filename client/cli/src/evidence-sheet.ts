@@ -41,9 +41,21 @@ export function sheet(form: string, verified: VerifiedEvidence, style: Style): s
   ].join('\n')
 }
 
-function checkLine({ code, outcome, found }: Check, style: Style): string {
+/** What was looked at, met or not; what the policy demands nothing of is counted. */
+export function checkLines(checks: readonly Check[], style: Style): string[] {
+  const looked = checks.filter(({ outcome }) => outcome !== 'not-applicable')
+  const rest = checks.length - looked.length
+  return [
+    ...looked.map((check) => checkLine(check, style)),
+    ...(rest === 0
+      ? []
+      : [style.dim(`${rest} more had nothing to look at, or nothing is demanded: --json lists them`)]),
+  ]
+}
+
+function checkLine({ code, outcome, expected, found }: Check, style: Style): string {
   const mark = outcome === 'passed' ? style.green('✓') : outcome === 'failed' ? style.red('✗') : style.dim('·')
-  return `${mark} ${code}: ${printable(found)}`
+  return `${mark} ${code}: ${outcome === 'failed' ? `expected ${printable(expected)}, found ` : ''}${printable(found)}`
 }
 
 function pairsOf(form: string, claims: Claims, root: string | undefined): (readonly [string, string])[] {

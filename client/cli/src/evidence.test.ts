@@ -67,6 +67,10 @@ describe('evidence of real machines', () => {
     assert.equal(refused.code, 1)
     const codes = (refused.data.reasons as { code: string }[]).map(({ code }) => code)
     assert.ok(codes.includes('snp-product'), codes.join())
+    const checks = refused.data.checks as { code: string; outcome: string }[]
+    const outcome = (code: string) => checks.find((check) => check.code === code)?.outcome
+    assert.deepEqual(['snp-product', 'snp-vmpl', 'snp-abi'].map(outcome), ['failed', 'passed', 'not-applicable'])
+    assert.match(accepted.stdout, /✓ snp-vmpl: 0\n/)
   })
 
   sharedTest('explain names the least change, and the changed policy accepts', 'vectors/snp', async () => {
@@ -77,6 +81,7 @@ describe('evidence of real machines', () => {
       path.endsWith('.products'),
     )
     assert.deepEqual(products?.to, ['Milan', 'Turin'])
+    assert.ok((explained.data.checks as { code: string }[]).some(({ code }) => code === 'snp-vmpl'))
     assert.equal((await json('a', 'verify', ...snpFile(), '--policy', output)).data.allowed, true)
   })
 

@@ -324,6 +324,33 @@ test('names every failing reason at once, in the order of the codes', async () =
   })
 })
 
+test('reports each thing that its own kind may be asked for: met, not met, or not demanded', async () => {
+  const { checks } = await appraise(guest({ migrationAgent: true }), {
+    tees: { 'sev-snp': { ...anySnp, vmpls: [0], guest: { ...anySnp.guest, migrationAgent: 'refused' } } },
+  })
+  assert.deepEqual(
+    checks.map(({ code }) => code),
+    [
+      ...reasonCodes.slice(0, reasonCodes.indexOf('report-data') + 1),
+      ...reasonCodes.filter((code) => /^snp-/.test(code)),
+    ],
+  )
+  const check = (code: ReasonCode) => checks.find((one) => one.code === code)
+  assert.deepEqual(check('snp-vmpl'), { code: 'snp-vmpl', outcome: 'passed', expected: '0', found: '0' })
+  assert.deepEqual(check('snp-guest-migration-agent'), {
+    code: 'snp-guest-migration-agent',
+    outcome: 'failed',
+    expected: 'off',
+    found: 'on',
+  })
+  assert.deepEqual(check('snp-guest-svn'), {
+    code: 'snp-guest-svn',
+    outcome: 'not-applicable',
+    expected: 'any',
+    found: '7',
+  })
+})
+
 test('affirms a sound machine whose measurement is known', async () => {
   const result = await appraise({}, { measurements: [hex(4, 48)] })
   assert.equal(result.status, 'affirming')

@@ -3,9 +3,10 @@ import { entryBindingDigest } from './binding.ts'
 import { checkPolicy } from './check-policy.ts'
 import type { Check } from './checks.ts'
 import type { Claims } from './claims.ts'
+import { type Demand, harming, judged, onList } from './demands.ts'
 import type { AnyFamily, VerifiedEntry } from './family.ts'
 import type { AppraisalPolicy, ReferenceValue } from './policy.ts'
-import { type Finding, oneOf, outside, type Reason, type ReasonCode } from './reasons.ts'
+import { oneOf, type Reason } from './reasons.ts'
 import { harmed, statusOf, type TrustStatus, type TrustVector, trustValue, worse } from './trust-vector.ts'
 import type { VerifiedEvidence } from './verifier.ts'
 import { timeText } from './x509/path.ts'
@@ -26,7 +27,7 @@ export interface AttestationResult {
   readonly allowed: boolean
   /** Every failing reason, in the order of docs/formats/evidence.md; empty when allowed. */
   readonly reasons: readonly Reason[]
-  /** What was demanded of every TEE and whether it was met, then what its own kind failed. */
+  /** Whatever a policy may demand of such evidence, and whether it was met: what every TEE is judged by, then its own kind. */
   readonly checks: readonly Check[]
   /** Of the entry that runs the code. */
   readonly claims: Claims
@@ -73,22 +74,11 @@ function appraiseEntry(
   const demands = [
     ...everyEntryDemands(entry, policy, part !== undefined),
     ...(at === 0 ? codeDemands(claims, policy, entry.verifiedAt) : []),
-    bindingDemand(verified, at, policy),
+    ...bindingDemands(verified, at, policy),
+    ...(part === undefined ? [] : family.appraise(entry as never, part as never)),
   ]
-  const findings: Finding[] = []
-  for (const { demanded, met, ...finding } of demands) {
-    const { code, expected, found } = finding
-    checks.push({
-      code,
-      outcome: !demanded ? 'not-applicable' : met ? 'passed' : 'failed',
-      expected: demanded ? expected : 'any',
-      found,
-    })
-    if (demanded && !met) findings.push(finding)
-  }
-  const own = part === undefined ? [] : family.appraise(entry as never, part as never)
-  for (const { code, expected, found } of own) checks.push({ code, outcome: 'failed', expected, found })
-  findings.push(...own)
+  checks.push(...demands.map(({ harm: _, ...check }) => check))
+  const failed = demands.filter(({ outcome }) => outcome === 'failed')
   const base: TrustVector = {
     'instance-identity': trustValue.affirming,
     configuration: trustValue.affirming,
@@ -107,107 +97,88 @@ function appraiseEntry(
   }
   const trustVector = harmed(
     base,
-    findings.map(({ harm }) => harm),
+    failed.map(({ harm }) => harm),
   )
-  const reasons = findings.map(({ code, expected, found }) => ({ code, expected, found }))
+  const reasons = failed.map(({ code, expected, found }) => ({ code, expected, found }))
   return Object.freeze({ claims, reasons: Object.freeze(reasons), trustVector, status: statusOf(trustVector) })
-}
-
-/** Something that a policy may demand of any TEE. */
-interface Demand extends Finding {
-  readonly demanded: boolean
-  readonly met: boolean
 }
 
 const { contraindicated, unrecognised, unrecognisedCode, unsafe } = trustValue
 
-function everyEntryDemands(entry: VerifiedEntry, policy: AppraisalPolicy, accepted: boolean): Demand[] {
+function everyEntryDemands(entry: VerifiedEntry, policy: AppraisalPolicy, isAccepted: boolean): Demand[] {
   const { claims, collateralIssuedAt, verifiedAt } = entry
-  const { collateralDaysMax } = policy
   const days = collateralIssuedAt === undefined ? undefined : (verifiedAt - collateralIssuedAt) / 86_400
   return [
-    demand('tee-refused', true, accepted, 'another TEE', claims.tee, 'hardware', contraindicated),
-    demand(
-      'simulated',
-      policy.simulated !== 'any',
-      !claims.simulated,
-      'real hardware',
-      claims.simulated ? 'a simulated TEE' : 'real hardware',
-      'hardware',
-      unrecognised,
-    ),
-    demand(
-      'collateral-age',
-      collateralDaysMax !== 'any',
-      days !== undefined && collateralDaysMax !== 'any' && days <= collateralDaysMax,
-      `revocation lists and other collateral of at most ${collateralDaysMax} days`,
-      days === undefined ? 'none was given' : `${days.toFixed(1)} days`,
-      'hardware',
-      unsafe,
-    ),
+    ...harming('hardware', contraindicated, [
+      judged('tee-refused', 'demanded', claims.tee, () => [isAccepted, isAccepted ? claims.tee : 'another TEE']),
+    ]),
+    ...harming('hardware', unrecognised, [
+      judged('simulated', policy.simulated, claims.simulated ? 'a simulated TEE' : 'real hardware', () => [
+        !claims.simulated,
+        'real hardware',
+      ]),
+    ]),
+    ...harming('hardware', unsafe, [
+      judged(
+        'collateral-age',
+        policy.collateralDaysMax,
+        days === undefined ? 'none was given' : `${days.toFixed(1)} days`,
+        (max) => [days !== undefined && days <= max, `revocation lists and other collateral of at most ${max} days`],
+      ),
+    ]),
   ]
 }
 
 function codeDemands(claims: Claims, policy: AppraisalPolicy, now: number): Demand[] {
-  const { boundaries, measurements, hostData, platformIds, providers } = policy
-  const none = 'none'
+  const { boundary, debug } = claims
   return [
-    demand(
-      'boundary',
-      boundaries !== 'any',
-      claims.boundary !== null && boundaries !== 'any' && boundaries.includes(claims.boundary),
-      oneOf(boundaries),
-      claims.boundary ?? none,
-      'configuration',
-      contraindicated,
-    ),
-    demand(
-      'measurement',
-      measurements !== 'any',
-      measurements !== 'any' && measurements.some((reference) => matches(reference, claims, now)),
-      measurements === 'any' ? measurements : oneOf(measurements.map(referenceText)),
-      claims.measurement,
-      'executables',
-      unrecognisedCode,
-    ),
-    listed('host-data', hostData, claims.hostData, 'configuration', contraindicated),
-    listed('platform-id', platformIds, claims.platformId, 'instance-identity', unrecognised),
-    listed('provider', providers, claims.provider, 'instance-identity', unrecognised),
-    demand(
-      'debug',
-      policy.debug !== 'any',
-      !claims.debug,
-      'debug off',
-      claims.debug ? 'debug on' : 'debug off',
-      'runtime-opaque',
-      contraindicated,
-    ),
+    ...harming('configuration', contraindicated, [
+      judged('boundary', policy.boundaries, boundary ?? 'none', (list) => [
+        boundary !== null && list.includes(boundary),
+        oneOf(list),
+      ]),
+    ]),
+    ...harming('executables', unrecognisedCode, [
+      judged('measurement', policy.measurements, claims.measurement, (references) => [
+        references.some((reference) => matches(reference, claims, now)),
+        oneOf(references.map(referenceText)),
+      ]),
+    ]),
+    ...harming('configuration', contraindicated, [onList('host-data', policy.hostData, claims.hostData)]),
+    ...harming('instance-identity', unrecognised, [
+      onList('platform-id', policy.platformIds, claims.platformId),
+      onList('provider', policy.providers, claims.provider),
+    ]),
+    ...harming('runtime-opaque', contraindicated, [
+      judged('debug', policy.debug, debug ? 'debug on' : 'debug off', () => [!debug, 'debug off']),
+    ]),
   ]
 }
 
-function bindingDemand(verified: VerifiedEvidence, at: number, { reportData }: AppraisalPolicy): Demand {
+function bindingDemands(verified: VerifiedEvidence, at: number, { reportData }: AppraisalPolicy): Demand[] {
   const found = verified.entries[at]!.claims.reportData
-  let expected: string
-  if (reportData === 'any') expected = 'any'
-  else if (reportData instanceof Uint8Array) {
+  return harming('instance-identity', contraindicated, [
+    judged('report-data', reportData, found ?? 'none', (wanted) => {
+      const expected = expectedReportData(verified, at, wanted)
+      return [found !== null && found === expected, expected]
+    }),
+  ])
+}
+
+function expectedReportData(
+  verified: VerifiedEvidence,
+  at: number,
+  wanted: Exclude<AppraisalPolicy['reportData'], 'any'>,
+): string {
+  if (wanted instanceof Uint8Array) {
     // Bytes can be of one field only: with several entries nothing would tie the devices to the code.
-    expected =
-      at === 0 && verified.entries.length === 1 ? encodeHex(reportData) : 'a binding, which holds for each entry'
-  } else {
-    const digest =
-      found === null ? undefined : entryBindingDigest(reportData.binding, verified.evidence, at, found.length / 2)
-    expected = digest === undefined ? 'a field of 32, 48 or 64 bytes' : encodeHex(digest)
+    const isOne = at === 0 && verified.entries.length === 1
+    return isOne ? encodeHex(wanted) : 'a binding, which holds for each entry'
   }
-  const met = found !== null && found === expected
-  return demand(
-    'report-data',
-    reportData !== 'any',
-    met,
-    expected,
-    found ?? 'none',
-    'instance-identity',
-    contraindicated,
-  )
+  const found = verified.entries[at]!.claims.reportData
+  const digest =
+    found === null ? undefined : entryBindingDigest(wanted.binding, verified.evidence, at, found.length / 2)
+  return digest === undefined ? 'a field of 32, 48 or 64 bytes' : encodeHex(digest)
 }
 
 function matches(reference: string | ReferenceValue, claims: Claims, now: number): boolean {
@@ -226,26 +197,4 @@ function referenceText(reference: string | ReferenceValue): string {
   const from = notBefore === 'any' ? [] : [`from ${timeText(notBefore)}`]
   const until = notAfter === 'any' ? [] : [`until ${timeText(notAfter)}`]
   return [...values, ...from, ...until].join(' ')
-}
-
-function listed(
-  code: ReasonCode,
-  accepted: readonly string[] | 'any',
-  found: string | null,
-  claim: Finding['harm'][0],
-  value: number,
-): Demand {
-  return demand(code, accepted !== 'any', !outside(accepted, found), oneOf(accepted), found ?? 'none', claim, value)
-}
-
-function demand(
-  code: ReasonCode,
-  demanded: boolean,
-  met: boolean,
-  expected: string,
-  found: string,
-  claim: Finding['harm'][0],
-  value: number,
-): Demand {
-  return { code, demanded, met, expected, found, harm: [claim, value] }
 }

@@ -1,9 +1,9 @@
 import type { CheckLog } from './checks.ts'
 import type { Claims } from './claims.ts'
+import type { Demand } from './demands.ts'
 import type { Endorsements } from './endorsements.ts'
 import type { EvidenceRole } from './evidence.ts'
 import type { IbmSeRequest } from './ibm-se/request.ts'
-import type { Finding } from './reasons.ts'
 import type { TeeName, TrustedIssuer, TrustedRoot } from './roots.ts'
 
 /** The members of an entry beside `role` and `format`, and how each travels. A name with `?` at its end may be absent. */
@@ -66,12 +66,12 @@ export interface Family<
   verify(entry: Entry, context: VerifyContext): Promise<Verified>
   /** Throws TypeError for a policy part with a member missing, unknown or not of its kind. */
   checkPolicy(policy: unknown, field: string): void
-  /** Every requirement of the policy part that the entry does not meet, beyond what every TEE is judged by. */
-  appraise(verified: Verified, policy: Policy): Finding[]
+  /** Every requirement of the policy part, met or not, beyond what every TEE is judged by. */
+  appraise(verified: Verified, policy: Policy): Demand[]
 }
 
 /** Any of them, as a list of several holds it. */
 export interface AnyFamily extends Pick<Family, 'format' | 'tee' | 'fields' | 'checkPolicy'> {
   verify(entry: never, context: VerifyContext): Promise<VerifiedEntry>
-  appraise(verified: never, policy: never): Finding[]
+  appraise(verified: never, policy: never): Demand[]
 }

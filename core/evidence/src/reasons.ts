@@ -1,5 +1,3 @@
-import type { Harm } from './trust-vector.ts'
-
 /** Why a policy refuses evidence. Stable; docs/formats/evidence.md says what each means. */
 export const reasonCodes = [
   'tee-refused',
@@ -152,11 +150,6 @@ export interface Reason {
   readonly code: ReasonCode
   readonly expected: string
   readonly found: string
-}
-
-/** A reason together with what it does to the trust vector. */
-export interface Finding extends Reason {
-  readonly harm: Harm
 }
 
 /** Whether a list is given and `found` is not on it. */

@@ -19,7 +19,7 @@ import {
   verifyOptions,
   writePolicy,
 } from '../evidence-input.ts'
-import { sheet, warnings } from '../evidence-sheet.ts'
+import { checkLines, sheet, warnings } from '../evidence-sheet.ts'
 import { collect, parseTime } from '../options.ts'
 import { renderPairs } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
@@ -89,7 +89,12 @@ function addVerify(evidence: Command, cli: Cli): void {
     const text =
       verified === undefined || result === undefined
         ? `${context.style.red('Not genuine')}: ${printable(form)}\n\n  ${error?.code}: ${printable(error?.message ?? '')}`
-        : [...explainEvidence(verified, result).map(printable), ...notes].join('\n')
+        : [
+            ...explainEvidence(verified, result).map(printable),
+            ...notes,
+            '',
+            ...checkLines(checks, context.style),
+          ].join('\n')
     return {
       data: {
         form,
@@ -134,11 +139,14 @@ function addExplain(evidence: Command, cli: Cli): void {
     const rest = nearest.remaining.map(
       ({ code, expected, found: value }) => `  ${code}: expected ${printable(expected)}, found ${printable(value)}`,
     )
+    const { checks } = appraiseEvidence(verified, policy)
     return {
-      data: { changes: nearest.changes, remaining: nearest.remaining },
+      data: { changes: nearest.changes, remaining: nearest.remaining, checks },
       text: [
         ...(lines.length === 0 && rest.length === 0 ? ['The policy accepts it as it is.'] : lines),
         ...(rest.length === 0 ? [] : ['', 'No change of the policy answers this; other evidence is needed:', ...rest]),
+        '',
+        ...checkLines(checks, style),
       ].join('\n'),
       exitCode: rest.length === 0 ? 0 : 1,
     }

@@ -22,6 +22,7 @@ import {
   spkiOf,
   withClaims,
 } from '../../test/arm-vendor.ts'
+import { refusals } from '../../test/policy.ts'
 import { Endorsements } from '../endorsements.ts'
 import { EvidenceError, type EvidenceErrorCode } from '../error.ts'
 import type { VerifyContext } from '../family.ts'
@@ -447,7 +448,7 @@ const psaOpen: PsaPolicy = { ...psaBaseline, software: 'any', callers: 'any' }
 test('appraises a CCA token', async () => {
   const verified = await verifyCca(goodCca)
   const codes = (policy: Partial<CcaPolicy>, of = verified) =>
-    ccaFamily.appraise(of, { ...ccaOpen, ...policy }).map(({ code }) => code)
+    refusals(ccaFamily, of, { ...ccaOpen, ...policy }).map(({ code }) => code)
   ccaFamily.checkPolicy(ccaOpen, 'policy.tees.cca')
   ccaFamily.checkPolicy({ ...ccaOpen, software: [reference, other] }, 'policy.tees.cca')
   assert.deepEqual(codes({}), [])
@@ -472,7 +473,7 @@ test('appraises a CCA token', async () => {
 test('appraises a PSA token', async () => {
   const verified = await verifyPsa(goodPsa)
   const codes = (policy: Partial<PsaPolicy>, of = verified) =>
-    psaFamily.appraise(of, { ...psaOpen, ...policy }).map(({ code }) => code)
+    refusals(psaFamily, of, { ...psaOpen, ...policy }).map(({ code }) => code)
   psaFamily.checkPolicy(psaOpen, 'policy.tees.psa')
   assert.deepEqual(codes({ callers: ['secure'], certifications: ['1234567890123-12345'] }), [])
   assert.deepEqual(codes({ certifications: [] }), ['arm-certification'])

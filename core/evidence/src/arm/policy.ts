@@ -1,5 +1,6 @@
+import { type Demand, harming, type Judged, judged, onList } from '../demands.ts'
 import { type Check, checkFields, listOf, object, orAny, setting, texts, wrong } from '../policy-fields.ts'
-import { type Finding, oneOf, outside, type ReasonCode } from '../reasons.ts'
+import { oneOf, outside } from '../reasons.ts'
 import { trustValue } from '../trust-vector.ts'
 import type { VerifiedCca } from './cca.ts'
 import { type ArmLifecycleState, armLifecycleStates } from './lifecycle.ts'
@@ -84,72 +85,53 @@ export function checkPsaPolicy(policy: unknown, field: string): void {
   checkFields(policy, psaChecks, field)
 }
 
-/** Every requirement of `policy` that this token does not meet. */
-export function appraiseCca({ claims }: VerifiedCca, policy: CcaPolicy): Finding[] {
-  const { hardware } = claims
+/** Every requirement of `policy`, met or not. */
+export function appraiseCca({ claims: { hardware } }: VerifiedCca, policy: CcaPolicy): Demand[] {
   return [
-    ...listed('arm-lifecycle', policy.lifecycles, hardware.lifecycleState, 'hardware', trustValue.contraindicated),
-    ...listed(
-      'arm-implementation-id',
-      policy.implementationIds,
-      hardware.implementationId,
-      'hardware',
-      trustValue.unrecognised,
-    ),
-    ...softwareFindings(hardware.software, policy.software),
-    ...listed('arm-config', policy.configs, hardware.config, 'configuration', trustValue.unsafe),
+    ...deviceDemands(hardware, policy),
+    ...harming('configuration', unsafe, [onList('arm-config', policy.configs, hardware.config)]),
   ]
 }
 
-export function appraisePsa({ claims }: VerifiedPsa, policy: PsaPolicy): Finding[] {
-  const { hardware } = claims
+/** Every requirement of `policy`, met or not. */
+export function appraisePsa({ claims: { hardware } }: VerifiedPsa, policy: PsaPolicy): Demand[] {
   return [
-    ...listed('arm-lifecycle', policy.lifecycles, hardware.lifecycleState, 'hardware', trustValue.contraindicated),
-    ...listed(
-      'arm-implementation-id',
-      policy.implementationIds,
-      hardware.implementationId,
-      'hardware',
-      trustValue.unrecognised,
-    ),
-    ...softwareFindings(hardware.software, policy.software),
-    ...listed('arm-caller', policy.callers, hardware.caller, 'instance-identity', trustValue.contraindicated),
-    ...listed('arm-certification', policy.certifications, hardware.certification, 'hardware', trustValue.unsafe),
+    ...deviceDemands(hardware, policy),
+    ...harming('instance-identity', contraindicated, [onList('arm-caller', policy.callers, hardware.caller)]),
+    ...harming('hardware', unsafe, [onList('arm-certification', policy.certifications, hardware.certification)]),
   ]
 }
 
-function listed(
-  code: ReasonCode,
-  accepted: readonly string[] | 'any',
-  found: string | null,
-  claim: Finding['harm'][0],
-  value: number,
-): Finding[] {
-  return outside(accepted, found)
-    ? [{ code, expected: oneOf(accepted), found: found ?? 'none', harm: [claim, value] }]
-    : []
+const { contraindicated, unrecognised, unrecognisedCode, unsafe } = trustValue
+
+function deviceDemands(
+  hardware: VerifiedCca['claims']['hardware'] | VerifiedPsa['claims']['hardware'],
+  policy: ArmPolicy,
+): Demand[] {
+  return [
+    ...harming('hardware', contraindicated, [onList('arm-lifecycle', policy.lifecycles, hardware.lifecycleState)]),
+    ...harming('hardware', unrecognised, [
+      onList('arm-implementation-id', policy.implementationIds, hardware.implementationId),
+    ]),
+    ...harming('executables', unrecognisedCode, softwareDemands(hardware.software, policy.software)),
+  ]
 }
 
-function softwareFindings(found: readonly ArmSoftware[], accepted: ArmPolicy['software']): Finding[] {
-  if (accepted === 'any') return []
-  const harm = ['executables', trustValue.unrecognisedCode] as const
-  const unknown = found
-    .filter((component) => !accepted.some((reference) => meets(component, reference)))
-    .map((component) => ({
-      code: 'arm-software' as const,
-      expected: referenceTexts(accepted.filter(({ type }) => type === component.type)),
-      found: `${component.type ?? 'a component without a type'} ${component.measurement}, version ${component.version ?? 'none'}, signed by ${component.signerId}`,
-      harm,
-    }))
-  const missing = [...new Set(accepted.map(({ type }) => type))]
+/** One for each component, and one for each type that is missing. */
+function softwareDemands(found: readonly ArmSoftware[], accepted: ArmPolicy['software']): Judged[] {
+  const present = found.map((component) => {
+    const { type, measurement, version, signerId } = component
+    const text = `${type ?? 'a component without a type'} ${measurement}, version ${version ?? 'none'}, signed by ${signerId}`
+    return judged('arm-software', accepted, text, (references) => [
+      references.some((reference) => meets(component, reference)),
+      referenceTexts(references.filter((reference) => reference.type === type)),
+    ])
+  })
+  const types = accepted === 'any' ? [] : accepted.map(({ type }) => type)
+  const missing = [...new Set(types)]
     .filter((type) => !found.some((component) => component.type === type))
-    .map((type) => ({
-      code: 'arm-software' as const,
-      expected: type ?? 'a component without a type',
-      found: 'none',
-      harm,
-    }))
-  return [...unknown, ...missing]
+    .map((type) => judged('arm-software', accepted, 'none', () => [false, type ?? 'a component without a type']))
+  return [...present, ...missing]
 }
 
 function meets(component: ArmSoftware, reference: ArmSoftwareReference): boolean {

@@ -5,6 +5,7 @@ import { concatBytes, encodeHex, encodeUtf8 } from '@cella/bytes'
 import { type CborKey, CborTag, type CborValue, encodeCbor } from '@cella/cbor'
 import { digestOf } from '@cella/primitives'
 import { armContext, armKeys, issueCca, spkiOf } from '../../test/arm-vendor.ts'
+import { refusals } from '../../test/policy.ts'
 import { ccaFamily } from '../arm/family.ts'
 import { ccaBaseline } from '../arm/policy.ts'
 import { issueCoseSign1 } from '../cose/issue.ts'
@@ -51,7 +52,7 @@ test('a manifest of a platform becomes a policy that accepts its tokens, and no 
   const policy = { ...ccaBaseline, implementationIds: found.implementationIds, software: found.software }
   ccaFamily.checkPolicy(policy, 'policy')
   const verified = await ccaFamily.verify({ role: 'cpu', format: 'cca/1', token: await issueCca() }, armContext())
-  assert.deepEqual(ccaFamily.appraise(verified, policy), [])
+  assert.deepEqual(refusals(ccaFamily, verified, policy), [])
   const other = await issueCca({
     platform: [
       [2396, hash(9)],
@@ -59,7 +60,7 @@ test('a manifest of a platform becomes a policy that accepts its tokens, and no 
     ],
   })
   const worse = await ccaFamily.verify({ role: 'cpu', format: 'cca/1', token: other }, armContext())
-  const codes = ccaFamily.appraise(worse, policy).map(({ code }) => code)
+  const codes = refusals(ccaFamily, worse, policy).map(({ code }) => code)
   assert.deepEqual(codes, ['arm-implementation-id', 'arm-software', 'arm-software'])
 })
 

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { encodeBase64url, encodeHex, encodeUtf8, FormatError, type Json } from '@cella/bytes'
 import { type CborKey, CborTag, type CborValue, decodeCbor, encodeCbor } from '@cella/cbor'
 import { sharedPath, sharedTest } from '@cella/testing'
-import { anything } from '../../test/policy.ts'
+import { anything, refusals } from '../../test/policy.ts'
 import { issueEvidence, now, roots } from '../../test/vendor.ts'
 import { CheckLog } from '../checks.ts'
 import { Endorsements } from '../endorsements.ts'
@@ -161,7 +161,7 @@ test('takes a JWT with dotted names for genuine', async () => {
     },
   ])
   assert.deepEqual([verified.notBefore, verified.notAfter], [now - 10, now + 4])
-  assert.deepEqual(earFamily.appraise(verified, { ...earBaseline, verifiers: ['Acme'], policies: 'any' }), [])
+  assert.deepEqual(refusals(earFamily, verified, { ...earBaseline, verifiers: ['Acme'], policies: 'any' }), [])
 })
 
 test('takes a JWT with underscores for genuine, without exp until somebody’s policy finds it old', async () => {
@@ -315,7 +315,7 @@ test('each member of the policy refuses what it is for', async () => {
     [{ secondsMax: 9 }, ['ear-age']],
     [{ secondsMax: 10 }, []],
   ] as const) {
-    const found = earFamily.appraise(verified, { ...anyEar, ...policy } as EarPolicy)
+    const found = refusals(earFamily, verified, { ...anyEar, ...policy } as EarPolicy)
     assert.deepEqual(
       found.map(({ code }) => code),
       codes,
@@ -326,7 +326,7 @@ test('each member of the policy refuses what it is for', async () => {
   earFamily.checkPolicy({ ...earBaseline, verifiers: 'any', policies: 'any' }, 'p')
   const silent = await judge(await jwt({ ...underscore, ear_status: 'none', submods: { a: { ear_status: 'none' } } }))
   assert.deepEqual(
-    earFamily.appraise(silent, { ...anyEar, worstStatus: 'warning' }).map(({ code }) => code),
+    refusals(earFamily, silent, { ...anyEar, worstStatus: 'warning' }).map(({ code }) => code),
     ['ear-status'],
   )
 })

@@ -1,5 +1,6 @@
+import { type Demand, harming, judged, onList } from '../demands.ts'
 import { type Checks, checkFields, number, orAny, setting, texts } from '../policy-fields.ts'
-import { type Finding, oneOf, outside, type ReasonCode } from '../reasons.ts'
+import { oneOf } from '../reasons.ts'
 import { type TrustStatus, trustValue } from '../trust-vector.ts'
 import { tierNumber, trustClaims } from './spelling.ts'
 import type { VerifiedEar } from './verify.ts'
@@ -37,44 +38,42 @@ export function checkEarPolicy(policy: unknown, field: string): void {
   checkFields(policy, checks, field)
 }
 
-export function appraiseEar({ ear, verifiedAt }: VerifiedEar, policy: EarPolicy): Finding[] {
-  const findings: Finding[] = []
-  const refuse = (code: ReasonCode, expected: string, found: string, harm: Finding['harm']): void => {
-    findings.push({ code, expected, found, harm })
-  }
+export function appraiseEar({ ear, verifiedAt }: VerifiedEar, policy: EarPolicy): Demand[] {
   const { unsafe, unrecognised } = trustValue
-  if (outside(policy.profiles, ear.profile)) {
-    refuse('ear-profile', oneOf(policy.profiles), ear.profile, ['configuration', unsafe])
-  }
-  if (outside(policy.verifiers, ear.verifier.developer)) {
-    refuse('ear-verifier', oneOf(policy.verifiers), ear.verifier.developer, ['instance-identity', unrecognised])
-  }
-  for (const { name, policyIds } of ear.submods) {
-    if (policy.policies === 'any' || policyIds.some((id) => policy.policies.includes(id))) continue
-    refuse('ear-policy', oneOf(policy.policies), `${name}: ${policyIds.join(', ') || 'none'}`, [
+  const age = verifiedAt - ear.issuedAt
+  return [
+    ...harming('configuration', unsafe, [onList('ear-profile', policy.profiles, ear.profile)]),
+    ...harming('instance-identity', unrecognised, [onList('ear-verifier', policy.verifiers, ear.verifier.developer)]),
+    ...harming(
       'configuration',
       unsafe,
-    ])
-  }
-  for (const { name, status, vector } of ear.submods) {
-    if (isGoodEnough(status, policy.worstStatus)) continue
-    // The harm is the verifier's own statement, so that a vector made of this one says the same.
-    const claims = trustClaims.filter((claim) => Math.abs(vector[claim] ?? 0) >= unsafe)
-    const worst = claims.map((claim) => `${claim} ${vector[claim]}`).join(', ')
-    const claim = claims[0] ?? 'hardware'
-    const value = Math.max(tierNumber[status], unsafe)
-    refuse('ear-status', `${policy.worstStatus} or better`, `${name}: ${status}${worst && ` (${worst})`}`, [
-      claim,
-      value,
-    ])
-  }
-  const age = verifiedAt - ear.issuedAt
-  if (policy.secondsMax !== 'any' && age > policy.secondsMax) {
-    refuse('ear-age', `at most ${policy.secondsMax} seconds`, `${age} seconds`, ['configuration', unsafe])
-  }
-  return findings
+      ear.submods.map(({ name, policyIds }) =>
+        judged('ear-policy', policy.policies, `${name}: ${policyIds.join(', ') || 'none'}`, (list) => [
+          policyIds.some((id) => list.includes(id)),
+          oneOf(list),
+        ]),
+      ),
+    ),
+    ...ear.submods.flatMap((submod) => statusDemand(submod, policy.worstStatus)),
+    ...harming('configuration', unsafe, [
+      judged('ear-age', policy.secondsMax, `${age} seconds`, (max) => [age <= max, `at most ${max} seconds`]),
+    ]),
+  ]
 }
 
-function isGoodEnough(status: TrustStatus, worst: EarPolicy['worstStatus']): boolean {
-  return worst === 'any' || (status !== 'none' && tierNumber[status] <= tierNumber[worst])
+function statusDemand(
+  { name, status, vector }: VerifiedEar['ear']['submods'][number],
+  worstStatus: EarPolicy['worstStatus'],
+): Demand[] {
+  // The harm is the verifier's own statement, so that a vector made of this one says the same.
+  const claims = trustClaims.filter((claim) => Math.abs(vector[claim] ?? 0) >= trustValue.unsafe)
+  const worst = claims.map((claim) => `${claim} ${vector[claim]}`).join(', ')
+  const found = `${name}: ${status}${worst && ` (${worst})`}`
+  return harming(claims[0] ?? 'hardware', Math.max(tierNumber[status], trustValue.unsafe), [
+    judged('ear-status', worstStatus, found, (least) => [isGoodEnough(status, least), `${least} or better`]),
+  ])
+}
+
+function isGoodEnough(status: TrustStatus, worst: Exclude<EarPolicy['worstStatus'], 'any'>): boolean {
+  return status !== 'none' && tierNumber[status] <= tierNumber[worst]
 }

@@ -1,5 +1,5 @@
+import { type Demand, harming, onList } from '../demands.ts'
 import { type Check, checkFields, texts } from '../policy-fields.ts'
-import { type Finding, oneOf, outside, type ReasonCode } from '../reasons.ts'
 import { trustValue } from '../trust-vector.ts'
 import type { VerifiedIbmSe } from './verify.ts'
 
@@ -31,30 +31,19 @@ export function checkIbmSePolicy(policy: unknown, field: string): void {
   checkFields(policy, checks, field)
 }
 
-/** Every requirement of `policy` that this guest does not meet. */
-export function appraiseIbmSe({ claims }: VerifiedIbmSe, policy: IbmSePolicy): Finding[] {
+/** Every requirement of `policy`, met or not. */
+export function appraiseIbmSe({ claims }: VerifiedIbmSe, policy: IbmSePolicy): Demand[] {
   const { hardware, measurements } = claims
+  const { unrecognisedCode, unrecognised, contraindicated } = trustValue
   return [
-    ...listed('ibm-se-header-tag', policy.headerTags, measurements['header-tag']!, [
-      'executables',
-      trustValue.unrecognisedCode,
+    ...harming('executables', unrecognisedCode, [
+      onList('ibm-se-header-tag', policy.headerTags, measurements['header-tag']!),
     ]),
-    ...listed('ibm-se-image-host-key', policy.imageHostKeys, hardware.imageHostKey, [
-      'instance-identity',
-      trustValue.unrecognised,
+    ...harming('instance-identity', unrecognised, [
+      onList('ibm-se-image-host-key', policy.imageHostKeys, hardware.imageHostKey),
     ]),
-    ...listed('ibm-se-secret-store', policy.secretStores, hardware.secretStore, [
-      'configuration',
-      trustValue.contraindicated,
+    ...harming('configuration', contraindicated, [
+      onList('ibm-se-secret-store', policy.secretStores, hardware.secretStore),
     ]),
   ]
-}
-
-function listed(
-  code: ReasonCode,
-  accepted: readonly string[] | 'any',
-  found: string | null,
-  harm: Finding['harm'],
-): Finding[] {
-  return outside(accepted, found) ? [{ code, expected: oneOf(accepted), found: found ?? 'none', harm }] : []
 }

@@ -1,40 +1,43 @@
 import { encodeHex } from '@cella/bytes'
-import { type Finding, oneOf, outside, type ReasonCode, reasonCodes } from '../reasons.ts'
-import { type TrustClaim, trustValue } from '../trust-vector.ts'
+import {
+  atLeast,
+  type Demand,
+  flagged,
+  harming,
+  inOrder,
+  type Judged,
+  judged,
+  numberOnList,
+  onList,
+} from '../demands.ts'
+import { oneOf, type ReasonCode } from '../reasons.ts'
+import { trustValue } from '../trust-vector.ts'
 import { timeText } from '../x509/path.ts'
 import type { VerifiedQuote } from './dcap.ts'
 import type { IntelTcbPolicy, SgxPolicy, TdxPolicy } from './policy.ts'
 import { setBits } from './sgx-report.ts'
-import type { TcbRating } from './tcb-info.ts'
 import type { VerifiedSgx, VerifiedTdx } from './verify.ts'
-
-type Found = Omit<Finding, 'harm'> | undefined
 
 const daySeconds = 86_400
 
-/** Every requirement of `policy` that this quote does not meet. */
-export function appraiseSgx(verified: VerifiedSgx, policy: SgxPolicy): Finding[] {
+/** Every requirement of `policy`, met or not. */
+export function appraiseSgx(verified: VerifiedSgx, policy: SgxPolicy): Demand[] {
   return inOrder([
-    ...withHarm('hardware', hardwareHarm(verified), tcbFindings(verified.verified, policy.tcb, verified.verifiedAt)),
-    ...withHarm('executables', trustValue.unrecognisedCode, sgxIdentityFindings(verified, policy)),
-    ...withHarm('configuration', trustValue.unsafe, sgxAttributeFindings(verified, policy)),
+    ...harming('hardware', hardwareHarm(verified), tcbDemands(verified.verified, policy.tcb, verified.verifiedAt)),
+    ...harming('executables', trustValue.unrecognisedCode, sgxIdentityDemands(verified, policy)),
+    ...harming('configuration', trustValue.unsafe, sgxAttributeDemands(verified, policy)),
   ])
 }
 
-/** Every requirement of `policy` that this quote does not meet. */
-export function appraiseTdx(verified: VerifiedTdx, policy: TdxPolicy): Finding[] {
+/** Every requirement of `policy`, met or not. */
+export function appraiseTdx(verified: VerifiedTdx, policy: TdxPolicy): Demand[] {
   return inOrder([
-    ...withHarm('hardware', hardwareHarm(verified), [
-      ...tcbFindings(verified.verified, policy.tcb, verified.verifiedAt),
+    ...harming('hardware', hardwareHarm(verified), [
+      ...tcbDemands(verified.verified, policy.tcb, verified.verifiedAt),
       onList('tdx-module', policy.modules, encodeHex(verified.report.mrSeam)),
-      unless(
-        policy.relaunchAdvised === 'any' || !verified.verified.evaluation?.relaunchAdvised,
-        'tdx-relaunch',
-        'a TD launched by the module that runs now',
-        'a TD that a new launch would rate better',
-      ),
+      relaunchDemand(verified, policy),
     ]),
-    ...withHarm('configuration', trustValue.unsafe, tdxConfigurationFindings(verified, policy)),
+    ...harming('configuration', trustValue.unsafe, tdxConfigurationDemands(verified, policy)),
   ])
 }
 
@@ -43,197 +46,171 @@ function hardwareHarm({ verified }: VerifiedSgx | VerifiedTdx): number {
   return verified.evaluation?.status === 'Revoked' ? trustValue.contraindicated : trustValue.unsafe
 }
 
-function tcbFindings(verified: VerifiedQuote, policy: IntelTcbPolicy, now: number): Found[] {
+function relaunchDemand({ verified }: VerifiedTdx, { relaunchAdvised }: TdxPolicy): Judged {
+  const isAdvised = verified.evaluation?.relaunchAdvised === true
+  const current = 'a TD launched by the module that runs now'
+  const found = isAdvised ? 'a TD that a new launch would rate better' : current
+  return judged('tdx-relaunch', relaunchAdvised, found, () => [!isAdvised, current])
+}
+
+const notRated = 'not known: TCB info or QE identity was not given'
+
+function tcbDemands(verified: VerifiedQuote, policy: IntelTcbPolicy, now: number): Judged[] {
   const { evaluation, revocation, pck } = verified
-  const none = 'not known: TCB info or QE identity was not given'
-  const accepted = policy.advisories
-  const advisories = accepted === 'any' ? [] : (evaluation?.advisories ?? []).filter((id) => !accepted.includes(id))
-  const { minimumTcbDate, minimumEvaluation } = policy
+  const { advisories } = policy
+  const all = evaluation?.advisories ?? []
+  const others = advisories === 'any' ? [] : all.filter((id) => !advisories.includes(id))
+  const advisoryText = (others.length === 0 ? all : others).join(', ') || 'no advisory'
+  const unsaid = 'not known: the certificate does not say'
   return [
-    statusFinding(verified, policy, now),
-    unless(
-      accepted === 'any' || (evaluation !== undefined && advisories.length === 0),
-      'intel-advisory',
-      accepted === 'any' ? accepted : accepted.length === 0 ? 'no advisory' : `none but ${accepted.join(', ')}`,
-      evaluation ? advisories.join(', ') : none,
-    ),
-    unless(
-      minimumTcbDate === 'any' || (evaluation !== undefined && evaluation.date >= minimumTcbDate),
-      'intel-tcb-date',
-      minimumTcbDate === 'any' ? minimumTcbDate : `a TCB of ${timeText(minimumTcbDate)} or later`,
-      evaluation ? timeText(evaluation.date) : none,
-    ),
-    unless(
-      minimumEvaluation === 'any' || (evaluation !== undefined && evaluation.evaluation >= minimumEvaluation),
+    statusDemand(verified, policy, now),
+    judged('intel-advisory', advisories, evaluation ? advisoryText : notRated, (accepted) => [
+      evaluation !== undefined && others.length === 0,
+      accepted.length === 0 ? 'no advisory' : `none but ${accepted.join(', ')}`,
+    ]),
+    judged('intel-tcb-date', policy.minimumTcbDate, evaluation ? timeText(evaluation.date) : notRated, (least) => [
+      evaluation !== undefined && evaluation.date >= least,
+      `a TCB of ${timeText(least)} or later`,
+    ]),
+    judged(
       'intel-evaluation',
-      `at least ${minimumEvaluation}`,
-      evaluation ? String(evaluation.evaluation) : none,
+      policy.minimumEvaluation,
+      evaluation ? String(evaluation.evaluation) : notRated,
+      (least) => [evaluation !== undefined && evaluation.evaluation >= least, `at least ${least}`],
     ),
-    unless(
-      policy.revocation === 'any' || revocation === 'checked',
+    judged(
       'intel-revocation',
-      'a revocation list of every issuer',
-      'at least one was not given',
+      policy.revocation,
+      revocation === 'checked' ? allLists : 'at least one was not given',
+      () => [revocation === 'checked', allLists],
     ),
-    minimumFinding(verified, policy),
-    flagFinding('intel-dynamic-platform', policy.dynamicPlatform, pck.dynamicPlatform),
-    flagFinding('intel-cached-keys', policy.cachedKeys, pck.cachedKeys),
-    flagFinding('intel-smt', policy.smt, pck.smtEnabled),
+    minimumDemand(verified, policy),
+    flagged('intel-dynamic-platform', policy.dynamicPlatform, pck.dynamicPlatform, unsaid),
+    flagged('intel-cached-keys', policy.cachedKeys, pck.cachedKeys, unsaid),
+    flagged('intel-smt', policy.smt, pck.smtEnabled, unsaid),
   ]
 }
 
-function statusFinding({ evaluation }: VerifiedQuote, policy: IntelTcbPolicy, now: number): Found {
+const allLists = 'a revocation list of every issuer'
+
+function statusDemand({ evaluation }: VerifiedQuote, policy: IntelTcbPolicy, now: number): Judged {
   const { statuses, outOfDateGraceDays } = policy
-  const expected = oneOf(statuses)
-  if (evaluation === undefined) {
-    const why = 'not known: TCB info or QE identity was not given'
-    return unless(statuses === 'any', 'intel-tcb-status', expected, why)
-  }
+  if (evaluation === undefined) return judged('intel-tcb-status', statuses, notRated, (list) => [false, oneOf(list)])
   const { platform, qe, module } = evaluation
-  const parts: readonly (readonly [string, TcbRating | undefined])[] = [
-    ['platform', platform],
-    ['quoting enclave', qe],
-    ['TDX module', module],
-  ]
+  const parts = (
+    [
+      ['platform', platform],
+      ['quoting enclave', qe],
+      ['TDX module', module],
+    ] as const
+  ).flatMap(([name, rating]) => (rating === undefined ? [] : [{ name, rating }]))
   // Each part for itself: the worst of them hides that another one is not accepted either.
-  const refused = parts.filter(([, part]) => {
-    if (part === undefined) return false
-    if (part.status === 'Revoked') return true
-    if (statuses === 'any' || (statuses as readonly string[]).includes(part.status)) return false
-    return !(
-      part.status.startsWith('OutOfDate') &&
-      now <= part.date + outOfDateGraceDays * daySeconds &&
-      outOfDateGraceDays > 0
-    )
+  const refused = parts.filter(({ rating: { status, date } }) => {
+    if (status === 'Revoked') return true
+    if (statuses === 'any' || (statuses as readonly string[]).includes(status)) return false
+    return !(status.startsWith('OutOfDate') && now <= date + outOfDateGraceDays * daySeconds && outOfDateGraceDays > 0)
   })
-  if (refused.length === 0) return undefined
-  const found = refused.map(([name, part]) => `${name} ${part!.status} (TCB of ${timeText(part!.date)})`).join(', ')
-  return reason('intel-tcb-status', statuses === 'any' ? 'any but Revoked' : expected, found)
+  const found = (refused.length === 0 ? parts : refused)
+    .map(({ name, rating }) => `${name} ${rating.status} (TCB of ${timeText(rating.date)})`)
+    .join(', ')
+  // A revoked one is refused whatever the list says.
+  return judged('intel-tcb-status', 'demanded', found, () => [
+    refused.length === 0,
+    statuses === 'any' ? 'any but Revoked' : oneOf(statuses),
+  ])
 }
 
-function minimumFinding({ pck, quote }: VerifiedQuote, { minimumTcb }: IntelTcbPolicy): Found {
-  if (minimumTcb === 'any') return undefined
+function minimumDemand({ pck, quote }: VerifiedQuote, { minimumTcb }: IntelTcbPolicy): Judged {
+  const code = 'intel-minimum-tcb'
+  const tdx = quote.body.kind === 'tdx' ? [...quote.body.teeTcbSvn] : undefined
+  const found = levelText(pck.components, pck.pceSvn, tdx)
+  if (minimumTcb === 'any') return judged(code, minimumTcb, found, () => [true, found])
   const minimum = Object.hasOwn(minimumTcb, pck.fmspc) ? minimumTcb[pck.fmspc] : undefined
   if (minimum === undefined) {
-    return reason('intel-minimum-tcb', `a platform with a minimum: ${oneOf(Object.keys(minimumTcb))}`, pck.fmspc)
+    return judged(code, minimumTcb, pck.fmspc, (known) => [
+      false,
+      `a platform with a minimum: ${oneOf(Object.keys(known))}`,
+    ])
   }
-  const tdx = quote.body.kind === 'tdx' ? [...quote.body.teeTcbSvn] : undefined
   const below =
     minimum.components.some((svn, at) => pck.components[at]! < svn) ||
     pck.pceSvn < minimum.pceSvn ||
     (tdx !== undefined && minimum.tdx !== 'any' && minimum.tdx.some((svn, at) => tdx[at]! < svn))
-  const text = (components: readonly number[], pce: number, more: readonly number[] | 'any' | undefined): string =>
-    [
-      `components ${components.join('.')}`,
-      `PCE ${pce}`,
-      ...(more && more !== 'any' ? [`TDX ${more.join('.')}`] : []),
-    ].join(', ')
-  return unless(
+  return judged(code, minimumTcb, found, () => [
     !below,
-    'intel-minimum-tcb',
-    `at least ${text(minimum.components, minimum.pceSvn, minimum.tdx)}`,
-    text(pck.components, pck.pceSvn, tdx),
-  )
+    `at least ${levelText(minimum.components, minimum.pceSvn, minimum.tdx)}`,
+  ])
 }
 
-function flagFinding(code: ReasonCode, setting: 'refused' | 'any', found: boolean | undefined): Found {
-  const shown = found === undefined ? 'not known: the certificate does not say' : 'on'
-  return unless(setting === 'any' || found === false, code, 'off', shown)
+function levelText(components: readonly number[], pce: number, tdx: readonly number[] | 'any' | undefined): string {
+  const more = tdx && tdx !== 'any' ? [`TDX ${tdx.join('.')}`] : []
+  return [`components ${components.join('.')}`, `PCE ${pce}`, ...more].join(', ')
 }
 
-function sgxIdentityFindings({ report }: VerifiedSgx, policy: SgxPolicy): Found[] {
+function sgxIdentityDemands({ report }: VerifiedSgx, policy: SgxPolicy): Judged[] {
   // Without KSS the fields are zero, whatever the list says.
   const { kss } = report.attributes
-  const { minimumConfigSvn } = policy
   return [
     onList('sgx-signer', policy.signers, encodeHex(report.mrSigner)),
-    unless(
-      policy.productIds === 'any' || policy.productIds.includes(report.productId),
-      'sgx-product',
-      oneOf(policy.productIds),
-      String(report.productId),
-    ),
+    numberOnList('sgx-product', policy.productIds, report.productId),
     atLeast('sgx-svn', policy.minimumSvn, report.svn),
     onList('sgx-config', policy.configIds, kss ? encodeHex(report.configId) : null),
-    kss
-      ? atLeast('sgx-config-svn', minimumConfigSvn, report.configSvn)
-      : unless(minimumConfigSvn === 'any', 'sgx-config-svn', `at least ${minimumConfigSvn}`, 'none'),
+    judged('sgx-config-svn', policy.minimumConfigSvn, kss ? String(report.configSvn) : 'none', (least) => [
+      kss && report.configSvn >= least,
+      `at least ${least}`,
+    ]),
     onList('sgx-family', policy.familyIds, kss ? encodeHex(report.familyId) : null),
     onList('sgx-extended-product', policy.extendedProductIds, kss ? encodeHex(report.extendedProductId) : null),
   ]
 }
 
-function sgxAttributeFindings({ report }: VerifiedSgx, policy: SgxPolicy): Found[] {
+function sgxAttributeDemands({ report }: VerifiedSgx, policy: SgxPolicy): Judged[] {
   const { attributes } = report
   return [
-    flagFinding('sgx-provision-key', policy.provisionKey, attributes.provisionKey),
-    flagFinding('sgx-einit-token-key', policy.einitTokenKey, attributes.einitTokenKey),
-    flagFinding('sgx-unknown-attribute', policy.unknownAttributes, attributes.unknown),
+    flagged('sgx-provision-key', policy.provisionKey, attributes.provisionKey),
+    flagged('sgx-einit-token-key', policy.einitTokenKey, attributes.einitTokenKey),
+    flagged('sgx-unknown-attribute', policy.unknownAttributes, attributes.unknown),
     bitsWithin('sgx-misc-select', policy.miscSelect, setBits(report.miscSelect)),
     bitsWithin('sgx-xfrm', policy.xfrm, attributes.xfrm),
   ]
 }
 
-function tdxConfigurationFindings({ report, replayed }: VerifiedTdx, policy: TdxPolicy): Found[] {
+function tdxConfigurationDemands({ report, replayed }: VerifiedTdx, policy: TdxPolicy): Judged[] {
   const { tdAttributes } = report
   const serviceTd =
     report.mrServiceTd && !report.mrServiceTd.every((byte) => byte === 0) ? encodeHex(report.mrServiceTd) : null
   const { serviceTds } = policy
   return [
-    unless(
-      policy.septVeDisable === 'any' || tdAttributes.septVeDisable,
-      'tdx-sept-ve-disable',
+    judged('tdx-sept-ve-disable', policy.septVeDisable, tdAttributes.septVeDisable ? 'set' : 'clear', () => [
+      tdAttributes.septVeDisable,
       'SEPT_VE_DISABLE set',
-      'clear',
-    ),
-    flagFinding('tdx-migratable', policy.migratable, tdAttributes.migratable),
-    flagFinding('tdx-pks', policy.pks, tdAttributes.pks),
-    flagFinding('tdx-key-locker', policy.keyLocker, tdAttributes.keyLocker),
-    flagFinding('tdx-perfmon', policy.perfmon, tdAttributes.perfmon),
-    flagFinding('tdx-lass', policy.lass, tdAttributes.lass),
-    flagFinding('tdx-unknown-attribute', policy.unknownAttributes, tdAttributes.unknown),
+    ]),
+    flagged('tdx-migratable', policy.migratable, tdAttributes.migratable),
+    flagged('tdx-pks', policy.pks, tdAttributes.pks),
+    flagged('tdx-key-locker', policy.keyLocker, tdAttributes.keyLocker),
+    flagged('tdx-perfmon', policy.perfmon, tdAttributes.perfmon),
+    flagged('tdx-lass', policy.lass, tdAttributes.lass),
+    flagged('tdx-unknown-attribute', policy.unknownAttributes, tdAttributes.unknown),
     bitsWithin('tdx-xfam', policy.xfam, report.xfam),
-    serviceTds === 'none'
-      ? unless(serviceTd === null, 'tdx-service-td', 'none', serviceTd ?? 'none')
-      : onList('tdx-service-td', serviceTds, serviceTd),
+    judged('tdx-service-td', serviceTds, serviceTd ?? 'none', (accepted) =>
+      accepted === 'none'
+        ? [serviceTd === null, 'none']
+        : [serviceTd !== null && accepted.includes(serviceTd), oneOf(accepted)],
+    ),
     onList('tdx-config', policy.configIds, encodeHex(report.mrConfigId)),
     onList('tdx-owner', policy.owners, encodeHex(report.mrOwner)),
     onList('tdx-owner-config', policy.ownerConfigs, encodeHex(report.mrOwnerConfig)),
-    unless(
-      policy.eventLog === 'any' || replayed !== undefined,
-      'tdx-event-log',
-      'an event log that leads to the RTMRs',
-      'none was given',
-    ),
+    judged('tdx-event-log', policy.eventLog, replayed ? leadingLog : 'none was given', () => [
+      replayed !== undefined,
+      leadingLog,
+    ]),
   ]
 }
 
-function onList(code: ReasonCode, accepted: readonly string[] | 'any', found: string | null): Found {
-  return unless(!outside(accepted, found), code, oneOf(accepted), found ?? 'none')
-}
+const leadingLog = 'an event log that leads to the RTMRs'
 
-function atLeast(code: ReasonCode, minimum: number | 'any', found: number): Found {
-  return unless(minimum === 'any' || found >= minimum, code, `at least ${minimum}`, String(found))
-}
-
-function bitsWithin(code: ReasonCode, allowed: readonly number[] | 'any', found: readonly number[]): Found {
-  if (allowed === 'any') return undefined
-  const others = found.filter((bit) => !allowed.includes(bit))
-  return unless(others.length === 0, code, `no bits but ${allowed.join(', ')}`, `bits ${others.join(', ')} too`)
-}
-
-function unless(met: boolean, code: ReasonCode, expected: string, found: string): Found {
-  return met ? undefined : reason(code, expected, found)
-}
-
-function reason(code: ReasonCode, expected: string, found: string): Found {
-  return { code, expected, found }
-}
-
-function withHarm(claim: TrustClaim, value: number, found: readonly Found[]): Finding[] {
-  return found.flatMap((finding) => (finding ? [{ ...finding, harm: [claim, value] as const }] : []))
-}
-
-function inOrder(findings: readonly Finding[]): Finding[] {
-  return [...findings].sort((a, b) => reasonCodes.indexOf(a.code) - reasonCodes.indexOf(b.code))
+function bitsWithin(code: ReasonCode, allowed: readonly number[] | 'any', found: readonly number[]): Judged {
+  const others = allowed === 'any' ? [] : found.filter((bit) => !allowed.includes(bit))
+  const text = others.length === 0 ? `bits ${found.join(', ') || 'none'}` : `bits ${others.join(', ')} too`
+  return judged(code, allowed, text, (list) => [others.length === 0, `no bits but ${list.join(', ')}`])
 }

@@ -15,6 +15,7 @@ import {
   signWith,
   spkiOf,
 } from '../../test/nitro-vendor.ts'
+import { refusals } from '../../test/policy.ts'
 import { ChainCache } from '../cache.ts'
 import { issueCoseSign1 } from '../cose/issue.ts'
 import { coseSignedBytes, parseCoseSign1 } from '../cose/sign1.ts'
@@ -344,7 +345,7 @@ test('what is judged is a copy', async () => {
 const open: NitroPolicy = { ...nitroBaseline, nonce: 'any', ageSecondsMax: 'any' }
 const verified = await verify(good)
 const reasons = (policy: Partial<NitroPolicy>, of = verified) =>
-  nitroFamily.appraise(of, { ...open, ...policy }).map(({ code }) => code)
+  refusals(nitroFamily, of, { ...open, ...policy }).map(({ code }) => code)
 
 test('appraises nonce, key, age, registers and region', async () => {
   nitroFamily.checkPolicy(open, 'nitro')

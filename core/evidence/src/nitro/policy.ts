@@ -1,6 +1,7 @@
 import { encodeHex } from '@cella/bytes'
+import { type Demand, harming, type Judged, judged, onList } from '../demands.ts'
 import { type Check, checkFields, number, object, orAny, texts, wrong } from '../policy-fields.ts'
-import { type Finding, oneOf, outside } from '../reasons.ts'
+import { oneOf, outside } from '../reasons.ts'
 import { trustValue } from '../trust-vector.ts'
 import type { VerifiedNitro } from './verify.ts'
 
@@ -61,54 +62,40 @@ export function checkNitroPolicy(policy: unknown, field: string): void {
 
 const { contraindicated, unrecognised, unrecognisedCode } = trustValue
 
-/** Every requirement of `policy` that this document does not meet. Step 6 of docs/formats/evidence-nitro.md. */
-export function appraiseNitro({ claims, verifiedAt }: VerifiedNitro, policy: NitroPolicy): Finding[] {
+/** Every requirement of `policy`, met or not. Step 6 of docs/formats/evidence-nitro.md. */
+export function appraiseNitro({ claims, verifiedAt }: VerifiedNitro, policy: NitroPolicy): Demand[] {
   const { nonce, publicKey, region, timestamp } = claims.hardware
-  const findings: Finding[] = []
-  for (const [register, accepted] of policy.pcrs === 'any' ? [] : Object.entries(policy.pcrs)) {
-    const found = Object.hasOwn(claims.measurements, register) ? claims.measurements[register]! : null
-    if (outside(accepted, found)) {
-      findings.push({
-        code: 'nitro-pcr',
-        expected: `${register} ${oneOf(accepted)}`,
-        found: `${register} ${found ?? 'none'}`,
-        harm: ['executables', unrecognisedCode],
-      })
-    }
-  }
-  if (policy.nonce !== 'any' && encodeHex(policy.nonce) !== nonce) {
-    findings.push({
-      code: 'nitro-nonce',
-      expected: encodeHex(policy.nonce),
-      found: nonce ?? 'none',
-      harm: ['instance-identity', contraindicated],
-    })
-  }
-  const wantedKey = policy.publicKey instanceof Uint8Array ? encodeHex(policy.publicKey) : policy.publicKey
-  if (wantedKey === 'required' ? publicKey === null : wantedKey !== 'any' && wantedKey !== publicKey) {
-    findings.push({
-      code: 'nitro-public-key',
-      expected: wantedKey === 'required' ? 'a public key' : wantedKey,
-      found: publicKey ?? 'none',
-      harm: ['instance-identity', contraindicated],
-    })
-  }
   const age = verifiedAt - timestamp / 1000
-  if (policy.ageSecondsMax !== 'any' && Math.abs(age) > policy.ageSecondsMax) {
-    findings.push({
-      code: 'nitro-age',
-      expected: `made within ${policy.ageSecondsMax} seconds of now`,
-      found: age < 0 ? `${Math.ceil(-age)} seconds in the future` : `${Math.ceil(age)} seconds ago`,
-      harm: ['instance-identity', contraindicated],
-    })
-  }
-  if (outside(policy.regions, region)) {
-    findings.push({
-      code: 'nitro-region',
-      expected: oneOf(policy.regions),
-      found: region ?? 'none',
-      harm: ['instance-identity', unrecognised],
-    })
-  }
-  return findings
+  return [
+    ...harming('executables', unrecognisedCode, registers(claims.measurements, policy.pcrs)),
+    ...harming('instance-identity', contraindicated, [
+      judged('nitro-nonce', policy.nonce, nonce ?? 'none', (wanted) => [
+        encodeHex(wanted) === nonce,
+        encodeHex(wanted),
+      ]),
+      judged('nitro-public-key', policy.publicKey, publicKey ?? 'none', (wanted) =>
+        wanted === 'required'
+          ? [publicKey !== null, 'a public key']
+          : [encodeHex(wanted) === publicKey, encodeHex(wanted)],
+      ),
+      judged(
+        'nitro-age',
+        policy.ageSecondsMax,
+        age < 0 ? `${Math.ceil(-age)} seconds in the future` : `${Math.ceil(age)} seconds ago`,
+        (max) => [Math.abs(age) <= max, `made within ${max} seconds of now`],
+      ),
+    ]),
+    ...harming('instance-identity', unrecognised, [onList('nitro-region', policy.regions, region)]),
+  ]
+}
+
+function registers(measured: { readonly [name: string]: string }, pcrs: NitroPolicy['pcrs']): Judged[] {
+  if (pcrs === 'any') return [onList('nitro-pcr', 'any', Object.keys(measured).join(', '))]
+  return Object.entries(pcrs).map(([register, accepted]) => {
+    const value = Object.hasOwn(measured, register) ? measured[register]! : null
+    return judged('nitro-pcr', accepted, `${register} ${value ?? 'none'}`, (list) => [
+      !outside(list, value),
+      `${register} ${oneOf(list)}`,
+    ])
+  })
 }

@@ -1,5 +1,6 @@
+import { type Demand, harming, inOrder, judged } from '../demands.ts'
 import { type Checks, checkFields, orAny, texts, wrong } from '../policy-fields.ts'
-import { type Finding, oneOf, outside, type ReasonCode } from '../reasons.ts'
+import { oneOf } from '../reasons.ts'
 import { trustValue } from '../trust-vector.ts'
 import type { VerifiedNras } from './nras.ts'
 import { isAtLeast } from './policy.ts'
@@ -26,38 +27,38 @@ export function checkNrasPolicy(policy: unknown, field: string): void {
   checkFields(policy, checks, field)
 }
 
-export function appraiseNras(verified: VerifiedNras, policy: NrasPolicy): Finding[] {
-  const findings: Finding[] = []
-  const refuse = (code: ReasonCode, expected: string, found: string, harm: Finding['harm']): void => {
-    findings.push({ code, expected, found, harm })
-  }
+/** Every requirement of `policy`, met or not: the service's own verdict first, then device by device. */
+export function appraiseNras({ result, devices }: VerifiedNras, policy: NrasPolicy): Demand[] {
   const { contraindicated, unsafe, unrecognised, unrecognisedCode } = trustValue
-  if (!verified.result) refuse('nras-result', 'a good verdict', 'a bad one', ['hardware', contraindicated])
-  for (const { name, failed } of verified.devices) {
-    for (const check of failed) refuse('nras-result', `${name}: ${check}`, 'not so', ['hardware', contraindicated])
-  }
-  for (const { name, model } of verified.devices) {
-    if (outside(policy.models, model)) {
-      refuse('nras-chip', oneOf(policy.models), `${name}: ${model}`, ['hardware', unrecognised])
-    }
-  }
-  for (const { name, driverVersion } of verified.devices) {
-    if (policy.minimumDriver !== 'any' && driverVersion !== null && !isAtLeast(driverVersion, policy.minimumDriver)) {
-      refuse('nras-driver-version', `at least ${policy.minimumDriver}`, `${name}: ${driverVersion}`, [
-        'executables',
-        unsafe,
-      ])
-    }
-  }
-  for (const { name, vbiosVersion } of verified.devices) {
-    if (outside(policy.vbiosVersions, vbiosVersion)) {
-      refuse('nras-vbios-version', oneOf(policy.vbiosVersions), `${name}: ${vbiosVersion}`, ['executables', unsafe])
-    }
-  }
-  for (const { name, measurementsMatch } of verified.devices) {
-    if (!measurementsMatch) {
-      refuse('nras-measurements', 'equal to the manifests', `${name}: not`, ['executables', unrecognisedCode])
-    }
-  }
-  return findings
+  return inOrder([
+    ...harming('hardware', contraindicated, [
+      judged('nras-result', 'demanded', result ? 'a good verdict' : 'a bad one', () => [result, 'a good verdict']),
+      ...devices.flatMap(({ name, failed }) =>
+        failed.map((check) => judged('nras-result', 'demanded', 'not so', () => [false, `${name}: ${check}`])),
+      ),
+    ]),
+    ...devices.flatMap(({ name, model, driverVersion, vbiosVersion, measurementsMatch }) => [
+      ...harming('hardware', unrecognised, [
+        judged('nras-chip', policy.models, `${name}: ${model}`, (list) => [list.includes(model), oneOf(list)]),
+      ]),
+      ...harming('executables', unsafe, [
+        judged(
+          'nras-driver-version',
+          driverVersion === null ? 'any' : policy.minimumDriver,
+          `${name}: ${driverVersion ?? 'none'}`,
+          (least) => [isAtLeast(driverVersion!, least), `at least ${least}`],
+        ),
+        judged('nras-vbios-version', policy.vbiosVersions, `${name}: ${vbiosVersion}`, (list) => [
+          list.includes(vbiosVersion),
+          oneOf(list),
+        ]),
+      ]),
+      ...harming('executables', unrecognisedCode, [
+        judged('nras-measurements', 'demanded', `${name}: ${measurementsMatch ? 'equal' : 'not'}`, () => [
+          measurementsMatch,
+          'equal to the manifests',
+        ]),
+      ]),
+    ]),
+  ])
 }

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { encodeBase64url, encodeUtf8 } from '@cella/bytes'
 import { sharedPath, sharedTest } from '@cella/testing'
+import { refusals } from '../../test/policy.ts'
 import { CheckLog } from '../checks.ts'
 import { Endorsements } from '../endorsements.ts'
 import { EvidenceError, type EvidenceErrorCode } from '../error.ts'
@@ -123,7 +124,7 @@ test('takes a verdict about GPUs and switches for genuine', async () => {
     ],
   )
   assert.deepEqual([verified.notBefore, verified.notAfter], [now - 5, now + 4])
-  assert.deepEqual(nrasFamily.appraise(verified, anything), [])
+  assert.deepEqual(refusals(nrasFamily, verified, anything), [])
   assert.equal((await judge(bundle(), { issuers: [{ ...issuer, simulated: true }] })).simulated, true)
 })
 
@@ -199,7 +200,7 @@ test('a verdict that is not good is refused under every policy, with each check 
   )
   assert.equal(verified.claims.debug, true)
   assert.deepEqual(
-    nrasFamily.appraise(verified, anything).map(({ code, expected }) => `${code} ${expected}`),
+    refusals(nrasFamily, verified, anything).map(({ code, expected }) => `${code} ${expected}`),
     [
       'nras-result a good verdict',
       'nras-result GPU-0: x-nvidia-gpu-arch-check',
@@ -217,7 +218,7 @@ test('each member of the policy refuses what it is for', async () => {
     [{ vbiosVersions: ['x'] }, 'nras-vbios-version'],
   ] as const) {
     assert.deepEqual(
-      nrasFamily.appraise(verified, { ...anything, ...policy }).map((one) => one.code),
+      refusals(nrasFamily, verified, { ...anything, ...policy }).map((one) => one.code),
       [code],
     )
     assert.throws(() => nrasFamily.checkPolicy({ ...anything, [Object.keys(policy)[0]!]: undefined }, 'p'), TypeError)
@@ -246,7 +247,7 @@ for (const [name, device] of [
       now: whole.iat,
       issuers: [{ ...issuer, issuer: whole.iss }],
     })
-    assert.deepEqual(nrasFamily.appraise(verified, anything), [])
+    assert.deepEqual(refusals(nrasFamily, verified, anything), [])
     await refused(read('detached_eat'), 'ERR_EVIDENCE_SIGNATURE', {
       now: whole.iat,
       issuers: [{ ...issuer, issuer: whole.iss }],

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { concatBytes, encodeHex, encodeUtf8 } from '@cella/bytes'
 import { sharedPath, sharedTest } from '@cella/testing'
 import * as vendor from '../../test/nvidia.ts'
+import { refusals } from '../../test/policy.ts'
 import { CheckLog } from '../checks.ts'
 import { Endorsements } from '../endorsements.ts'
 import { EvidenceError, type EvidenceErrorCode } from '../error.ts'
@@ -102,7 +103,7 @@ test('takes a GPU’s report for genuine and reads its claims', async () => {
       'nvidia-manifests not-applicable',
     ],
   )
-  assert.deepEqual(nvidiaFamily.appraise(verified, anything), [])
+  assert.deepEqual(refusals(nvidiaFamily, verified, anything), [])
 })
 
 test('takes a switch’s report, whose version is text and which has no driver and no FWID', async () => {
@@ -229,7 +230,7 @@ test('takes good OCSP answers about the whole chain, and says so', async () => {
   assert.deepEqual([verified.notBefore, verified.notAfter], [now - 100, now + 100])
   const partly = await nvidiaFamily.verify(entry({ certificates }), contextOf(given(answers(2))))
   assert.equal(partly.revocation, 'partly-checked')
-  const found = nvidiaFamily.appraise(partly, { ...anything, revocation: 'required' })
+  const found = refusals(nvidiaFamily, partly, { ...anything, revocation: 'required' })
   assert.deepEqual(
     found.map(({ code }) => code),
     ['nvidia-revocation'],
@@ -332,7 +333,7 @@ test('compares the report with the manifests of its driver and VBIOS', async () 
   assert.deepEqual(verified.rims, { mismatches: [] })
   assert.equal((verified.claims.hardware as { manifests?: string }).manifests, 'match')
   assert.deepEqual([verified.notBefore, verified.notAfter], [now - 10, now + 10])
-  assert.deepEqual(nvidiaFamily.appraise(verified, { ...anything, manifests: 'required' }), [])
+  assert.deepEqual(refusals(nvidiaFamily, verified, { ...anything, manifests: 'required' }), [])
   const simulated = await withRims([{ ...driver, simulated: true }, vbios])
   assert.equal(simulated.simulated, true)
 })
@@ -340,7 +341,7 @@ test('compares the report with the manifests of its driver and VBIOS', async () 
 test('names each measurement that differs, and refuses it under every policy', async () => {
   const values = vendor.values.map((value, at) => (at === 4 || at === 40 ? new Uint8Array(48).fill(0xaa) : value))
   const verified = await withRims([driver, vbios], entry({ report: report({ values }) }))
-  const findings = nvidiaFamily.appraise(verified, anything)
+  const findings = refusals(nvidiaFamily, verified, anything)
   assert.deepEqual(
     findings.map(({ code, expected, found }) => [code, expected, found]),
     [
@@ -364,7 +365,7 @@ test('a missing manifest is no comparison, and a policy can refuse that', async 
   for (const rims of [[], [driver], [vbios], [driver, { ...vbios, product: 'GB100' }]]) {
     const verified = await withRims(rims)
     assert.equal(verified.rims, undefined)
-    const found = nvidiaFamily.appraise(verified, { ...anything, manifests: 'required' })
+    const found = refusals(nvidiaFamily, verified, { ...anything, manifests: 'required' })
     assert.deepEqual(
       found.map(({ code }) => code),
       ['nvidia-manifests'],
@@ -386,7 +387,7 @@ test('each member of the policy refuses what it is for', async () => {
     [{ manifests: 'required' }, 'nvidia-manifests'],
   ]
   for (const [policy, code] of cases) {
-    const found = nvidiaFamily.appraise(verified, { ...anything, ...policy })
+    const found = refusals(nvidiaFamily, verified, { ...anything, ...policy })
     assert.deepEqual(
       found.map((one) => one.code),
       [code],

@@ -1,6 +1,6 @@
 import { encodeHex } from '@cella/bytes'
+import { type Demand, harming, inOrder, type Judged, judged, onList } from '../demands.ts'
 import { type Checks, checkFields, listOf, orAny, required, texts, wrong } from '../policy-fields.ts'
-import { type Finding, oneOf, outside, type ReasonCode } from '../reasons.ts'
 import { trustValue } from '../trust-vector.ts'
 import type { VerifiedNvidia } from './verify.ts'
 
@@ -47,44 +47,54 @@ export function checkNvidiaPolicy(policy: unknown, field: string): void {
   checkFields(policy, checks, field)
 }
 
-export function appraiseNvidia(verified: VerifiedNvidia, policy: NvidiaPolicy): Finding[] {
-  const findings: Finding[] = []
-  const { identity, configuration, rims } = verified
-  const refuse = (code: ReasonCode, expected: string, found: string, harm: Finding['harm']): void => {
-    findings.push({ code, expected, found, harm })
-  }
+/** Every requirement of `policy`, met or not. */
+export function appraiseNvidia(verified: VerifiedNvidia, policy: NvidiaPolicy): Demand[] {
+  const { identity, configuration, rims, revocation } = verified
+  const { driverVersion, vbiosVersion, mode } = configuration
   const { unsafe, unrecognised, unrecognisedCode } = trustValue
-  if (outside(policy.devices, identity.device)) {
-    refuse('nvidia-device', oneOf(policy.devices), identity.device, ['hardware', unrecognised])
+  // A switch has neither a driver nor a mode.
+  const modes = identity.device === 'gpu' ? policy.modes : 'any'
+  const minimumDriver = driverVersion === null ? 'any' : policy.minimumDriver
+  return inOrder([
+    ...harming('hardware', unrecognised, [
+      onList('nvidia-device', policy.devices, identity.device),
+      onList('nvidia-chip', policy.chips, identity.chip),
+    ]),
+    ...harming('executables', unsafe, [
+      judged('nvidia-driver-version', minimumDriver, driverVersion ?? 'none', (least) => [
+        isAtLeast(driverVersion!, least),
+        `at least ${least}`,
+      ]),
+      onList('nvidia-vbios-version', policy.vbiosVersions, vbiosVersion),
+    ]),
+    ...harming('configuration', unsafe, [onList('nvidia-mode', modes, mode)]),
+    ...harming('hardware', unsafe, [
+      judged('nvidia-revocation', policy.revocation, revocation, () => [revocation === 'checked', 'checked']),
+    ]),
+    ...harming('executables', unrecognisedCode, [
+      judged('nvidia-manifests', policy.manifests, rims === undefined ? 'not compared' : 'compared', () => [
+        rims !== undefined,
+        'compared',
+      ]),
+      ...measurementDemands(rims),
+    ]),
+  ])
+}
+
+/** Known to differ is worse than not compared, so that no policy looks away from it. */
+function measurementDemands(rims: VerifiedNvidia['rims']): Judged[] {
+  const code = 'nvidia-measurements'
+  if (rims === undefined) return [onList(code, 'any', 'not compared')]
+  if (rims.mismatches.length === 0) {
+    const all = 'each as its manifest has it'
+    return [judged(code, 'demanded', all, () => [true, all])]
   }
-  if (outside(policy.chips, identity.chip)) {
-    refuse('nvidia-chip', oneOf(policy.chips), identity.chip, ['hardware', unrecognised])
-  }
-  const { driverVersion, vbiosVersion } = configuration
-  if (policy.minimumDriver !== 'any' && driverVersion !== null && !isAtLeast(driverVersion, policy.minimumDriver)) {
-    refuse('nvidia-driver-version', `at least ${policy.minimumDriver}`, driverVersion, ['executables', unsafe])
-  }
-  if (outside(policy.vbiosVersions, vbiosVersion)) {
-    refuse('nvidia-vbios-version', oneOf(policy.vbiosVersions), vbiosVersion, ['executables', unsafe])
-  }
-  if (identity.device === 'gpu' && outside(policy.modes, configuration.mode)) {
-    refuse('nvidia-mode', oneOf(policy.modes), configuration.mode ?? 'none', ['configuration', unsafe])
-  }
-  if (policy.revocation !== 'any' && verified.revocation !== 'checked') {
-    refuse('nvidia-revocation', 'checked', verified.revocation, ['hardware', unsafe])
-  }
-  if (policy.manifests !== 'any' && rims === undefined) {
-    refuse('nvidia-manifests', 'compared', 'not compared', ['executables', unrecognisedCode])
-  }
-  // Known to differ is worse than not compared, so that no policy looks away from it.
-  for (const { index, source, found } of rims?.mismatches ?? []) {
-    const value = found === undefined ? 'none' : encodeHex(found)
-    refuse('nvidia-measurements', `measurement ${index} as its ${source} manifest has it`, value, [
-      'executables',
-      unrecognisedCode,
-    ])
-  }
-  return findings
+  return rims.mismatches.map(({ index, source, found }) =>
+    judged(code, 'demanded', found === undefined ? 'none' : encodeHex(found), () => [
+      false,
+      `measurement ${index} as its ${source} manifest has it`,
+    ]),
+  )
 }
 
 /** Whether dotted numbers are at least `minimum`; what is not dotted numbers is below everything. */

@@ -1,23 +1,34 @@
 import { encodeHex } from '@cella/bytes'
+import {
+  atLeast,
+  type Demand,
+  flagged,
+  harming,
+  inOrder,
+  type Judged,
+  judged,
+  numberOnList,
+  onList,
+} from '../demands.ts'
 import type { SnpMinimumTcb, SnpPolicy } from '../policy.ts'
-import { type Finding, oneOf, outside, type ReasonCode, reasonCodes } from '../reasons.ts'
-import { type TrustClaim, trustValue } from '../trust-vector.ts'
+import { oneOf, type ReasonCode } from '../reasons.ts'
+import { trustValue } from '../trust-vector.ts'
 import type { SnpFirmwareVersion, SnpGuestPolicy, SnpPlatformInfo } from './report.ts'
 import { type SnpTcb, snpTcbComponents, tcbBelow, tcbText } from './tcb.ts'
 import type { VerifiedSnp } from './verify.ts'
 
-type Found = Omit<Finding, 'harm'> | undefined
-
-/** Every requirement of `policy` that this report does not meet. Steps 7 to 9 of the checklist. */
-export function appraiseSnp(verified: VerifiedSnp, policy: SnpPolicy): Finding[] {
-  return [
-    ...withHarm('hardware', trustValue.unsafe, platformFindings(verified, policy)),
-    ...withHarm('configuration', trustValue.unsafe, guestFindings(verified, policy)),
-    ...withHarm('executables', trustValue.unrecognisedCode, identityFindings(verified, policy)),
-  ].sort((a, b) => reasonCodes.indexOf(a.code) - reasonCodes.indexOf(b.code))
+/** Every requirement of `policy`, met or not. Steps 7 to 9 of the checklist. */
+export function appraiseSnp(verified: VerifiedSnp, policy: SnpPolicy): Demand[] {
+  return inOrder([
+    ...harming('hardware', trustValue.unsafe, platformDemands(verified, policy)),
+    ...harming('configuration', trustValue.unsafe, guestDemands(verified, policy)),
+    ...harming('executables', trustValue.unrecognisedCode, identityDemands(verified, policy)),
+  ])
 }
 
-function platformFindings(verified: VerifiedSnp, policy: SnpPolicy): Found[] {
+const chipId = 'the chip’s id in the report'
+
+function platformDemands(verified: VerifiedSnp, policy: SnpPolicy): Judged[] {
   const { report, tcb, product, signer } = verified
   const { current, committed, platformInfo } = report
   const provisional = tcbBelow(tcb.committed, tcb.current).length > 0 || firmwareBelow(committed, current)
@@ -27,44 +38,41 @@ function platformFindings(verified: VerifiedSnp, policy: SnpPolicy): Found[] {
     tcbMinimum('snp-tcb', policy.minimumTcb, verified, tcb.reported),
     tcbMinimum('snp-committed-tcb', policy.minimumCommittedTcb, verified, tcb.committed),
     tcbMinimum('snp-launch-tcb', policy.minimumLaunchTcb, verified, tcb.launch),
-    policy.provisionalFirmware !== 'any' && provisional
-      ? reason(
-          'snp-provisional-firmware',
-          'committed firmware and TCB equal to the current ones',
-          `${firmwareText(committed)} (${tcbText(tcb.committed)}) committed, ${firmwareText(current)} (${tcbText(tcb.current)}) current`,
-        )
-      : undefined,
-    policy.minimumFirmware !== 'any' && firmwareBelow(current, policy.minimumFirmware)
-      ? reason('snp-firmware', `at least ${firmwareText(policy.minimumFirmware)}`, firmwareText(current))
-      : undefined,
-    policy.maskedChipId !== 'any' && verified.chipIdMasked
-      ? reason('snp-masked-chip-id', 'the chip’s id in the report', 'zeros')
-      : undefined,
+    judged(
+      'snp-provisional-firmware',
+      policy.provisionalFirmware,
+      `${firmwareText(committed)} (${tcbText(tcb.committed)}) committed, ${firmwareText(current)} (${tcbText(tcb.current)}) current`,
+      () => [!provisional, 'committed firmware and TCB equal to the current ones'],
+    ),
+    judged('snp-firmware', policy.minimumFirmware, firmwareText(current), (minimum) => [
+      !firmwareBelow(current, minimum),
+      `at least ${firmwareText(minimum)}`,
+    ]),
+    judged('snp-masked-chip-id', policy.maskedChipId, verified.chipIdMasked ? 'zeros' : chipId, () => [
+      !verified.chipIdMasked,
+      chipId,
+    ]),
     mitigations('snp-launch-mitigation', policy.launchMitigations, report.launchMitigation),
     mitigations('snp-current-mitigation', policy.currentMitigations, report.currentMitigation),
-    ...platformBits.map(([code, field, wanted]) => bit(code, policy.platform[field], platformInfo[field], wanted)),
+    ...platformBits.map(([code, field]) => flagged(code, policy.platform[field], platformInfo[field])),
   ]
 }
 
-function guestFindings({ report }: VerifiedSnp, policy: SnpPolicy): Found[] {
+function guestDemands({ report }: VerifiedSnp, policy: SnpPolicy): Judged[] {
   const { abiMajor, abiMinor } = report.policy
-  const abi = policy.minimumAbi
-  const abiLow = abi !== 'any' && (abiMajor < abi.major || (abiMajor === abi.major && abiMinor < abi.minor))
   return [
-    abiLow ? reason('snp-abi', `at least ${abi.major}.${abi.minor}`, `${abiMajor}.${abiMinor}`) : undefined,
-    policy.vmpls !== 'any' && !policy.vmpls.includes(report.vmpl)
-      ? reason('snp-vmpl', oneOf(policy.vmpls), String(report.vmpl))
-      : undefined,
-    ...guestBits.map(([code, field, wanted]) => bit(code, policy.guest[field], report.policy[field], wanted)),
+    judged('snp-abi', policy.minimumAbi, `${abiMajor}.${abiMinor}`, ({ major, minor }) => [
+      abiMajor > major || (abiMajor === major && abiMinor >= minor),
+      `at least ${major}.${minor}`,
+    ]),
+    numberOnList('snp-vmpl', policy.vmpls, report.vmpl),
+    ...guestBits.map(([code, field]) => flagged(code, policy.guest[field], report.policy[field])),
   ]
 }
 
-function identityFindings({ report }: VerifiedSnp, policy: SnpPolicy): Found[] {
-  const svn = policy.minimumGuestSvn
+function identityDemands({ report }: VerifiedSnp, policy: SnpPolicy): Judged[] {
   return [
-    svn !== 'any' && report.guestSvn < svn
-      ? reason('snp-guest-svn', `at least ${svn}`, String(report.guestSvn))
-      : undefined,
+    atLeast('snp-guest-svn', policy.minimumGuestSvn, report.guestSvn),
     onList('snp-id-key', policy.idKeyDigests, encodeHex(report.idKeyDigest)),
     // The digest alone says nothing: the firmware checked an author key only where the flag is set.
     onList(
@@ -79,54 +87,51 @@ function identityFindings({ report }: VerifiedSnp, policy: SnpPolicy): Found[] {
   ]
 }
 
-// Code, field, and what `required` (true) or `refused` (false) wants of it.
-const guestBits: readonly (readonly [ReasonCode, keyof SnpPolicy['guest'] & keyof SnpGuestPolicy, boolean])[] = [
-  ['snp-guest-migration-agent', 'migrationAgent', false],
-  ['snp-guest-smt', 'smt', false],
-  ['snp-guest-cxl', 'cxlAllowed', false],
-  ['snp-guest-single-socket', 'singleSocket', true],
-  ['snp-guest-aes-256-xts', 'memoryAes256Xts', true],
-  ['snp-guest-rapl', 'raplDisabled', true],
-  ['snp-guest-ciphertext-hiding', 'ciphertextHiding', true],
-  ['snp-guest-page-swap', 'pageSwapDisabled', true],
+const guestBits: readonly (readonly [ReasonCode, keyof SnpPolicy['guest'] & keyof SnpGuestPolicy])[] = [
+  ['snp-guest-migration-agent', 'migrationAgent'],
+  ['snp-guest-smt', 'smt'],
+  ['snp-guest-cxl', 'cxlAllowed'],
+  ['snp-guest-single-socket', 'singleSocket'],
+  ['snp-guest-aes-256-xts', 'memoryAes256Xts'],
+  ['snp-guest-rapl', 'raplDisabled'],
+  ['snp-guest-ciphertext-hiding', 'ciphertextHiding'],
+  ['snp-guest-page-swap', 'pageSwapDisabled'],
 ]
-const platformBits: readonly (readonly [ReasonCode, keyof SnpPolicy['platform'] & keyof SnpPlatformInfo, boolean])[] = [
-  ['snp-platform-smt', 'smt', false],
-  ['snp-platform-tio', 'tio', false],
-  ['snp-platform-tsme', 'tsme', true],
-  ['snp-platform-ecc', 'ecc', true],
-  ['snp-platform-rapl', 'raplDisabled', true],
-  ['snp-platform-ciphertext-hiding', 'ciphertextHiding', true],
-  ['snp-platform-alias-check', 'aliasCheckComplete', true],
-  ['snp-platform-iommu-write-safe', 'iommuWriteSafe', true],
+const platformBits: readonly (readonly [ReasonCode, keyof SnpPolicy['platform'] & keyof SnpPlatformInfo])[] = [
+  ['snp-platform-smt', 'smt'],
+  ['snp-platform-tio', 'tio'],
+  ['snp-platform-tsme', 'tsme'],
+  ['snp-platform-ecc', 'ecc'],
+  ['snp-platform-rapl', 'raplDisabled'],
+  ['snp-platform-ciphertext-hiding', 'ciphertextHiding'],
+  ['snp-platform-alias-check', 'aliasCheckComplete'],
+  ['snp-platform-iommu-write-safe', 'iommuWriteSafe'],
 ]
 
-function bit(code: ReasonCode, setting: string, found: boolean, wanted: boolean): Found {
-  if (setting === 'any' || found === wanted) return undefined
-  return reason(code, wanted ? 'on' : 'off', found ? 'on' : 'off')
-}
-
-function onList(code: ReasonCode, accepted: readonly string[] | 'any', found: string | null): Found {
-  return outside(accepted, found) ? reason(code, oneOf(accepted), found ?? 'none') : undefined
-}
-
-function tcbMinimum(code: ReasonCode, minimums: SnpMinimumTcb | 'any', { product }: VerifiedSnp, found: SnpTcb): Found {
-  if (minimums === 'any') return undefined
-  const minimum = minimums[product]
-  if (minimum === undefined) return reason(code, `a product with a minimum: ${oneOf(Object.keys(minimums))}`, product)
+function tcbMinimum(
+  code: ReasonCode,
+  minimums: SnpMinimumTcb | 'any',
+  { product }: VerifiedSnp,
+  found: SnpTcb,
+): Judged {
+  const minimum = minimums === 'any' ? found : minimums[product]
+  if (minimum === undefined) {
+    return judged(code, minimums, product, (known) => [false, `a product with a minimum: ${oneOf(Object.keys(known))}`])
+  }
   // A component left out of a minimum would demand nothing of it.
   if (snpTcbComponents.some((component) => (found[component] === undefined) !== (minimum[component] === undefined))) {
-    return reason(code, `a minimum with each component of ${product}`, tcbText(minimum))
+    return judged(code, minimums, tcbText(minimum), () => [false, `a minimum with each component of ${product}`])
   }
-  if (tcbBelow(found, minimum).length === 0) return undefined
-  return reason(code, `at least ${tcbText(minimum)}`, tcbText(found))
+  return judged(code, minimums, tcbText(found), () => [
+    tcbBelow(found, minimum).length === 0,
+    `at least ${tcbText(minimum)}`,
+  ])
 }
 
-function mitigations(code: ReasonCode, bits: readonly number[] | 'any', found: bigint): Found {
-  if (bits === 'any') return undefined
-  const missing = bits.filter((number) => (found & (1n << BigInt(number))) === 0n)
-  if (missing.length === 0) return undefined
-  return reason(code, `bits ${bits.join(', ')} set`, `bits ${missing.join(', ')} clear`)
+function mitigations(code: ReasonCode, bits: readonly number[] | 'any', vector: bigint): Judged {
+  const missing = bits === 'any' ? [] : bits.filter((number) => (vector & (1n << BigInt(number))) === 0n)
+  const found = missing.length === 0 ? `vector ${vector.toString(16)}` : `bits ${missing.join(', ')} clear`
+  return judged(code, bits, found, (all) => [missing.length === 0, `bits ${all.join(', ')} set`])
 }
 
 function firmwareBelow(found: SnpFirmwareVersion, minimum: SnpFirmwareVersion): boolean {
@@ -138,12 +143,4 @@ function firmwareBelow(found: SnpFirmwareVersion, minimum: SnpFirmwareVersion): 
 
 function firmwareText({ major, minor, build }: SnpFirmwareVersion): string {
   return `${major}.${minor}.${build}`
-}
-
-function reason(code: ReasonCode, expected: string, found: string): Found {
-  return { code, expected, found }
-}
-
-function withHarm(claim: TrustClaim, value: number, found: readonly Found[]): Finding[] {
-  return found.flatMap((one) => (one === undefined ? [] : [{ ...one, harm: [claim, value] as const }]))
 }

@@ -1,3 +1,4 @@
+import { type Demand, harming, inOrder, judged, onList } from '../demands.ts'
 import {
   type Check,
   checkFields,
@@ -9,8 +10,8 @@ import {
   required,
   wrong,
 } from '../policy-fields.ts'
-import { type Finding, oneOf, type ReasonCode } from '../reasons.ts'
-import { type TrustClaim, trustValue } from '../trust-vector.ts'
+import { oneOf } from '../reasons.ts'
+import { trustValue } from '../trust-vector.ts'
 import { type QuoteAlgorithm, quoteAlgorithms, type TpmHash } from './algorithms.ts'
 import { firmwareText } from './claims.ts'
 import type { VerifiedQuote } from './quote.ts'
@@ -71,56 +72,64 @@ export function checkTpmPolicy(policy: unknown, field: string): void {
   checkFields(policy, tpmPolicyChecks, field)
 }
 
-/** Every requirement of `policy` that the quote does not meet. */
-export function appraiseQuote(verified: VerifiedQuote, policy: TpmPolicy): Finding[] {
-  const { quote, banks, logs, algorithm } = verified
-  const { signatureAlgorithms, pcrBanks, requiredPcrs, minimumFirmware } = policy
-  const findings: Finding[] = []
-  const refuse = (code: ReasonCode, claim: TrustClaim, expected: string, found: string): void => {
-    findings.push({ code, expected, found, harm: [claim, trustValue.unsafe] })
-  }
-  if (signatureAlgorithms !== 'any' && !signatureAlgorithms.includes(algorithm)) {
-    refuse('tpm-signature-algorithm', 'hardware', oneOf(signatureAlgorithms), algorithm)
-  }
-  const other = quote.banks.find(({ hash }) => pcrBanks !== 'any' && !pcrBanks.includes(hash))
-  if (other !== undefined) refuse('tpm-pcr-bank', 'executables', oneOf(pcrBanks), other.hash)
-  if (requiredPcrs !== 'any') {
-    const missing = requiredPcrs.filter((pcr) => banks.length === 0 || banks.some(({ values }) => !values.has(pcr)))
-    if (missing.length > 0) {
-      refuse('tpm-pcr', 'executables', `values of PCR ${requiredPcrs.join(', ')}`, `none of PCR ${missing.join(', ')}`)
-    }
-  }
+/** Every requirement of `policy`, met or not. */
+export function appraiseQuote({ quote, banks, logs, algorithm }: VerifiedQuote, policy: TpmPolicy): Demand[] {
+  const { requiredPcrs, pcrBanks } = policy
   const firmware = firmwareText(quote.firmwareVersion)
-  if (minimumFirmware !== 'any' && firmware < minimumFirmware) {
-    refuse('tpm-firmware', 'hardware', `at least ${minimumFirmware}`, firmware)
-  }
-  if (policy.safeClock !== 'any' && !quote.safe)
-    refuse('tpm-clock', 'hardware', 'a safe clock', 'one that may have gone back')
-  for (const [code, name] of [
-    ['tpm-reset-count', 'resetCount'] as const,
-    ['tpm-restart-count', 'restartCount'] as const,
-  ]) {
-    const wanted = policy[name]
-    if (wanted !== 'any' && quote[name] !== wanted)
-      refuse(code, 'instance-identity', String(wanted), String(quote[name]))
-  }
-  const noLog = 'no event log'
-  const without = logs.length === 0
-  if (policy.eventLog !== 'any' && without) refuse('tpm-event-log', 'executables', 'an event log', noLog)
+  const missing = (requiredPcrs === 'any' ? [] : requiredPcrs).filter(
+    (pcr) => banks.length === 0 || banks.some(({ values }) => !values.has(pcr)),
+  )
+  const hashes = quote.banks.map(({ hash }) => hash)
+  const others = pcrBanks === 'any' ? [] : hashes.filter((hash) => !pcrBanks.includes(hash))
   const list = (name: 'unlogged' | 'open'): string =>
     logs.flatMap((log) => log[name].map((pcr) => `${log.hash} PCR ${pcr}`)).join(', ')
   const unlogged = list('unlogged')
-  if (policy.unloggedPcrs !== 'any' && (without || unlogged !== '')) {
-    refuse(
-      'tpm-unlogged-pcr',
-      'executables',
-      'an event for every extended PCR',
-      without ? noLog : `none for ${unlogged}`,
-    )
-  }
   const open = list('open')
-  if (policy.separators !== 'any' && (without || open !== '')) {
-    refuse('tpm-separator', 'executables', 'firmware PCRs closed without an error', without ? noLog : `not so ${open}`)
-  }
-  return findings
+  const hasLog = logs.length > 0
+  const unlessMissing = (text: string): string => (hasLog ? text : 'no event log')
+  const count = (code: 'tpm-reset-count' | 'tpm-restart-count', wanted: number | 'any', found: number) =>
+    judged(code, wanted, String(found), (one) => [found === one, String(one)])
+  return inOrder([
+    ...harming('hardware', trustValue.unsafe, [
+      onList('tpm-signature-algorithm', policy.signatureAlgorithms, algorithm),
+      judged('tpm-firmware', policy.minimumFirmware, firmware, (least) => [firmware >= least, `at least ${least}`]),
+      judged('tpm-clock', policy.safeClock, quote.safe ? 'a safe clock' : 'one that may have gone back', () => [
+        quote.safe,
+        'a safe clock',
+      ]),
+    ]),
+    ...harming('instance-identity', trustValue.unsafe, [
+      count('tpm-reset-count', policy.resetCount, quote.resetCount),
+      count('tpm-restart-count', policy.restartCount, quote.restartCount),
+    ]),
+    ...harming('executables', trustValue.unsafe, [
+      judged('tpm-pcr-bank', pcrBanks, (others.length === 0 ? hashes : others).join(', '), (accepted) => [
+        others.length === 0,
+        oneOf(accepted),
+      ]),
+      judged(
+        'tpm-pcr',
+        requiredPcrs,
+        missing.length === 0 ? pcrsText(banks) : `none of PCR ${missing.join(', ')}`,
+        (pcrs) => [missing.length === 0, `values of PCR ${pcrs.join(', ')}`],
+      ),
+      judged('tpm-event-log', policy.eventLog, unlessMissing('an event log'), () => [hasLog, 'an event log']),
+      judged(
+        'tpm-unlogged-pcr',
+        policy.unloggedPcrs,
+        unlessMissing(unlogged === '' ? 'an event for every extended PCR' : `none for ${unlogged}`),
+        () => [hasLog && unlogged === '', 'an event for every extended PCR'],
+      ),
+      judged(
+        'tpm-separator',
+        policy.separators,
+        unlessMissing(open === '' ? 'firmware PCRs closed without an error' : `not so ${open}`),
+        () => [hasLog && open === '', 'firmware PCRs closed without an error'],
+      ),
+    ]),
+  ])
+}
+
+function pcrsText(banks: VerifiedQuote['banks']): string {
+  return banks.map(({ hash, values }) => `${hash} PCR ${[...values.keys()].join(', ')}`).join('; ') || 'none'
 }

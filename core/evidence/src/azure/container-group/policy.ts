@@ -1,6 +1,7 @@
+import { atLeast, type Demand, harming, judged, onList } from '../../demands.ts'
 import { type SnpPolicy, snpBaseline } from '../../policy.ts'
 import { type Check, checkFields, fields, number, orAny, texts } from '../../policy-fields.ts'
-import { type Finding, oneOf, type ReasonCode } from '../../reasons.ts'
+import { oneOf } from '../../reasons.ts'
 import { appraiseSnp } from '../../sev-snp/appraise.ts'
 import { checkSnpPolicy } from '../../sev-snp/policy.ts'
 import { trustValue } from '../../trust-vector.ts'
@@ -70,23 +71,29 @@ export function checkAzureContainerGroupPolicy(policy: unknown, field: string): 
   checkFields(policy, policyChecks, field)
 }
 
-/** Every requirement of `policy` that the group does not meet. */
+/** Every requirement of `policy`, met or not. */
 export function appraiseAzureContainerGroup(
   { hardware, uvm }: VerifiedAzureContainerGroup,
   policy: AzureContainerGroupPolicy,
-): Finding[] {
-  const findings = appraiseSnp(hardware, policy.sevSnp)
-  if (policy.uvm === 'any') return findings
-  const refuse = (code: ReasonCode, expected: string, found: string): void => {
-    findings.push({ code, expected, found, harm: ['executables', trustValue.unrecognisedCode] })
-  }
-  const { issuers, feeds, minimumSvn } = policy.uvm
-  if (uvm === undefined) {
-    refuse('azure-uvm', `an endorsement by ${oneOf(issuers)}`, 'none')
-    return findings
-  }
-  if (issuers !== 'any' && !issuers.includes(uvm.issuer)) refuse('azure-uvm-issuer', oneOf(issuers), uvm.issuer)
-  if (feeds !== 'any' && !feeds.includes(uvm.feed)) refuse('azure-uvm-feed', oneOf(feeds), uvm.feed)
-  if (minimumSvn !== 'any' && uvm.svn < minimumSvn) refuse('azure-uvm-svn', `at least ${minimumSvn}`, String(uvm.svn))
-  return findings
+): Demand[] {
+  const wanted = policy.uvm === 'any' ? anyUvm : policy.uvm
+  const found = uvm === undefined ? 'none' : `an endorsement by ${uvm.issuer}`
+  return [
+    ...appraiseSnp(hardware, policy.sevSnp),
+    ...harming('executables', trustValue.unrecognisedCode, [
+      judged('azure-uvm', policy.uvm, found, ({ issuers }) => [
+        uvm !== undefined,
+        `an endorsement by ${oneOf(issuers)}`,
+      ]),
+      ...(uvm === undefined
+        ? []
+        : [
+            onList('azure-uvm-issuer', wanted.issuers, uvm.issuer),
+            onList('azure-uvm-feed', wanted.feeds, uvm.feed),
+            atLeast('azure-uvm-svn', wanted.minimumSvn, uvm.svn),
+          ]),
+    ]),
+  ]
 }
+
+const anyUvm: UvmPolicy = { issuers: 'any', feeds: 'any', minimumSvn: 'any' }

@@ -1,3 +1,4 @@
+import { type Demand, flagged, harming, inOrder, judged, numberOnList, onList } from '../../demands.ts'
 import {
   type Check,
   checkFields,
@@ -10,8 +11,7 @@ import {
   required,
   texts,
 } from '../../policy-fields.ts'
-import { type Finding, oneOf, outside, type ReasonCode } from '../../reasons.ts'
-import { type TrustClaim, trustValue } from '../../trust-vector.ts'
+import { trustValue } from '../../trust-vector.ts'
 import type { VerifiedMaa } from './verify.ts'
 
 /** What is demanded of a token of Azure Attestation. */
@@ -61,45 +61,39 @@ export function checkMaaPolicy(policy: unknown, field: string): void {
   checkFields(policy, policyChecks, field)
 }
 
-/** Every requirement of `policy` that the token does not meet. */
-export function appraiseMaa({ claims, verifiedAt }: VerifiedMaa, policy: MaaPolicy): Finding[] {
+/** Every requirement of `policy`, met or not. */
+export function appraiseMaa({ claims, verifiedAt }: VerifiedMaa, policy: MaaPolicy): Demand[] {
   const { attestationType, policyHash, complianceStatus, issuedAt, vmpl, secureBoot, osDebug, svns } = claims.hardware
-  const findings: Finding[] = []
-  const refuse = (code: ReasonCode, claim: TrustClaim, expected: string, found: string): void => {
-    findings.push({ code, expected, found, harm: [claim, trustValue.unsafe] })
-  }
-  if (outside(policy.types, attestationType)) refuse('maa-type', 'hardware', oneOf(policy.types), attestationType)
-  if (outside(policy.policyHashes, policyHash)) {
-    refuse('maa-policy', 'configuration', oneOf(policy.policyHashes), policyHash)
-  }
-  if (outside(policy.complianceStatuses, complianceStatus)) {
-    refuse('maa-compliance', 'configuration', oneOf(policy.complianceStatuses), complianceStatus ?? 'none')
-  }
-  const { maximumAgeSeconds } = policy
-  if (maximumAgeSeconds !== 'any' && (issuedAt === null || verifiedAt - issuedAt > maximumAgeSeconds)) {
-    const found = issuedAt === null ? 'not said' : `${verifiedAt - issuedAt} s`
-    refuse('maa-age', 'instance-identity', `at most ${maximumAgeSeconds} s`, found)
-  }
-  if (policy.vmpls !== 'any' && (vmpl === null || !policy.vmpls.includes(vmpl))) {
-    refuse('maa-vmpl', 'configuration', oneOf(policy.vmpls), vmpl === null ? 'none' : String(vmpl))
-  }
-  const shown = (flag: boolean | null): string => (flag === null ? 'not said' : flag ? 'on' : 'off')
-  if (policy.secureBoot !== 'any' && secureBoot !== true) {
-    refuse('maa-secure-boot', 'configuration', 'on', shown(secureBoot))
-  }
-  if (policy.osDebug !== 'any' && osDebug !== false) refuse('maa-os-debug', 'configuration', 'off', shown(osDebug))
-  if (policy.minimumSvns !== 'any') {
-    const low = Object.entries(policy.minimumSvns).filter(([name, minimum]) => (svns[name] ?? -1) < minimum)
-    if (low.length > 0) {
-      const text = (pairs: readonly (readonly [string, number | string])[]): string =>
-        pairs.map(([name, value]) => `${name} ${value}`).join(', ')
-      refuse(
+  const { unsafe } = trustValue
+  const age = issuedAt === null ? null : verifiedAt - issuedAt
+  const least: { readonly [name: string]: number } = policy.minimumSvns === 'any' ? {} : policy.minimumSvns
+  const low = Object.entries(least).filter(([name, minimum]) => (svns[name] ?? -1) < minimum)
+  return inOrder([
+    ...harming('hardware', unsafe, [
+      onList('maa-type', policy.types, attestationType),
+      judged(
         'maa-svn',
-        'hardware',
-        `at least ${text(low)}`,
-        text(low.map(([name]) => [name, svns[name] ?? 'not said'])),
-      )
-    }
-  }
-  return findings
+        policy.minimumSvns,
+        svnsText(low.length === 0 ? Object.entries(svns) : low.map(([name]) => [name, svns[name] ?? 'not said'])),
+        () => [low.length === 0, `at least ${svnsText(low.length === 0 ? Object.entries(least) : low)}`],
+      ),
+    ]),
+    ...harming('configuration', unsafe, [
+      onList('maa-policy', policy.policyHashes, policyHash),
+      onList('maa-compliance', policy.complianceStatuses, complianceStatus),
+      numberOnList('maa-vmpl', policy.vmpls, vmpl),
+      flagged('maa-secure-boot', policy.secureBoot, secureBoot),
+      flagged('maa-os-debug', policy.osDebug, osDebug),
+    ]),
+    ...harming('instance-identity', unsafe, [
+      judged('maa-age', policy.maximumAgeSeconds, age === null ? 'not said' : `${age} s`, (max) => [
+        age !== null && age <= max,
+        `at most ${max} s`,
+      ]),
+    ]),
+  ])
+}
+
+function svnsText(pairs: readonly (readonly [string, number | string])[]): string {
+  return pairs.map(([name, value]) => `${name} ${value}`).join(', ') || 'none'
 }

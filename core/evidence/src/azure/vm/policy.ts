@@ -1,12 +1,12 @@
+import { type Demand, flagged, harming, judged, onList } from '../../demands.ts'
 import { appraiseTdx } from '../../intel/appraise.ts'
 import { checkTdxPolicy, type TdxPolicy, tdxPresets } from '../../intel/policy.ts'
 import { type SnpPolicy, snpBaseline } from '../../policy.ts'
 import { type Check, checkFields, refused, required, texts } from '../../policy-fields.ts'
-import { type Finding, oneOf, outside, type ReasonCode } from '../../reasons.ts'
 import { appraiseSnp } from '../../sev-snp/appraise.ts'
 import { checkSnpPolicy } from '../../sev-snp/policy.ts'
 import { appraiseQuote, checkTpmPolicy, type TpmPolicy, tpmBaseline } from '../../tpm/policy.ts'
-import { type TrustClaim, trustValue } from '../../trust-vector.ts'
+import { trustValue } from '../../trust-vector.ts'
 import type { VerifiedAzureVm } from './verify.ts'
 
 /** What is demanded of an Azure confidential VM: of its processor, of its virtual TPM, of its configuration. */
@@ -83,35 +83,31 @@ export function checkAzureVmPolicy(policy: unknown, field: string): void {
   checkFields(policy, policyChecks, field)
 }
 
-/** Every requirement of `policy` that the machine does not meet. */
-export function appraiseAzureVm(verified: VerifiedAzureVm, policy: AzureVmPolicy): Finding[] {
+/** Every requirement of `policy`, met or not. */
+export function appraiseAzureVm(verified: VerifiedAzureVm, policy: AzureVmPolicy): Demand[] {
   const { configuration, userData } = verified.hcl
-  const findings: Finding[] = [...hardwareFindings(verified, policy), ...appraiseQuote(verified.tpm, policy.tpm)]
-  const refuse = (code: ReasonCode, claim: TrustClaim, expected: string, found: string): void => {
-    findings.push({ code, expected, found, harm: [claim, trustValue.unsafe] })
-  }
-  const onOff = (flag: boolean | null): string => (flag === null ? 'not said' : flag ? 'on' : 'off')
-  if (policy.secureBoot !== 'any' && configuration.secureBoot !== true) {
-    refuse('azure-secure-boot', 'configuration', 'on', onOff(configuration.secureBoot))
-  }
-  if (policy.console !== 'any' && configuration.consoleEnabled !== false) {
-    refuse('azure-console', 'configuration', 'off', onOff(configuration.consoleEnabled))
-  }
-  if (policy.persistedTpm !== 'any' && configuration.tpmPersisted !== false) {
-    refuse('azure-persisted-tpm', 'configuration', 'off', onOff(configuration.tpmPersisted))
-  }
-  if (outside(policy.vmIds, configuration.vmId)) {
-    refuse('azure-vm-id', 'instance-identity', oneOf(policy.vmIds), configuration.vmId ?? 'none')
-  }
-  if (outside(policy.userData, userData)) {
-    refuse('azure-user-data', 'instance-identity', oneOf(policy.userData), userData ?? 'none')
-  }
-  return findings
+  return [
+    ...hardwareDemands(verified, policy),
+    ...appraiseQuote(verified.tpm, policy.tpm),
+    ...harming('configuration', trustValue.unsafe, [
+      flagged('azure-secure-boot', policy.secureBoot, configuration.secureBoot),
+      flagged('azure-console', policy.console, configuration.consoleEnabled),
+      flagged('azure-persisted-tpm', policy.persistedTpm, configuration.tpmPersisted),
+    ]),
+    ...harming('instance-identity', trustValue.unsafe, [
+      onList('azure-vm-id', policy.vmIds, configuration.vmId),
+      onList('azure-user-data', policy.userData, userData),
+    ]),
+  ]
 }
 
-function hardwareFindings({ hardware }: VerifiedAzureVm, { sevSnp, tdx }: AzureVmPolicy): Finding[] {
-  if (hardware.format === 'sev-snp/1' && sevSnp !== 'refused') return appraiseSnp(hardware, sevSnp)
-  if (hardware.format === 'tdx/1' && tdx !== 'refused') return appraiseTdx(hardware, tdx)
-  const [expected, found] = hardware.format === 'sev-snp/1' ? ['TDX', 'SEV-SNP'] : ['SEV-SNP', 'TDX']
-  return [{ code: 'azure-hardware', expected, found, harm: ['hardware', trustValue.contraindicated] }]
+function hardwareDemands({ hardware }: VerifiedAzureVm, { sevSnp, tdx }: AzureVmPolicy): Demand[] {
+  const [found, other] = hardware.format === 'sev-snp/1' ? ['SEV-SNP', 'TDX'] : ['TDX', 'SEV-SNP']
+  const isRefused = (hardware.format === 'sev-snp/1' ? sevSnp : tdx) === 'refused'
+  const kind = judged('azure-hardware', 'demanded', found, () => [!isRefused, isRefused ? other : found])
+  return [
+    ...harming('hardware', trustValue.contraindicated, [kind]),
+    ...(hardware.format === 'sev-snp/1' && sevSnp !== 'refused' ? appraiseSnp(hardware, sevSnp) : []),
+    ...(hardware.format === 'tdx/1' && tdx !== 'refused' ? appraiseTdx(hardware, tdx) : []),
+  ]
 }

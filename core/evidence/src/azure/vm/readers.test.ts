@@ -5,6 +5,7 @@ import { encodeBase64, encodeBase64url, encodeHex, encodeUtf8 } from '@cella/byt
 import { sharedPath, sharedTest } from '@cella/testing'
 import { azureContext, issueSnpVm, issueTdVm } from '../../../test/azure-vendor.ts'
 import { join } from '../../../test/event-log.ts'
+import { refusals } from '../../../test/policy.ts'
 import { EvidenceError } from '../../error.ts'
 import { intelRoots } from '../../intel/roots.ts'
 import { amdRoots } from '../../sev-snp/roots.ts'
@@ -166,9 +167,9 @@ for (const [name, amd] of [
     assert.equal(claims.hardware.configuration.vmId, expected.vm_configuration.vmUniqueId)
     assert.equal(claims.measurement, expected.snp.measurement)
     assert.equal(claims.platformId, expected.snp.chip_id)
-    assert.deepEqual(azureVmFamily.appraise(verified, azureVmPresets.sevSnp), [])
+    assert.deepEqual(refusals(azureVmFamily, verified, azureVmPresets.sevSnp), [])
     assert.deepEqual(
-      azureVmFamily.appraise(verified, azureVmPresets.tdx).map(({ code }) => code),
+      refusals(azureVmFamily, verified, azureVmPresets.tdx).map(({ code }) => code),
       ['azure-hardware'],
     )
     await assert.rejects(verifyReal(entry, 4e9), { code: 'ERR_EVIDENCE_EXPIRED' })
@@ -190,7 +191,7 @@ sharedTest(
     assert.equal(claims.measurements.rtmr3, expected.tdx.rtmr3)
     assert.equal(claims.measurements.pcr0, expected.pcr0)
     assert.deepEqual(
-      azureVmFamily.appraise(verified, azureVmPresets.tdx).map(({ code }) => code),
+      refusals(azureVmFamily, verified, azureVmPresets.tdx).map(({ code }) => code),
       ['intel-tcb-status', 'intel-revocation'],
     )
     await refusesChanges(entry, at('2025-01-01T00:00:00Z'))
@@ -212,7 +213,7 @@ sharedTest(
     const now = at('2025-01-01T00:00:00Z')
     const verified = await verifyReal(azureVmEvidenceOf(parts), now)
     assert.deepEqual(
-      azureVmFamily.appraise(verified, azureVmPresets.sevSnp).map(({ code }) => code),
+      refusals(azureVmFamily, verified, azureVmPresets.sevSnp).map(({ code }) => code),
       ['snp-tcb', 'snp-platform-alias-check'],
     )
     // Message and signature beside them are of another machine's TPM.

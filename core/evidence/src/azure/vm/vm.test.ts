@@ -12,7 +12,7 @@ import {
 } from '../../../test/azure-vendor.ts'
 import { join } from '../../../test/event-log.ts'
 import { issueTdx } from '../../../test/intel-vendor.ts'
-import { anySnp } from '../../../test/policy.ts'
+import { anySnp, refusals } from '../../../test/policy.ts'
 import { eccAks, hashOf, rsaAk, spkiOf } from '../../../test/tpm-vendor.ts'
 import { roots as snpRoots } from '../../../test/vendor.ts'
 import { CheckLog } from '../../checks.ts'
@@ -229,23 +229,23 @@ test('each demand of a policy refuses with its own code what does not meet it', 
   for (const [code, part, build] of cases) {
     const policy = { ...anyVm, ...part }
     azureVmFamily.checkPolicy(policy, 'policy')
-    const findings = azureVmFamily.appraise(await verify(await issueSnpVm(build)), policy)
+    const findings = refusals(azureVmFamily, await verify(await issueSnpVm(build)), policy)
     assert.deepEqual(
       findings.map((finding) => finding.code),
       [code],
     )
-    if (code !== 'snp-vmpl') assert.deepEqual(azureVmFamily.appraise(await verify(snpVm), policy), [])
+    if (code !== 'snp-vmpl') assert.deepEqual(refusals(azureVmFamily, await verify(snpVm), policy), [])
   }
   const refused = { ...anyVm, sevSnp: 'refused', tdx: { ...tdxBaseline, configIds: 'any' } } as const
   assert.deepEqual(
-    azureVmFamily.appraise(await verify(snpVm), refused).map(({ code }) => code),
+    refusals(azureVmFamily, await verify(snpVm), refused).map(({ code }) => code),
     ['azure-hardware'],
   )
   assert.deepEqual(
-    azureVmFamily.appraise(await verify(tdVm), anyVm).map(({ code }) => code),
+    refusals(azureVmFamily, await verify(tdVm), anyVm).map(({ code }) => code),
     ['azure-hardware'],
   )
-  const tdCodes = azureVmFamily.appraise(await verify(tdVm), refused).map(({ code }) => code)
+  const tdCodes = refusals(azureVmFamily, await verify(tdVm), refused).map(({ code }) => code)
   assert.deepEqual(tdCodes, ['intel-tcb-status', 'intel-revocation'])
 })
 
