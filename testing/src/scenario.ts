@@ -93,13 +93,15 @@ export async function makeScenario<Log extends WorldLog>(
   world: World<Log>,
   options: {
     vault: ScenarioVault
+    /** Where the university keeps its keys, if elsewhere than the hospital. */
+    programVault?: ScenarioVault | undefined
     worker: SimulatedLaunch
     roots: Terms['roots']
     contents?: ScenarioContents
     change?: ScenarioChanges
   },
 ): Promise<Scenario<Log>> {
-  const { vault, contents = smallContents, change = {} } = options
+  const { vault, programVault = vault, contents = smallContents, change = {} } = options
   const builder = await world.organisation('Builder')
   const builds = {
     vault: await publishBuild(world, builder, { role: 'vault', launch: vault.launch }),
@@ -156,12 +158,14 @@ export async function makeScenario<Log extends WorldLog>(
     manifest: SignedDocument<'cella/manifest'>,
     sealed: SealedAsset,
     more: Partial<Grant>,
-  ) => publishGrant(world, member, { manifest, sealed, vault, change: more })
+    at = vault,
+  ) => publishGrant(world, member, { manifest, sealed, vault: at, change: more })
   const grant = await grantAs(publisher, data, sealedData, { runs: data.payload.runs, ...change.grant })
-  const programGrant = await grantAs(developer, program, sealedProgram, {})
+  const programGrant = await grantAs(developer, program, sealedProgram, {}, programVault)
 
   const contract = await world.signed(author, 'cella/contract', {
     ...contractOf({ data, program, author, vault: vault.id, contents }),
+    vaults: [...new Set([vault.id, programVault.id])],
     log: world.log.origin,
     ...world.window(),
     ...change.contract,

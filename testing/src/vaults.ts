@@ -105,20 +105,23 @@ export async function startVaultWithFront(
   return { vault, front: new KbsFront(secrets, new Sessions(options.clock)) }
 }
 
-/** Puts the vault's own HTTP server behind the host, which passes calls and refusals on as a manager does. */
-export async function serveVault(context: TestContext, host: EnclaveHost, vault: Vault): Promise<void> {
-  const server = createVaultServer(
-    () => vault,
-    () => undefined,
-  )
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  context.after(() => {
-    server.close()
-    server.closeAllConnections()
-  })
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  host.vaults = async (_, call, body) => {
-    const response = await fetch(`${url}/${call}`, { method: 'POST', body: JSON.stringify(body) })
+/** Puts the vaults' own HTTP servers behind the host, which passes calls and refusals on as a manager does. */
+export async function serveVaults(context: TestContext, host: EnclaveHost, vaults: readonly Vault[]): Promise<void> {
+  const urls = new Map<string, string>()
+  for (const vault of vaults) {
+    const server = createVaultServer(
+      () => vault,
+      () => undefined,
+    )
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    context.after(() => {
+      server.close()
+      server.closeAllConnections()
+    })
+    urls.set(vault.id, `http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  }
+  host.vaults = async (id, call, body) => {
+    const response = await fetch(`${urls.get(id)}/${call}`, { method: 'POST', body: JSON.stringify(body) })
     const answer = (await response.json()) as { error?: { code: string } }
     if (answer.error === undefined) return answer
     throw Object.assign(new Error(answer.error.code), { status: response.status, code: answer.error.code })
@@ -144,9 +147,16 @@ export async function scenarioFor<Log extends WorldLog & ServedLog>(
   vault: Vault,
   change: ScenarioChanges = {},
   contents?: ScenarioContents,
+  programVault?: Vault,
 ): Promise<Scenario<Log>> {
   const world = new World(log)
-  const options = { vault: granted(vault), worker: workerLaunch, roots: [trusted], change }
+  const options = {
+    vault: granted(vault),
+    programVault: programVault && granted(programVault),
+    worker: workerLaunch,
+    roots: [trusted],
+    change,
+  }
   return makeScenario(world, { ...options, ...(contents && { contents }) })
 }
 

@@ -53,6 +53,7 @@ export interface UpFlags {
   readonly listen?: string
   readonly tls?: string
   readonly workers?: number
+  readonly vaults?: number
   readonly localWitnesses?: number
   readonly witness?: string[]
   readonly tee?: string[]
@@ -71,7 +72,12 @@ export async function runningServer(folder: string): Promise<Status | undefined>
 export function startSupervisor(folder: string, flags: UpFlags): ReturnType<typeof spawn> {
   const reach = reachOf(flags)
   const log = openSync(join(folder, 'supervisor.log'), 'a', 0o600)
-  const numbers = { port: reach.port, workers: flags.workers, 'local-witnesses': flags.localWitnesses }
+  const numbers = {
+    port: reach.port,
+    workers: flags.workers,
+    vaults: flags.vaults,
+    'local-witnesses': flags.localWitnesses,
+  }
   return spawn(
     process.execPath,
     [

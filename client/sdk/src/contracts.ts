@@ -18,7 +18,7 @@ import {
   contractProblems,
   type DocumentSet,
   type Judgement,
-  judgeContract,
+  judgeAtEach,
   type Reason,
 } from '@cella/release'
 import type { DeclaredOutput, OutputRules } from '@cella/table'
@@ -118,7 +118,7 @@ export async function resolveContract(session: Session, draft: ContractDraft): P
       }
     }),
     diagnostics: draft.diagnostics.flatMap((receiver) => resolveReceiver(documents, receiver)),
-    vaults: [commonVault(documents, [program, ...inputs.map(({ manifest }) => manifest)])],
+    vaults: vaultsFor(documents, [program, ...inputs.map(({ manifest }) => manifest)]),
     log: (await session.log()).view.origin,
     simulated: draft.simulated,
     isolation: draft.isolation,
@@ -249,14 +249,13 @@ export async function forecast(
 ): Promise<AssetForecast[]> {
   await startPolicyEngine()
   const log = await session.log()
-  const judgements = await judgeContract({
+  const judgements = await judgeAtEach({
     contract,
     run: 1,
     attempt: 1,
     documents,
     checkpoint: log.checkpoint.bytes,
     host: { now: session.now(), cosigned: [] },
-    vault: contract.payload.vaults[0]!,
     useOf: () => 1,
     appraise: async (terms) => assumedWorker(contract.payload, terms.simulated),
   })
@@ -402,11 +401,8 @@ function resolveReceiver(
   })
 }
 
-/** One vault that holds a key of every asset: in this version all decisions of a contract are made by one. */
-function commonVault(
-  documents: DocumentSet,
-  assets: readonly SignedDocument<'cella/manifest'>[],
-): Contract['vaults'][number] {
+/** One vault that holds a key of every asset, where there is one; else as few as decide about all of them. */
+function vaultsFor(documents: DocumentSet, assets: readonly SignedDocument<'cella/manifest'>[]): Contract['vaults'] {
   const holding = assets.map(
     (asset) =>
       new Set(
@@ -416,11 +412,19 @@ function commonVault(
           .map(({ payload }) => payload.vault),
       ),
   )
-  const common = [...(holding[0] ?? [])].find((vault) => holding.every((vaults) => vaults.has(vault)))
-  if (common !== undefined) return common
-  throw new SdkError('ERR_DRAFT_REFUSED', 'no vault holds the keys of all these assets', {
-    hint: 'ask the owners to publish to one vault: cella publish --vault ID',
-  })
+  const orphan = holding.findIndex((vaults) => vaults.size === 0)
+  if (orphan >= 0) {
+    throw new SdkError('ERR_DRAFT_REFUSED', `no vault holds a key of “${assets[orphan]!.payload.title}”`, {
+      hint: 'ask its owner to publish it to a vault again: cella publish --vault ID',
+    })
+  }
+  const common = [...holding[0]!].find((vault) => holding.every((vaults) => vaults.has(vault)))
+  if (common !== undefined) return [common]
+  const chosen: Contract['vaults'] = []
+  for (const vaults of holding) {
+    if (!chosen.some((vault) => vaults.has(vault))) chosen.push([...vaults].sort()[0]!)
+  }
+  return chosen
 }
 
 const approvalsMax = 100

@@ -41,7 +41,11 @@ export async function checkDecisions(situation: Case, worker: Worker): Promise<v
     const { signer, use } = decision.document.payload
     if (!judgements.has(signer)) judgements.set(signer, judgeAgain(situation, { worker, decision, decisions }))
     const judgement = (await judgements.get(signer)!).find((candidate) => candidate.asset === manifest)
-    if (judgement === undefined || asset === undefined) continue
+    if (asset === undefined) continue
+    if (judgement === undefined) {
+      findings.wrong('DECISION_WRONG', { problem: `${title}: ${signer} is not the vault that decides about it.` })
+      continue
+    }
     const organisation = nameOf(asset.payload.organisation)
     for (const { code, clause, expected, got } of judgement.reasons) {
       if (code === 'ERR_DOCUMENT_MISSING') {

@@ -2,7 +2,7 @@ import { canonicalJson, type Digest, decodeBase64url, FormatError, type Json } f
 import { type Build, DocumentError, type SignedDocument, type Terms, verifyDocument } from '@cella/documents'
 import { type Evidence, EvidenceError, evidenceDigest, parseEvidenceJson } from '@cella/evidence'
 import { type KeyId, keyIdOf } from '@cella/primitives'
-import { type Appraisal, appraiseEnclave, assetsOf, ReleaseError } from '@cella/release'
+import { type Appraisal, appraiseEnclave, assetsAt, assetsOf, ReleaseError } from '@cella/release'
 import type { EnclaveStatement } from './bundle.ts'
 import type { Case } from './case.ts'
 
@@ -51,7 +51,7 @@ export function readEnclave(statement: EnclaveStatement, role: Build['role'], { 
 
 /** The worker, if it is acceptable to every owner, bound to this run, and signed the receipt. */
 export async function checkWorker(situation: Case): Promise<Worker | undefined> {
-  const { bundle, receipt, contract, findings } = situation
+  const { bundle, receipt, contract, documents, findings } = situation
   const worker = readEnclave(bundle.evidence.worker, 'worker', situation)
   if (worker === undefined) return undefined
   const { payload } = receipt
@@ -70,7 +70,7 @@ export async function checkWorker(situation: Case): Promise<Worker | undefined> 
   const nonces = worker.binding.nonces
   const answered = typeof nonces === 'object' && nonces !== null && !Array.isArray(nonces) ? Object.keys(nonces) : []
   for (const vault of contract.payload.vaults) {
-    if (answered.includes(vault)) continue
+    if (answered.includes(vault) || assetsAt(contract.payload, vault, documents).length === 0) continue
     findings.wrong('BINDING_DIFFERS', {
       role: 'worker',
       field: 'nonces',

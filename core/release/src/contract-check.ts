@@ -33,8 +33,8 @@ export function contractProblems(contract: Contract, documents: DocumentSet): Re
   if (contract.steps.length !== 1) {
     problem('ERR_CONTRACT_STEPS', 'contract.steps', 'one step', `${contract.steps.length}`, 'author')
   }
-  if (contract.vaults.length !== 1) {
-    problem('ERR_CONTRACT_VAULTS', 'contract.vaults', 'one vault', `${contract.vaults.length}`, 'author')
+  if (new Set(contract.vaults).size !== contract.vaults.length) {
+    problem('ERR_CONTRACT_VAULTS', 'contract.vaults', 'each vault once', contract.vaults.join(', '), 'author')
   }
   if (contract.notBefore > contract.notAfter) {
     problem('ERR_CONTRACT_WINDOW', 'contract.notAfter', 'not before notBefore', `${contract.notAfter}`, 'author')

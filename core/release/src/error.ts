@@ -7,6 +7,8 @@ export type ReleaseErrorCode =
   | 'ERR_DOCUMENT_NOT_ENTITLED'
   /** More documents, or larger ones, than are read. */
   | 'ERR_DOCUMENTS_TOO_MANY'
+  /** The contract names a vault that holds no key of its assets. */
+  | 'ERR_VAULT_NOT_NEEDED'
   /** A proof does not show what it is given for. */
   | 'ERR_DECISION_NOT_PROVEN'
 

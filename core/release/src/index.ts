@@ -16,9 +16,10 @@ export {
   VerifiedEnvelopes,
 } from './document-set.ts'
 export { ReleaseError, type ReleaseErrorCode } from './error.ts'
-export { type Judgement, judgeContract, type Situation } from './judge.ts'
+export { type Judgement, judgeAtEach, judgeContract, type Situation } from './judge.ts'
 export { findSecret, judgeSecret, type SecretJudgement, type SecretSituation } from './judge-secret.ts'
 export { type HostWord, timeUnder, type WitnessedTime } from './log-level.ts'
 export { isProvenDecision, type ProvenDecision, proveDecision } from './proven-decision.ts'
 export { type Reason, reason, type WhoCanChange } from './reasons.ts'
 export { checkTeeTerms } from './tee-policy.ts'
+export { assetsAt, vaultOf } from './vaults.ts'

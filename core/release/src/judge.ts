@@ -5,9 +5,11 @@ import type { KeyId } from '@cella/primitives'
 import type { Appraisal } from './appraise.ts'
 import { assetsOf, contractProblems, standing } from './contract-check.ts'
 import { accountOf, type DocumentSet } from './document-set.ts'
+import { ReleaseError } from './error.ts'
 import type { HostWord, WitnessedTime } from './log-level.ts'
 import { findGrant, limitReasons, ownersTime, windowOf } from './owner.ts'
 import { type Reason, reason } from './reasons.ts'
+import { assetsAt } from './vaults.ts'
 
 /** One attempt at one run, and what is known of the world around it. */
 export interface Situation {
@@ -40,13 +42,29 @@ export interface Judgement {
 }
 
 /**
- * Judges each asset of a contract on its own: by the policy, terms and approvals of the organisation that owns it, from
- * documents in force as of the checkpoint, at the time of that organisation's witnesses. Nothing left out is assumed.
+ * Judges each asset that the vault decides about on its own: by the policy, terms and approvals of the organisation that
+ * owns it, from documents in force as of the checkpoint, at the time of that organisation's witnesses. Nothing left out is
+ * assumed. Throws ERR_VAULT_NOT_NEEDED for a vault that decides about none.
  */
 export async function judgeContract(situation: Situation): Promise<Judgement[]> {
-  const { contract, documents } = situation
+  const { contract, documents, vault } = situation
   const shared = [...contractStanding(situation), ...contractProblems(contract.payload, documents)]
-  return Promise.all(assetsOf(contract.payload).map(({ manifest }) => judgeAsset(situation, manifest, shared)))
+  const isNamed = contract.payload.vaults.includes(vault)
+  const assets = isNamed ? assetsAt(contract.payload, vault, documents) : assetsOf(contract.payload)
+  if (assets.length === 0) {
+    throw new ReleaseError('ERR_VAULT_NOT_NEEDED', `vault ${vault} holds no key that contract ${contract.digest} needs`)
+  }
+  return Promise.all(assets.map(({ manifest }) => judgeAsset(situation, manifest, shared)))
+}
+
+/** Judges all assets of a contract, each as the vault that decides about it would. */
+export async function judgeAtEach(situation: Omit<Situation, 'vault'>): Promise<Judgement[]> {
+  const { contract, documents } = situation
+  const { payload } = contract
+  const needed = payload.vaults.filter((vault) => assetsAt(payload, vault, documents).length > 0)
+  const judged = await Promise.all(needed.map((vault) => judgeContract({ ...situation, vault })))
+  const byAsset = new Map(judged.flat().map((judgement) => [judgement.asset, judgement]))
+  return assetsOf(payload).flatMap(({ manifest }) => byAsset.get(manifest) ?? [])
 }
 
 function contractStanding({ contract, run, attempt, documents, vault }: Situation): Reason[] {

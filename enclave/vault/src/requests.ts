@@ -54,5 +54,13 @@ const loggedDecision = z.strictObject({
   index: z.int().min(0).max(Number.MAX_SAFE_INTEGER),
 })
 
-export const releaseRequest = z.strictObject({ ...execution, decisions: z.array(loggedDecision).min(1).max(128) })
+/** The decisions of all vaults of the contract, and the signing keys of the others, by their ids. */
+export const releaseRequest = z.strictObject({
+  ...execution,
+  decisions: z.array(loggedDecision).min(1).max(128),
+  signingKeys: z
+    .record(z.string().regex(/^[A-Za-z0-9_-]{43}$/), bytesField({ exactly: 32 }))
+    .refine((keys) => Object.keys(keys).length <= 8, 'has more keys than a contract has vaults')
+    .exactOptional(),
+})
 export type ReleaseRequest = z.infer<typeof releaseRequest>

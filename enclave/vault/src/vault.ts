@@ -21,6 +21,7 @@ import { commitmentOf, encodeLeaf, proveEntry, randomTag } from '@cella/log'
 import { hpkeSeal, randomBytes } from '@cella/primitives'
 import {
   appraiseEnclave,
+  assetsOf,
   type DocumentSet,
   type Judgement,
   judgeContract,
@@ -29,6 +30,7 @@ import {
   readDocumentSet,
   type Situation,
   VerifiedEnvelopes,
+  vaultOf,
 } from '@cella/release'
 import { asDek, reasonsInfo, releaseInfo, seedInfo, wrapDek } from '@cella/seal'
 import { Challenges, type TeeDriver } from '@cella/tee'
@@ -183,7 +185,7 @@ export class Vault {
       )
     }
     await this.#log.ensureFresh()
-    const proven = await this.#prove(request, pending.worker)
+    const proven = await this.#prove(request, pending)
     const situation = { ...pending.situation, ...this.#log.present() }
     const judgements = await judgeContract(situation)
     const denied = judgements.filter(({ allowed }) => !allowed)
@@ -388,32 +390,45 @@ export class Vault {
   }
 
   /**
-   * Each decision with its entry, by manifest. Throws where one is missing, denies, is not in the log as given, or is
-   * about another worker than the one whose key would be wrapped to.
+   * Each decision with its entry, by manifest: of every asset of the contract, each by the vault in which its owner has a
+   * grant. Throws where one is missing, denies, is another vault's, is not in the log as given, or is about another worker
+   * than the one whose key would be wrapped to.
    */
-  async #prove(request: ReleaseRequest, worker: Digest): Promise<Map<Digest, ProvenRun>> {
+  async #prove(request: ReleaseRequest, { situation, worker }: Pending): Promise<Map<Digest, ProvenRun>> {
+    const { payload } = situation.contract
+    const deciding = new Map(
+      assetsOf(payload).map(({ manifest }) => [manifest, vaultOf(payload, manifest, situation.documents)]),
+    )
+    const keyOf = (signer: string): Uint8Array | undefined => {
+      if (signer === this.#state.id) return this.#state.signingKey
+      // A key is its id's own: `verifyDocument` compares.
+      const given = request.signingKeys?.[signer]
+      return given === undefined ? undefined : decodeBase64url(given, 'signingKeys')
+    }
     const proven = new Map<Digest, ProvenRun>()
     for (const { document, salt, leaf, index } of request.decisions) {
-      const parsed = parseDocumentOf('cella/decision', document)
-      const signed = await verifyDocument(parsed, (signer) =>
-        signer === this.#state.id ? this.#state.signingKey : undefined,
-      )
+      const signed = await verifyDocument(parseDocumentOf('cella/decision', document), keyOf)
       const { contract, run, attempt, manifest, workerEvidence } = signed.payload
       const isOfAttempt = contract === request.contract && run === request.run && attempt === request.attempt
-      if (!isOfAttempt || workerEvidence !== worker) {
+      const vault = deciding.get(manifest)
+      if (!isOfAttempt || workerEvidence !== worker || vault === undefined) {
         throw new VaultError('ERR_RELEASE_UNKNOWN', `decision ${signed.digest} is about another attempt`)
       }
       const entry = proveEntry(this.#log.view, this.#log.checkpoint, index, decodeBase64url(leaf, 'leaf'))
-      proven.set(manifest, proveDecision(signed, { salt: decodeBase64url(salt, 'salt'), entry, vault: this.#state.id }))
+      proven.set(manifest, proveDecision(signed, { salt: decodeBase64url(salt, 'salt'), entry, vault }))
+    }
+    for (const [manifest, vault] of deciding) {
+      if (proven.has(manifest)) continue
+      throw new VaultError(
+        'ERR_RELEASE_UNKNOWN',
+        `vault ${vault} decided nothing about asset ${manifest} that was shown`,
+      )
     }
     return proven
   }
 
   async #rewrap(judgement: Judgement, proven: Map<Digest, ProvenRun>, pending: Pending): Promise<Json> {
-    const decided = proven.get(judgement.asset)
-    if (decided === undefined) {
-      throw new VaultError('ERR_RELEASE_UNKNOWN', `there is no decision about asset ${judgement.asset}`)
-    }
+    const decided = proven.get(judgement.asset)!
     const dek = await this.#keys.unwrap(decided, judgement.grant!)
     try {
       const { contract, run, attempt } = decided.decision.payload

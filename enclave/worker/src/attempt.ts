@@ -1,8 +1,13 @@
 import type { Digest, Json } from '@cella/bytes'
-import type { Contract } from '@cella/documents'
 import type { WitnessedCheckpoint } from '@cella/log'
-import type { KeyId } from '@cella/primitives'
-import { appraiseEnclave, type Judgement, judgeContract, readDocumentSet, type WitnessedTime } from '@cella/release'
+import {
+  appraiseEnclave,
+  assetsAt,
+  type Judgement,
+  judgeAtEach,
+  readDocumentSet,
+  type WitnessedTime,
+} from '@cella/release'
 import type { SandboxInput, SandboxResult } from '@cella/sandbox'
 import type { Dek } from '@cella/seal'
 import { makeBundle } from './bundle.ts'
@@ -75,16 +80,10 @@ async function openAttempt(offer: Offer, parts: WorkerParts, served: number): Pr
   const [keys] = await Promise.all([makeKeys(), parts.log.refresh()])
   const documents = await readDocumentSet(offer.documents, parts.log.view, parts.known)
   const contract = documents.require('cella/contract', offer.contract)
-  const attested = await attest(offer, { keys, contract: contract.payload, served, parts })
-  return { offer, contract, documents, vault: onlyVault(contract.payload), keys, attested, parts }
-}
-
-function onlyVault({ vaults }: Contract): KeyId {
-  const [vault, ...others] = vaults
-  if (vault === undefined || others.length > 0) {
-    throw new WorkerError('ERR_OFFER_MALFORMED', `the contract names ${vaults.length} vaults, this worker asks one`)
-  }
-  return vault
+  const { payload } = contract
+  const vaults = payload.vaults.filter((vault) => assetsAt(payload, vault, documents).length > 0)
+  const attested = await attest(offer, { keys, vaults, served, parts })
+  return { offer, contract, documents, vaults, keys, attested, parts }
 }
 
 async function openAssets(
@@ -155,19 +154,18 @@ function ruled(
  * Returns the time by the owners' witnesses, the widest of them.
  */
 async function stillAllowed(
-  { contract, offer, documents, vault, attested, parts }: Attempt,
+  { contract, offer, documents, attested, parts }: Attempt,
   decided: Decided,
   checkpoint: WitnessedCheckpoint,
 ): Promise<{ time: WitnessedTime; simulated: boolean }> {
   let simulated = false
-  const judgements: Judgement[] = await judgeContract({
+  const judgements: Judgement[] = await judgeAtEach({
     contract,
     run: offer.run,
     attempt: offer.attempt,
     documents,
     checkpoint: checkpoint.bytes,
     host: parts.log.hostWord(),
-    vault,
     // Only a vault can count: a worker goes by the number in the decision that is in the log.
     useOf: ({ payload }) => decided.byManifest.get(payload.manifest)?.payload.use ?? 1,
     appraise: async (terms, now) => {

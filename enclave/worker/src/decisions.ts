@@ -1,9 +1,9 @@
-import { type Digest, decodeBase64url, encodeBase64url, encodeUtf8, type Json } from '@cella/bytes'
-import { type Contract, parseDocumentOf, type SignedDocument, verifyDocument } from '@cella/documents'
+import { type Digest, decodeBase64url, encodeBase64url, type Json } from '@cella/bytes'
+import { parseDocumentOf, type SignedDocument, verifyDocument } from '@cella/documents'
 import { bindingDigestOf, evidenceDigest, evidenceJson, parseEvidenceJson } from '@cella/evidence'
-import { proveEntry } from '@cella/log'
+import { proveEntry, type WitnessedCheckpoint } from '@cella/log'
 import { ed25519PublicKey, generateHpkeKeyPair, type KeyId, keyIdOf, randomBytes } from '@cella/primitives'
-import { appraiseEnclave, assetsOf, proveDecision, timeUnder } from '@cella/release'
+import { appraiseEnclave, assetsAt, assetsOf, proveDecision, timeUnder, vaultOf } from '@cella/release'
 import { type Dek, releaseInfo, seedInfo, unwrapDek } from '@cella/seal'
 import { WorkerError } from './error.ts'
 import { type DecideAnswer, decideAnswer, nonceAnswer, type Offer, releaseAnswer } from './messages.ts'
@@ -12,7 +12,8 @@ import { RunSeed } from './seed.ts'
 
 /** The vaults' word on a run, checked, with what is needed to ask for the keys. */
 export interface Decided {
-  readonly answer: DecideAnswer
+  /** Of each vault that decides, in the contract's order. */
+  readonly answers: readonly DecideAnswer[]
   readonly byManifest: ReadonlyMap<Digest, SignedDocument<'cella/decision'>>
 }
 
@@ -25,10 +26,10 @@ export async function makeKeys(): Promise<AttemptKeys> {
 /** Evidence over this attempt's keys and a nonce of each vault. */
 export async function attest(
   offer: Offer,
-  { keys, contract, served, parts }: { keys: AttemptKeys; contract: Contract; served: number; parts: WorkerParts },
+  { keys, vaults, served, parts }: { keys: AttemptKeys; vaults: readonly KeyId[]; served: number; parts: WorkerParts },
 ): Promise<Attested> {
   const nonces: Record<KeyId, string> = {}
-  for (const vault of contract.vaults) {
+  for (const vault of vaults) {
     nonces[vault] = nonceAnswer.parse(await parts.host.json('POST', `/v1/vaults/${vault}/nonce`, {})).nonce
   }
   const binding: { [name: string]: Json } = {
@@ -46,10 +47,28 @@ export async function attest(
   return { binding, evidence: await parts.tee.getEvidence(bindingDigestOf(binding, parts.tee.bindingLength)!) }
 }
 
-/** Asks the vault, and checks that what it answers is about this attempt, of the contract's vault, and in the log. */
+/**
+ * Asks each vault that decides about an asset, and checks that what it answers is about this attempt, of the right vault,
+ * and in the log. All are asked before any gives a key: one that refuses ends the attempt.
+ */
 export async function decide(attempt: Attempt): Promise<Decided> {
-  const { offer, vault, parts, attested, contract } = attempt
-  const answer = decideAnswer.parse(
+  const { vaults, parts } = attempt
+  const answers = await Promise.all(vaults.map((vault) => ask(attempt, vault)))
+  const checkpoint = await parts.log.refresh()
+  const read = await Promise.all(answers.map((answer, at) => readDecisions(attempt, vaults[at]!, answer, checkpoint)))
+  const denials = read.flatMap((one) => one.denials)
+  if (denials.length > 0) throw refused(answers, denials)
+  const byManifest = new Map(read.flatMap((one) => one.allowed).map((signed) => [signed.payload.manifest, signed]))
+  const missing = assetsOf(attempt.contract.payload).find(({ manifest }) => !byManifest.has(manifest))
+  if (missing !== undefined) {
+    throw new WorkerError('ERR_OFFER_MALFORMED', `no vault decided about asset ${missing.manifest}`)
+  }
+  for (const [at, answer] of answers.entries()) await appraiseVault(attempt, vaults[at]!, answer)
+  return { answers, byManifest }
+}
+
+async function ask({ offer, parts, attested }: Attempt, vault: KeyId): Promise<DecideAnswer> {
+  return decideAnswer.parse(
     await parts.host.json('POST', `/v1/vaults/${vault}/decide`, {
       contract: offer.contract,
       run: offer.run,
@@ -59,10 +78,20 @@ export async function decide(attempt: Attempt): Promise<Decided> {
       evidence: evidenceJson(attested.evidence),
     }),
   )
-  const checkpoint = await parts.log.refresh()
-  const vaultKey = vaultKeyOf(attempt, answer)
-  const byManifest = new Map<Digest, SignedDocument<'cella/decision'>>()
-  const denials: SignedDocument<'cella/decision'>[] = []
+}
+
+type Signed = SignedDocument<'cella/decision'>
+
+async function readDecisions(
+  attempt: Attempt,
+  vault: KeyId,
+  answer: DecideAnswer,
+  checkpoint: WitnessedCheckpoint,
+): Promise<{ allowed: Signed[]; denials: Signed[] }> {
+  const { offer, contract, documents, parts, attested } = attempt
+  const vaultKey = vaultKeyOf(attempt, vault, answer)
+  const allowed: Signed[] = []
+  const denials: Signed[] = []
   for (const { document, salt, leaf, index } of answer.decisions) {
     const signed = await verifyDocument(parseDocumentOf('cella/decision', document), (signer) =>
       signer === vault ? vaultKey : undefined,
@@ -78,29 +107,27 @@ export async function decide(attempt: Attempt): Promise<Decided> {
       denials.push(signed)
       continue
     }
+    if (vaultOf(contract.payload, payload.manifest, documents) !== vault) {
+      throw new WorkerError('ERR_OFFER_MALFORMED', `vault ${vault} decided about an asset of another vault`)
+    }
     const entry = proveEntry(parts.log.view, checkpoint, index, decodeBase64url(leaf, 'leaf'))
     proveDecision(signed, { salt: decodeBase64url(salt, 'salt'), entry, vault })
-    byManifest.set(payload.manifest, signed)
+    allowed.push(signed)
   }
-  if (denials.length > 0) throw refused(answer, denials)
-  const missing = assetsOf(contract.payload).find(({ manifest }) => !byManifest.has(manifest))
-  if (missing !== undefined) {
-    throw new WorkerError('ERR_OFFER_MALFORMED', `the vault decided nothing about asset ${missing.manifest}`)
-  }
-  await appraiseVault(attempt, answer)
-  return { answer, byManifest }
+  return { allowed, denials }
 }
 
-function refused(answer: DecideAnswer, denials: readonly SignedDocument<'cella/decision'>[]): WorkerError {
+function refused(answers: readonly DecideAnswer[], denials: readonly Signed[]): WorkerError {
   const reasons = [...new Set(denials.flatMap(({ payload }) => payload.reasons))]
-  return new WorkerError('ERR_RELEASE_REFUSED', `the vault refuses: ${reasons.join(', ')}`, {
+  const vaults = [...new Set(denials.map(({ payload }) => payload.signer))]
+  return new WorkerError('ERR_RELEASE_REFUSED', `vault ${vaults.join(', ')} refuses: ${reasons.join(', ')}`, {
     reasons,
-    decisions: answer.decisions.map(({ document }) => document),
+    decisions: answers.flatMap(({ decisions }) => decisions.map(({ document }) => document)),
   })
 }
 
-/** The signing key of the contract's vault, from evidence that says it is about this attempt. Not appraised yet. */
-function vaultKeyOf({ vault, attested }: Attempt, { binding }: DecideAnswer): Uint8Array {
+/** The signing key of a vault, from evidence that says it is about this attempt. Not appraised yet. */
+function vaultKeyOf({ attested }: Attempt, vault: KeyId, { binding }: DecideAnswer): Uint8Array {
   const { role, nonce, signingKey } = binding
   const key = typeof signingKey === 'string' ? decodeBase64url(signingKey, 'signingKey') : undefined
   const isOurs = role === 'vault' && nonce === evidenceDigest(attested.evidence)
@@ -111,13 +138,13 @@ function vaultKeyOf({ vault, attested }: Attempt, { binding }: DecideAnswer): Ui
 }
 
 /**
- * Appraises the vault under the terms of every owner, at the time that these let the checkpoint have: a worker takes keys of no
- * vault that one of them would not have given any to. Throws ERR_RELEASE_REFUSED.
+ * Appraises a vault under the terms of every owner whose keys it holds, at the time that these let the checkpoint have: a worker
+ * takes keys of no vault that its owner would not have given any to. Throws ERR_RELEASE_REFUSED.
  */
-async function appraiseVault(attempt: Attempt, { binding, evidence }: DecideAnswer): Promise<void> {
+async function appraiseVault(attempt: Attempt, vault: KeyId, { binding, evidence }: DecideAnswer): Promise<void> {
   const { contract, documents, parts } = attempt
   const owners = new Set(
-    assetsOf(contract.payload).map(
+    assetsAt(contract.payload, vault, documents).map(
       ({ manifest }) => documents.require('cella/manifest', manifest).payload.organisation,
     ),
   )
@@ -140,27 +167,33 @@ async function appraiseVault(attempt: Attempt, { binding, evidence }: DecideAnsw
   }
 }
 
-/** The data keys and the seed of the run, for this attempt's keys alone. */
+/**
+ * The data keys and the seed of the run, for this attempt's keys alone. Each vault is shown the decisions of all others, and
+ * gives its part of both.
+ */
 export async function release(attempt: Attempt, decided: Decided): Promise<{ deks: Map<Digest, Dek>; seed: RunSeed }> {
-  const { offer, vault, parts, keys } = attempt
-  const answer = releaseAnswer.parse(
-    await parts.host.json('POST', `/v1/vaults/${vault}/release`, {
-      contract: offer.contract,
-      run: offer.run,
-      attempt: offer.attempt,
-      decisions: decided.answer.decisions,
-    }),
-  )
+  const { offer, vaults, parts, keys } = attempt
   const execution = { contract: offer.contract, run: offer.run, attempt: offer.attempt }
-  const recipientPrivateKey = keys.hpke.privateKey
+  const signingKeys = Object.fromEntries(
+    decided.answers.map(({ binding }, at) => [vaults[at]!, String(binding.signingKey)]),
+  )
+  const decisions = decided.answers.flatMap((answer) => answer.decisions)
   const deks = new Map<Digest, Dek>()
-  for (const { manifest, wrapped } of answer.keys) {
-    const decision = decided.byManifest.get(manifest)?.digest
-    if (decision === undefined)
-      throw new WorkerError('ERR_OFFER_MALFORMED', `a key of ${manifest}, which no decision names`)
-    const info = releaseInfo({ ...execution, manifest, decision })
-    deks.set(manifest, await unwrapDek({ wrapped: decodeBase64url(wrapped, 'wrapped'), recipientPrivateKey, info }))
+  const seedParts: Uint8Array[] = []
+  const recipientPrivateKey = keys.hpke.privateKey
+  for (const vault of vaults) {
+    const request = { ...execution, decisions, signingKeys }
+    const answer = releaseAnswer.parse(await parts.host.json('POST', `/v1/vaults/${vault}/release`, request))
+    for (const { manifest, wrapped } of answer.keys) {
+      const decision = decided.byManifest.get(manifest)
+      if (decision?.payload.signer !== vault) {
+        throw new WorkerError('ERR_OFFER_MALFORMED', `a key of ${manifest}, about which that vault decided nothing`)
+      }
+      const info = releaseInfo({ ...execution, manifest, decision: decision.digest })
+      deks.set(manifest, await unwrapDek({ wrapped: decodeBase64url(wrapped, 'wrapped'), recipientPrivateKey, info }))
+    }
+    const wrapped = decodeBase64url(answer.seed, 'seed')
+    seedParts.push(await unwrapDek({ wrapped, recipientPrivateKey, info: seedInfo(execution) }))
   }
-  const wrapped = decodeBase64url(answer.seed, 'seed')
-  return { deks, seed: new RunSeed([await unwrapDek({ wrapped, recipientPrivateKey, info: seedInfo(execution) })]) }
+  return { deks, seed: new RunSeed(seedParts) }
 }

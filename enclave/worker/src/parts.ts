@@ -42,8 +42,8 @@ export interface Attempt {
   readonly offer: Offer
   readonly contract: SignedDocument<'cella/contract'>
   readonly documents: DocumentSet
-  /** The one vault of the contract. */
-  readonly vault: KeyId
+  /** The vaults that decide about its assets, in the contract's order. */
+  readonly vaults: readonly KeyId[]
   readonly keys: AttemptKeys
   readonly attested: Attested
   readonly parts: WorkerParts

@@ -83,11 +83,11 @@ export async function draftReceipt(
   const leaf = encodeLeaf({ kind: 'receipt', commitment, tag: seed.receiptTag() })
   return {
     receipt: { document: receipt.envelope, salt: encodeBase64url(salt), leaf: encodeBase64url(leaf) },
-    decisions: decided.answer.decisions,
+    decisions: decided.answers.flatMap((answer) => answer.decisions),
     documents: reliedOn(documents),
     evidence: {
       worker: { binding: attested.binding, evidence: evidenceJson(attested.evidence) },
-      vaults: [{ binding: decided.answer.binding, evidence: decided.answer.evidence }],
+      vaults: decided.answers.map(({ binding, evidence }) => ({ binding, evidence })),
     },
     outputs: run.sealed.map(uploadedOutput),
   }

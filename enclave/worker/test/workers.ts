@@ -16,9 +16,10 @@ import {
   place,
   placeWith,
   scenarioFor,
-  serveVault,
+  serveVaults,
   startVault,
   teeOf,
+  temporaryFolder,
   workerLaunch,
 } from '@cella/testing/vaults'
 import type { Member } from '@cella/testing/world'
@@ -85,6 +86,8 @@ export const payGap = readFileSync(new URL('../../../examples/programs/pay-gap/p
 export interface Installation {
   readonly here: Place<MemoryLog>
   readonly vault: Vault
+  /** The same vault, or the one where the university keeps its keys. */
+  readonly programVault: Vault
   readonly scenario: Scenario<MemoryLog>
   /** One attempt by a worker of its own. */
   attempt(options?: {
@@ -97,17 +100,19 @@ export interface Installation {
 
 export async function install(
   context: TestContext,
-  options: { change?: ScenarioChanges; contents?: ScenarioContents; log?: MemoryLog } = {},
+  options: { change?: ScenarioChanges; contents?: ScenarioContents; log?: MemoryLog; vaults?: 1 | 2 } = {},
 ): Promise<Installation> {
   const here = await (options.log === undefined ? place(context) : placeWith(context, options.log))
   const vault = await startVault(here)
-  const scenario = await scenarioFor(here, vault, options.change, options.contents)
+  const programVault = options.vaults === 2 ? await startVault(here, { folder: temporaryFolder() }) : vault
+  const scenario = await scenarioFor(here, vault, options.change, options.contents, programVault)
   const { world } = scenario
   here.host.blobs = world.blobs
-  await serveVault(context, here.host, vault)
+  await serveVaults(context, here.host, [...new Set([vault, programVault])])
   return {
     here,
     vault,
+    programVault,
     scenario,
     attempt: async ({ run = 1, attempt = 1, sandbox = recordingSandbox(), at } = {}) => {
       const client = new HostClient({ origin: here.host.url })
@@ -131,7 +136,7 @@ export async function install(
         leaseSeconds: 60,
         documents: world.documents(),
         locations: world.locations,
-        vaults: [vault.id],
+        vaults: scenario.contract.payload.vaults,
       })
       // biome-ignore lint/suspicious/noExplicitAny: a test may do anything at a phase, and be waited for or not.
       return attemptRun(offer, parts, { served: 0, phase: ((name: string) => at?.(name)) as any })

@@ -25,6 +25,8 @@ export interface InstallationOptions {
     | { readonly host: string; readonly port: number; readonly tls: CertificateFiles | 'self-signed' }
     | undefined
   readonly workers: number
+  /** Vaults beside the first, for owners who want a vault of their own. Default 1 in all. */
+  readonly vaults?: number | undefined
   /**
    * Kinds of TEE to simulate. The vault has the first at the first start of a data folder, and keeps it: what it seals
    * opens nowhere else. Workers have them in turn. Empty: those of last time, or the usual one.
@@ -113,14 +115,17 @@ export class Installation {
 
     const count = this.#options.localWitnesses
     const wanted = [await this.#managerPort(state), ...state.ports.slice(1)]
-    const ports = await freePorts(Array.from({ length: 4 + count }, (_, at) => wanted[at] ?? 0))
-    const [managerPort, logPort, vaultPort, attestPort, ...witnessPorts] = ports as [
+    const names = vaultNames(this.#options.vaults ?? 1)
+    const ports = await freePorts(Array.from({ length: 3 + count + names.length }, (_, at) => wanted[at] ?? 0))
+    const [managerPort, logPort, firstVaultPort, attestPort, ...otherPorts] = ports as [
       number,
       number,
       number,
       number,
       ...number[],
     ]
+    const witnessPorts = otherPorts.slice(0, count)
+    const vaultPorts = [firstVaultPort, ...otherPorts.slice(count)]
     writeJson(join(dataFolder, 'state.json'), { ...state, ports } satisfies State)
     this.#url = `http://127.0.0.1:${managerPort}`
 
@@ -139,18 +144,23 @@ export class Installation {
 
     const logPolicy = policyText(String(vkey), witnesses)
     const manager = this.#options.managerUrl ?? this.#url
-    this.#runEnclave('vault', join(enclaves, 'vault.mjs'), builds.options, {
-      manager,
-      token: state.workerToken,
-      logPolicy,
-      listen: { host: '127.0.0.1', port: vaultPort },
-      folder: join(dataFolder, 'vault'),
-      tee: { kind: 'simulated', folder: tee, tee: vaultTee },
-    })
+    for (const [at, name] of names.entries()) {
+      this.#runEnclave(name, join(enclaves, 'vault.mjs'), builds.options, {
+        manager,
+        token: state.workerToken,
+        logPolicy,
+        listen: { host: '127.0.0.1', port: vaultPorts[at] },
+        folder: join(dataFolder, name),
+        tee: { kind: 'simulated', folder: tee, tee: vaultTee },
+      })
+    }
     if (this.#options.attest)
       this.#runAttest(enclaves, builds.options, { port: attestPort, tee: { folder: tee, tee: vaultTee } })
-    await this.#until(() => this.#ready.has('vault:listening') && this.#ready.has('log'))
-    const vault = this.#ready.get('vault:listening')!
+    await this.#until(() => names.every((name) => this.#ready.has(`${name}:listening`)) && this.#ready.has('log'))
+    const vaults = names.map((name, at) => ({
+      id: String(this.#ready.get(`${name}:listening`)!.id),
+      url: `http://127.0.0.1:${vaultPorts[at]}`,
+    }))
     const managerConfig = join(dataFolder, 'config', 'manager.json')
     writeJson(managerConfig, {
       listen: { host: '127.0.0.1', port: managerPort },
@@ -158,13 +168,13 @@ export class Installation {
       dataFolder: join(dataFolder, 'manager'),
       ...(this.#options.databaseUrl && { database: { url: this.#options.databaseUrl } }),
       log: { url: `http://127.0.0.1:${logPort}`, vkey },
-      vaults: [{ id: vault.id, url: `http://127.0.0.1:${vaultPort}` }],
+      vaults,
       ...(this.#options.attest && { attest: { url: `http://127.0.0.1:${attestPort}` } }),
       workerToken: state.workerToken,
       limits: { leaseSeconds: this.#options.leaseSeconds ?? 30 },
     })
     this.#run('manager', [...this.#clock(), this.#entry('host/manager/src/main.ts'), '--config', managerConfig])
-    await this.#until(() => this.#ready.has('manager') && this.#ready.has('vault:ready'))
+    await this.#until(() => this.#ready.has('manager') && names.every((name) => this.#ready.has(`${name}:ready`)))
     await this.#publishBuilds(builds)
     for (let at = 1; at <= this.#options.workers; at++) {
       this.#runEnclave(`worker-${at}`, join(enclaves, 'worker.mjs'), builds.options, {
@@ -192,7 +202,7 @@ export class Installation {
         url,
         local: config !== undefined,
       })),
-      vaults: [vault.id],
+      vaults: vaults.map(({ id }) => id),
       roots,
       builder: parseDocumentOf('cella/organisation', builds.organisation).digest,
       builds: {
@@ -210,7 +220,9 @@ export class Installation {
     // What is at work in a start ends first: it may be about to start the next process.
     await this.#starting.catch(() => undefined)
     const order = (name: string): number =>
-      name.startsWith('worker') || name === 'attest' ? 0 : ['vault', 'manager', 'log'].indexOf(name) + 1 || 4
+      name.startsWith('worker') || name === 'attest'
+        ? 0
+        : ['vault', 'manager', 'log'].findIndex((kind) => name === kind || name.startsWith(`${kind}-`)) + 1 || 4
     const stages = new Map<number, Child[]>()
     for (const child of this.#children) {
       const stage = order(child.name)
@@ -526,6 +538,11 @@ export class Installation {
 
 const usualPort = 7411
 const quiet = ['--disable-warning=ExperimentalWarning']
+
+/** The first is `vault`, as it was when there was one. */
+function vaultNames(count: number): string[] {
+  return Array.from({ length: count }, (_, at) => (at === 0 ? 'vault' : `vault-${at + 1}`))
+}
 
 function foreign({ vkey, url }: { vkey: string; url: string }): Witness {
   return { name: vkey.split('+')[0] ?? vkey, vkey, url, config: undefined }

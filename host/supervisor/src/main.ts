@@ -7,6 +7,7 @@ import { Installation, type InstallationOptions } from './installation.ts'
 import { lockData } from './lock.ts'
 
 // node main.ts --data FOLDER [--port N] [--workers N] [--local-witnesses N] [--witness VKEY=URL]… [--enclaves FOLDER]
+//   [--vaults N]                   how many vaults, each with keys of its own
 //   [--tee KIND]…                  kinds of TEE to simulate, for the workers in turn; the first is also a new vault's
 //   [--public HOST:PORT --tls CERTIFICATE,KEY|self-signed]   serves others too, over TLS
 //   [--attest]                     an attestation service as well, reached through the manager under /attest
@@ -26,6 +27,7 @@ try {
       data: { type: 'string' },
       port: { type: 'string' },
       workers: { type: 'string', default: '1' },
+      vaults: { type: 'string', default: '1' },
       'local-witnesses': { type: 'string', default: '1' },
       witness: { type: 'string', multiple: true, default: [] },
       tee: { type: 'string', multiple: true, default: [] },
@@ -51,6 +53,7 @@ try {
     port: values.port === undefined ? undefined : count(values.port, '--port', 65_535),
     public: publicAddress(values.public, values.tls),
     workers: count(values.workers, '--workers', 64),
+    vaults: Math.max(1, count(values.vaults, '--vaults', 8)),
     tees: values.tee,
     localWitnesses: count(values['local-witnesses'], '--local-witnesses', 16),
     witnesses: values.witness.map(witnessOf),

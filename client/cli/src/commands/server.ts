@@ -55,6 +55,7 @@ function addUp(program: Command, cli: Cli): void {
       'two PEM files; or self-signed: a certificate of its own, which invitations carry the key of',
     )
     .option('--workers <count>', 'how many workers', integerOption('--workers', 1))
+    .option('--vaults <count>', 'how many vaults: owners may keep keys in different ones', integerOption('--vaults', 1))
     .option(
       '--local-witnesses <count>',
       'how many witnesses to run here: rehearsal only',

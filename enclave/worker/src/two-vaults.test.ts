@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { canonicalJson, type Digest, encodeUtf8 } from '@cella/bytes'
+import { parseDocumentOf } from '@cella/documents'
+import { parseLogPolicy } from '@cella/log'
+import { parseReceiptBundle, verifyReceipt } from '@cella/receipt'
+import { type Installation, install, openOutput, receiptOf, recordingSandbox } from '../test/workers.ts'
+
+// The hospital keeps its keys in one vault, the university in another: neither gives any before both allow.
+
+const code = (expected: string) => (error: unknown) => (error as { code?: string }).code === expected
+
+/** The calls that reached each vault, in order, by whose it is. */
+function watch(installation: Installation): { calls: string[]; bend: Map<string, (body: unknown) => unknown> } {
+  const { here, vault } = installation
+  const pass = here.host.vaults
+  const calls: string[] = []
+  const bend = new Map<string, (body: unknown) => unknown>()
+  here.host.vaults = async (id, call, body) => {
+    const name = `${id === vault.id ? 'hospital' : 'university'} ${call}`
+    calls.push(name)
+    return pass(id, call, bend.get(name)?.(body) ?? body)
+  }
+  return { calls, bend }
+}
+
+type Request = { decisions: { document: string }[]; signingKeys?: Record<string, string> }
+
+test('a run needs both vaults: all decide before one releases, and the receipt names both', async (context) => {
+  const installation = await install(context, { vaults: 2 })
+  const { calls } = watch(installation)
+  const outcome = await installation.attempt()
+  assert.deepEqual(
+    calls.filter((call) => !call.endsWith('nonce')).map((call) => call.split(' ')[1]),
+    ['decide', 'decide', 'release', 'release'],
+  )
+  const { scenario, vault, programVault } = installation
+  assert.equal(
+    await openOutput(installation, outcome, { name: 'result', member: scenario.author }),
+    'sector,n\na,2\nb,2\n',
+  )
+  const bundle = parseReceiptBundle(encodeUtf8(canonicalJson(outcome.bundle)))
+  const deciders = bundle.decisions.map(({ document }) => parseDocumentOf('cella/decision', document).payload)
+  assert.deepEqual(
+    deciders.map(({ signer, manifest }) => [signer, manifest]),
+    [
+      [vault.id, scenario.data.digest],
+      [programVault.id, scenario.program.digest],
+    ],
+  )
+  assert.equal(bundle.evidence.vaults.length, 2)
+  assert.equal(receiptOf(outcome).decisions.length, 2)
+  const { hospital, university, office, terms } = scenario
+  const verdict = await verifyReceipt(bundle, {
+    organisations: [hospital, university, office].map(({ id }, at) => ({ id, name: `party ${at}` })),
+    logs: [{ policy: parseLogPolicy(encodeUtf8(installation.here.log.policyOf())), independentWitnesses: [] }],
+    roots: terms.payload.roots,
+    now: Math.floor(Date.now() / 1000) + 60,
+  })
+  assert.equal(verdict.outcome, 'proved', JSON.stringify(verdict))
+})
+
+test('either can refuse alone, and then neither gives a key', async (context) => {
+  for (const [name, change] of [
+    ['the hospital', { policy: { programs: ['ab'.repeat(32) as Digest] } }],
+    ['the university', { program: { notAfter: 1000, notBefore: 0 } }],
+  ] as const) {
+    const installation = await install(context, { vaults: 2, change })
+    const { calls } = watch(installation)
+    await assert.rejects(installation.attempt(), code('ERR_RELEASE_REFUSED'), name)
+    assert.equal(calls.filter((call) => call.endsWith('release')).length, 0, name)
+  }
+})
+
+test('a vault releases nothing unless it is shown that the other allowed, by the other’s own word in the log', async (context) => {
+  const installation = await install(context, { vaults: 2 })
+  const { bend } = watch(installation)
+  const own = ({ decisions }: Request): number =>
+    decisions.findIndex(
+      ({ document }) => parseDocumentOf('cella/decision', document).payload.signer === installation.vault.id,
+    )
+  const refusals: [string, (request: Request) => unknown, string][] = [
+    ['left out', (request) => ({ ...request, decisions: [request.decisions[own(request)]] }), 'ERR_RELEASE_UNKNOWN'],
+    ['without its key', ({ signingKeys: _, ...request }) => request, 'ERR_DOCUMENT_SIGNER'],
+    [
+      'under another key',
+      (request) => ({
+        ...request,
+        signingKeys: Object.fromEntries(Object.keys(request.signingKeys ?? {}).map((id) => [id, 'A'.repeat(43)])),
+      }),
+      'ERR_DOCUMENT_SIGNER',
+    ],
+    [
+      'with the hospital’s decision twice in its place',
+      (request) => ({ ...request, decisions: [request.decisions[own(request)], request.decisions[own(request)]] }),
+      'ERR_RELEASE_UNKNOWN',
+    ],
+    [
+      'at another place in the log',
+      (request) => ({
+        ...request,
+        decisions: request.decisions.map((decision, at) =>
+          at === own(request) ? decision : { ...decision, index: 0 },
+        ),
+      }),
+      'ERR_LOG_ENTRY',
+    ],
+  ]
+  let attempt = 1
+  for (const [name, change, expected] of refusals) {
+    bend.set('hospital release', (body) => change(body as Request))
+    const sandbox = recordingSandbox()
+    await assert.rejects(
+      installation.attempt({ run: 1, attempt: Math.min(attempt, 3), sandbox }),
+      new RegExp(expected),
+      name,
+    )
+    assert.equal(sandbox.runs, 0, name)
+    attempt += 1
+  }
+})
+
+test('the decision of a vault that holds no grant for an asset is nobody’s word', async (context) => {
+  const installation = await install(context, { vaults: 2 })
+  const { bend } = watch(installation)
+  // The hospital’s own vault would have to believe its own word about the university’s program.
+  bend.set('hospital release', (body) => {
+    const request = body as Request
+    const [first] = request.decisions
+    return { ...request, decisions: [first, { ...request.decisions[1]!, document: first!.document }] }
+  })
+  await assert.rejects(installation.attempt(), /ERR_DECISION_NOT_PROVEN/)
+})
+
+test('a vault that is lost in the middle ends the attempt; the next one starts anew and costs no second use', async (context) => {
+  const installation = await install(context, { vaults: 2 })
+  const { here } = installation
+  const pass = here.host.vaults
+  here.host.vaults = async (id, call, body) => {
+    if (id === installation.programVault.id && call === 'release') throw new Error('gone')
+    return pass(id, call, body)
+  }
+  const sandbox = recordingSandbox()
+  await assert.rejects(installation.attempt({ sandbox }))
+  assert.equal(sandbox.runs, 0)
+  here.host.vaults = pass
+  const outcome = await installation.attempt({ attempt: 2, sandbox })
+  assert.equal(sandbox.runs, 1)
+  const bundle = parseReceiptBundle(encodeUtf8(canonicalJson(outcome.bundle)))
+  const uses = bundle.decisions.map(({ document }) => parseDocumentOf('cella/decision', document).payload.use)
+  assert.deepEqual(uses, [1, 1])
+})
+
+test('an asset with grants in both is decided about by the first that the contract names', async (context) => {
+  const installation = await install(context, { vaults: 2 })
+  const { scenario, vault, programVault } = installation
+  const { publishGrant } = await import('@cella/testing/scenario')
+  const { granted } = await import('@cella/testing/vaults')
+  await publishGrant(scenario.world, scenario.developer, {
+    manifest: scenario.program,
+    sealed: scenario.sealed.program,
+    vault: granted(vault),
+  })
+  const { calls } = watch(installation)
+  await installation.attempt()
+  assert.ok(
+    calls.every((call) => call.startsWith('hospital ')),
+    calls.join(', '),
+  )
+  assert.notEqual(programVault.id, vault.id)
+})
