@@ -55,6 +55,8 @@ export class DocumentSet {
   readonly ignored: readonly IgnoredDocument[]
   readonly #documents: ReadonlyMap<Digest, SignedDocument>
   readonly #log: LogIndex
+  // A log's beginning does not change, so neither does who was entitled at an index that it has.
+  readonly #successions = new Map<Digest, boolean>()
   // Each question is asked of many documents, many times: tags are computed once.
   readonly #tags = new Map<Digest, { readonly published: Uint8Array; readonly revoked: Uint8Array }>()
 
@@ -135,7 +137,9 @@ export class DocumentSet {
 
   /** The newest revision of an organisation that counts. Its id is the digest of revision 1. */
   organisation(id: Digest): SignedDocument<'cella/organisation'> {
-    const revisions = this.all('cella/organisation').filter((document) => organisationId(document) === id)
+    const revisions = this.all('cella/organisation').filter(
+      (document) => organisationId(document) === id && !this.#succeededBefore(document, Number.POSITIVE_INFINITY),
+    )
     return this.#only(revisions, `organisation ${id}`)
   }
 
@@ -196,7 +200,7 @@ export class DocumentSet {
     const { payload } = document
     switch (payload.type) {
       case 'cella/organisation':
-        return this.#organisationEntitled(document as SignedDocument<'cella/organisation'>, at)
+        return this.#organisationEntitled(document as SignedDocument<'cella/organisation'>)
       case 'cella/membership':
       case 'cella/terms':
       case 'cella/build':
@@ -209,6 +213,7 @@ export class DocumentSet {
         )
       case 'cella/manifest':
       case 'cella/grant':
+      case 'cella/key-copy':
         return this.membershipAt(payload.organisation, payload.signer, 'publisher', at) !== undefined
       case 'cella/approval':
         return this.membershipAt(payload.organisation, payload.signer, 'approver', at) !== undefined
@@ -226,19 +231,30 @@ export class DocumentSet {
     }
   }
 
-  #organisationEntitled(document: SignedDocument<'cella/organisation'>, at: number): boolean {
+  /** Of a document that is in the log. Which of two rivals counts that follow one revision, the log's order says. */
+  #organisationEntitled(document: SignedDocument<'cella/organisation'>): boolean {
+    const known = this.#successions.get(document.digest)
+    if (known !== undefined) return known
     const { payload } = document
-    if (payload.revision === 1) return payload.previous === null && signedBy(document, payload)
-    if (payload.previous === null) return false
-    const previous = this.find('cella/organisation', payload.previous)
+    const previous = payload.previous === null ? undefined : this.find('cella/organisation', payload.previous)
+    const entitled =
+      payload.revision === 1
+        ? payload.previous === null && signedBy(document, payload)
+        : previous !== undefined && this.#follows(document, previous)
+    this.#successions.set(document.digest, entitled)
+    return entitled
+  }
+
+  // Keys that a revision replaced can't replace it once more: it has to stand when the next one enters the log.
+  #follows(next: SignedDocument<'cella/organisation'>, previous: SignedDocument<'cella/organisation'>): boolean {
+    const at = this.indexOf(next.digest)!
     return (
-      previous !== undefined &&
-      previous.payload.revision === payload.revision - 1 &&
-      organisationId(previous) === payload.organisation &&
-      signedBy(document, previous.payload) &&
-      this.indexOf(previous.digest) !== undefined &&
-      this.indexOf(previous.digest)! < at &&
-      this.#organisationEntitled(previous, this.indexOf(previous.digest)!)
+      previous.payload.revision === next.payload.revision - 1 &&
+      organisationId(previous) === next.payload.organisation &&
+      succeeds(next, previous.payload) &&
+      this.#stoodAt(previous, at) &&
+      !this.#succeededBefore(previous, at) &&
+      this.#organisationEntitled(previous)
     )
   }
 
@@ -249,7 +265,7 @@ export class DocumentSet {
         signedBy(document, revision.payload) &&
         this.#stoodAt(revision, at) &&
         !this.#succeededBefore(revision, at) &&
-        this.#organisationEntitled(revision, this.indexOf(revision.digest)!),
+        this.#organisationEntitled(revision),
     )
   }
 
@@ -261,7 +277,7 @@ export class DocumentSet {
         next.payload.previous === revision.digest &&
         index !== undefined &&
         index < at &&
-        this.#organisationEntitled(next, index)
+        this.#organisationEntitled(next)
       )
     })
   }
@@ -317,7 +333,9 @@ export async function readDocumentSet(
 }
 
 function keysIn(payload: Payload): Uint8Array[] {
-  if (payload.type === 'cella/organisation') return payload.rootKeys.map((key) => decodeBase64url(key, 'rootKeys'))
+  if (payload.type === 'cella/organisation') {
+    return [...payload.rootKeys, ...payload.recoveryKeys].map((key) => decodeBase64url(key, 'rootKeys'))
+  }
   if (payload.type === 'cella/membership') return [decodeBase64url(payload.signingKey, 'signingKey')]
   return []
 }
@@ -327,6 +345,22 @@ function signedBy(document: SignedDocument, organisation: Payload<'cella/organis
   const roots = rootIds.get(organisation) ?? new Set(organisation.rootKeys.map(keyIdOfText))
   rootIds.set(organisation, roots)
   return document.signers.length >= organisation.threshold && document.signers.every((signer) => roots.has(signer))
+}
+
+/**
+ * Whether the keys of `previous` make `next` its next revision: its root keys, or its recovery keys. Where there are
+ * recovery keys, root keys leave them as they are: whoever steals these can't lock those out.
+ */
+function succeeds(next: SignedDocument<'cella/organisation'>, previous: Payload<'cella/organisation'>): boolean {
+  const { recoveryKeys, recoveryThreshold } = previous
+  const isRecovery =
+    recoveryThreshold > 0 &&
+    next.signers.length >= recoveryThreshold &&
+    next.signers.every((signer) => recoveryKeys.some((key) => keyIdOfText(key) === signer))
+  const keepsRecovery =
+    recoveryThreshold === 0 ||
+    (next.payload.recoveryThreshold === recoveryThreshold && next.payload.recoveryKeys.join() === recoveryKeys.join())
+  return isRecovery || (keepsRecovery && signedBy(next, previous))
 }
 
 /** The id of the organisation whose revision this is. */
