@@ -77,3 +77,20 @@ export const grantSchema = z.strictObject({
   wrapped: bytesField({ atMost: 2048 }),
 })
 export type Grant = z.infer<typeof grantSchema>
+
+/**
+ * The asset's DEK, wrapped for a member of the organisation that owns it: who has it can grant the asset again, to another
+ * vault or under another manifest, without sealing anew. No vault reads it.
+ */
+export const keyCopySchema = z.strictObject({
+  type: z.literal('cella/key-copy'),
+  version: z.literal(1),
+  organisation: digestField,
+  signer: keyIdField,
+  manifest: digestField,
+  /** Whose HPKE key it is wrapped to. */
+  membership: digestField,
+  /** HPKE envelope of the DEK: encapsulation ‖ ciphertext. */
+  wrapped: bytesField({ atMost: 2048 }),
+})
+export type KeyCopy = z.infer<typeof keyCopySchema>

@@ -10,7 +10,7 @@ import {
 } from '@cella/bytes'
 import { digestOf, ed25519PublicKey, ed25519Sign, ed25519Verify, type KeyId, keyIdOf } from '@cella/primitives'
 import { z } from 'zod'
-import { grantSchema, manifestSchema } from './asset.ts'
+import { grantSchema, keyCopySchema, manifestSchema } from './asset.ts'
 import { attestationPolicySchema } from './attestation-policy.ts'
 import {
   approvalSchema,
@@ -38,6 +38,7 @@ export const documentSchemas = {
   'cella/invitation': invitationSchema,
   'cella/manifest': manifestSchema,
   'cella/grant': grantSchema,
+  'cella/key-copy': keyCopySchema,
   'cella/workflow': workflowSchema,
   'cella/contract': contractSchema,
   'cella/request': requestSchema,
@@ -112,14 +113,8 @@ function parse(envelope: string): Document {
   const outer = envelopeSchema.safeParse(parseCanonicalJson(encodeUtf8(envelope), 'document', documentBytesMax))
   if (!outer.success) throw malformed(`is not a JWS in general serialization: ${firstIssue(outer.error)}`)
   const payloadBytes = decodeBase64url(outer.data.payload, 'payload')
-  const json = parseCanonicalJson(payloadBytes, 'payload', documentBytesMax)
-  const type = typeof json === 'object' && json !== null && 'type' in json ? json.type : undefined
-  if (typeof type !== 'string' || !Object.hasOwn(documentSchemas, type)) {
-    throw malformed('its payload has no known "type"')
-  }
-  const result = documentSchemas[type as DocumentType].safeParse(json)
-  if (!result.success) throw malformed(`${type}: ${firstIssue(result.error)}`)
-  const payload = result.data as Payload
+  const payload = readPayload(payloadBytes)
+  const { type } = payload
   const signers = signersOf(payload)
   if (outer.data.signatures.length !== signers.length) {
     throw malformed(`${type}: names ${signers.length} signers and has ${outer.data.signatures.length} signatures`)
@@ -145,7 +140,34 @@ function parse(envelope: string): Document {
   }
 }
 
-function signersOf(payload: Payload): readonly KeyId[] {
+function readPayload(bytes: Uint8Array): Payload {
+  const json = parseCanonicalJson(bytes, 'payload', documentBytesMax)
+  const type = typeof json === 'object' && json !== null && 'type' in json ? json.type : undefined
+  if (typeof type !== 'string' || !Object.hasOwn(documentSchemas, type)) {
+    throw malformed('its payload has no known "type"')
+  }
+  const result = documentSchemas[type as DocumentType].safeParse(json)
+  if (!result.success) throw malformed(`${type}: ${firstIssue(result.error)}`)
+  return result.data as Payload
+}
+
+/** The payload in an envelope’s member of that name, by its schema. Throws DocumentError. */
+export function parsePayload(encoded: string): Payload {
+  try {
+    return readPayload(decodeBase64url(encoded, 'payload'))
+  } catch (cause) {
+    if (cause instanceof FormatError) throw malformed(cause.message, cause)
+    throw cause
+  }
+}
+
+/** Base64url of the canonical JSON that is signed and hashed. */
+export function encodePayload(payload: Payload): string {
+  return encodeBase64url(encodeUtf8(canonicalJson(payload)))
+}
+
+/** Who signs: `signer`, then `cosigners`. */
+export function signersOf(payload: Payload): readonly KeyId[] {
   const signers = 'cosigners' in payload ? [payload.signer, ...payload.cosigners] : [payload.signer]
   // Each once, so that one key can't count twice towards a threshold.
   if (new Set(signers).size !== signers.length) throw malformed(`${payload.type}: names a signer twice`)
@@ -161,20 +183,35 @@ function signingInput(header: string, payload: string): Uint8Array {
   return encodeUtf8(`${header}.${payload}`)
 }
 
+/** What this signer signs of a payload. */
+export function signingInputOf(payload: Payload, signer: KeyId): Uint8Array {
+  return signingInput(encodedHeader(payload.type, signer), encodePayload(payload))
+}
+
+function encodedHeader(type: DocumentType, signer: KeyId): string {
+  return encodeBase64url(encodeUtf8(protectedHeader(type, signer)))
+}
+
+/** The envelope of a payload with the signatures (base64url) of all whom it names. */
+export function envelopeOf(payload: Payload, signatureOf: (signer: KeyId) => string): string {
+  const signatures = signersOf(payload).map((signer) => ({
+    protected: encodedHeader(payload.type, signer),
+    signature: signatureOf(signer),
+  }))
+  return canonicalJson({ payload: encodePayload(payload), signatures })
+}
+
 /** Seeds are looked up by key id: a document is signed by everyone it names, at once. */
 export async function signDocument<Type extends DocumentType>(
   payload: Payload<Type>,
   seeds: readonly Uint8Array[],
 ): Promise<SignedDocument<Type>> {
   const keys = new Map<KeyId, Uint8Array>(seeds.map((seed) => [keyIdOf(ed25519PublicKey(seed)), seed]))
-  const encoded = encodeBase64url(encodeUtf8(canonicalJson(payload)))
-  const signatures = signersOf(payload).map((signer) => {
+  const envelope = envelopeOf(payload, (signer) => {
     const seed = keys.get(signer)
     if (seed === undefined) throw new TypeError(`signDocument: no seed for signer ${signer}`)
-    const header = encodeBase64url(encodeUtf8(protectedHeader(payload.type, signer)))
-    return { protected: header, signature: encodeBase64url(ed25519Sign(seed, signingInput(header, encoded))) }
+    return encodeBase64url(ed25519Sign(seed, signingInputOf(payload, signer)))
   })
-  const envelope = canonicalJson({ payload: encoded, signatures })
   // Read back through the strict reader, so that nothing is signed that nobody would accept.
   return parseDocument(envelope) as SignedDocument<Type>
 }

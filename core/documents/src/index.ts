@@ -1,6 +1,8 @@
 export {
   type Grant,
   grantSchema,
+  type KeyCopy,
+  keyCopySchema,
   type Manifest,
   manifestSchema,
   programSchema,
@@ -36,6 +38,7 @@ export {
   signDocument,
   verifyDocument,
 } from './document.ts'
+export { type Draft, encodeDraft, finishDraft, makeDraft, parseDraft, signDraft, unsignedBy } from './draft.ts'
 export { DocumentError, type DocumentErrorCode } from './error.ts'
 export {
   type Boundary,

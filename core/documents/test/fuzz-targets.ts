@@ -3,10 +3,14 @@ import { type KeyId, keyIdOf } from '@cella/primitives'
 import type { FuzzTarget } from '@cella/testing/fuzz'
 import {
   DocumentError,
+  encodeDraft,
+  makeDraft,
   parseDocument,
   parseDocumentOf,
+  parseDraft,
   type SignedDocument,
   signDocument,
+  signDraft,
   verifyDocument,
 } from '../src/index.ts'
 import { publicKeys, samples, seeds } from './samples.ts'
@@ -22,6 +26,8 @@ const text = (bytes: Uint8Array): string => decodeUtf8(bytes, 'text')
 // FormatError: of what is no UTF-8, which those who call never hand on.
 const ours = { errors: [DocumentError, FormatError] }
 
+const draft = encodeUtf8(encodeDraft(signDraft(makeDraft(samples['cella/terms']), seeds[0]!)))
+
 export const fuzzTargets: readonly FuzzTarget[] = [
   {
     name: 'parseDocument',
@@ -31,6 +37,13 @@ export const fuzzTargets: readonly FuzzTarget[] = [
     ...ours,
   },
   { name: 'parseDocumentOf', seeds: [terms], run: (bytes) => parseDocumentOf('cella/terms', text(bytes)), ...ours },
+  {
+    name: 'parseDraft',
+    seeds: [draft],
+    run: (bytes) => parseDraft(text(bytes)),
+    encode: (read: ReturnType<typeof parseDraft>) => encodeUtf8(encodeDraft(read)),
+    ...ours,
+  },
   {
     name: 'verifyDocument',
     seeds: envelopes,

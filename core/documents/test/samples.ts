@@ -191,6 +191,14 @@ export const samples: { readonly [Type in DocumentType]: Payload<Type> } = {
     log: 'log.example/one',
     wrapped: encodeBase64url(new Uint8Array(1168).fill(9)),
   },
+  'cella/key-copy': {
+    type: 'cella/key-copy',
+    version: 1,
+    ...signed,
+    manifest: digest('8'),
+    membership: digest('9'),
+    wrapped: encodeBase64url(new Uint8Array(1168).fill(9)),
+  },
   'cella/workflow': {
     type: 'cella/workflow',
     version: 1,

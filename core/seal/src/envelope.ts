@@ -52,6 +52,14 @@ export function seedInfo(options: { contract: Digest; run: number; attempt: numb
   })
 }
 
+/** The DEK of an asset, for a member of the organisation that owns it. */
+export function keyCopyInfo(options: { manifest: Digest; membership: Digest }): EnvelopeInfo {
+  return encodeInfo('cella/v1/key-copy', {
+    manifest: digest(options.manifest, 'manifest'),
+    membership: digest(options.membership, 'membership'),
+  })
+}
+
 /** The reasons of a denial, for the publisher of the asset. */
 export function reasonsInfo(options: { contract: Digest; run: number; manifest: Digest }): EnvelopeInfo {
   return encodeInfo('cella/v1/reasons', {

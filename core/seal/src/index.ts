@@ -4,6 +4,7 @@ export {
   type EnvelopeInfo,
   eventInfo,
   grantInfo,
+  keyCopyInfo,
   outputInfo,
   reasonsInfo,
   releaseInfo,
