@@ -21,6 +21,12 @@ export const parts: readonly Part[] = [
   },
   {
     commands: {
+      backup: 'back up the server of this machine while it runs, verify a backup, restore one',
+    },
+    load: async () => (await import('./commands/backup.ts')).addBackupCommands,
+  },
+  {
+    commands: {
       invite: 'make one file by which others find this installation and recognise it',
       'join <file>':
         'meet an installation by an invitation: see what it claims, have each claim checked, then believe it',

@@ -11,6 +11,8 @@ const unavailable: ReadonlySet<string> = new Set([
   'ERR_SERVER_UNAVAILABLE',
   'ERR_COLLATERAL_UNAVAILABLE',
   'ERR_SERVER_NOT_INSTALLED',
+  'ERR_BACKUP_UNAVAILABLE',
+  'ERR_DATABASE_UNAVAILABLE',
 ])
 
 /** 0 done, 1 refused, 2 usage, 3 unavailable. */

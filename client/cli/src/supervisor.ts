@@ -82,7 +82,7 @@ export function startSupervisor(folder: string, flags: UpFlags): ReturnType<type
     process.execPath,
     [
       '--disable-warning=ExperimentalWarning',
-      supervisorEntry(),
+      hostEntry('supervisor'),
       '--data',
       folder,
       ...Object.entries(numbers).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, `${value}`])),
@@ -116,13 +116,13 @@ function reachOf({ port, listen, tls }: UpFlags): { port: number | undefined; pa
   return { port: Number(listenPort), parameters: [] }
 }
 
-/** The server's entry point: in the source tree, or in a package beside this one. */
-function supervisorEntry(): string {
-  const inTree = fileURLToPath(new URL('../../../host/supervisor/src/main.ts', import.meta.url))
+/** The entry point of one of the server's programs: in the source tree, or in a package beside this one. */
+export function hostEntry(name: 'supervisor' | 'backup'): string {
+  const inTree = fileURLToPath(new URL(`../../../host/${name}/src/main.ts`, import.meta.url))
   // A bundle lies elsewhere, where the same path would be somebody else’s file.
   if (import.meta.url.endsWith('/client/cli/src/supervisor.ts') && existsSync(inTree)) return inTree
   try {
-    return createRequire(import.meta.url).resolve('@cella/supervisor/main')
+    return createRequire(import.meta.url).resolve(`@cella/${name}/main`)
   } catch (cause) {
     throw new CliError(
       'ERR_SERVER_NOT_INSTALLED',

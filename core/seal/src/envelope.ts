@@ -91,6 +91,11 @@ export function secretReasonsInfo(options: { guestEvidence: Digest; manifest: Di
   })
 }
 
+/** The secret of a backup's repository, for one who may restore it. `repository` is its id. */
+export function backupInfo(options: { repository: string }): EnvelopeInfo {
+  return encodeInfo('cella/v1/backup', { repository: name(options.repository, 'repository') })
+}
+
 /** label ‖ 0x00 ‖ RFC 8785 JSON. Labels hold no zero byte, so no two purposes share an encoding. */
 function encodeInfo(label: string, members: Json): EnvelopeInfo {
   return concatBytes(

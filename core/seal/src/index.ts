@@ -1,6 +1,7 @@
 export { asDek, type Dek, dekLength, generateDek } from './dek.ts'
 export {
   asWrappedDek,
+  backupInfo,
   type EnvelopeInfo,
   eventInfo,
   grantInfo,

@@ -1,4 +1,5 @@
 export { type Config, type ConfigInput, parseConfig, readConfig } from './config.ts'
 export { type Database, openDatabase } from './database/database.ts'
+export { DatabaseSnapshot, loadDatabase, type TableCopy } from './database/snapshot.ts'
 export { ManagerError, type ManagerErrorCode } from './error.ts'
 export { type RunningManager, startManager } from './manager.ts'

@@ -68,6 +68,33 @@ export async function startPostgres(options: { readonly folder: string }): Promi
   }
 }
 
+/**
+ * The URL, a secret, of a server that another process runs on `folder`. Throws ERR_DATABASE_UNAVAILABLE where none does.
+ */
+export async function runningPostgres(folder: string): Promise<string> {
+  const data = join(resolve(folder), 'data')
+  try {
+    const password = await readFile(join(folder, 'password'), 'utf8')
+    // The fourth line is the port.
+    const port = Number((await readFile(join(data, 'postmaster.pid'), 'utf8')).split('\n')[3])
+    return urlOf(data, password, port)
+  } catch (cause) {
+    throw new ManagerError('ERR_DATABASE_UNAVAILABLE', `no database server runs on ${folder}`, {
+      cause,
+      hint: 'start the installation first: cella up',
+    })
+  }
+}
+
+function hasSocketIn(data: string): boolean {
+  return data.length <= socketPathMax
+}
+
+function urlOf(data: string, password: string, port: number): string {
+  const [host, query] = hasSocketIn(data) ? ['localhost', `?host=${encodeURIComponent(data)}`] : ['127.0.0.1', '']
+  return `postgresql://${user}:${password}@${host}:${port}/postgres${query}`
+}
+
 async function checkMajor(data: string, major: number): Promise<void> {
   const found = (await readFile(join(data, 'PG_VERSION'), 'utf8').catch(() => '')).trim()
   if (found === '' || Number(found) === major) return
@@ -143,7 +170,7 @@ async function run(
   lock: Lock,
 ): Promise<PostgresServer> {
   const data = join(folder, 'data')
-  const hasSocket = data.length <= socketPathMax
+  const hasSocket = hasSocketIn(data)
   const port = hasSocket ? 5432 : await freePort()
   const settings: Record<string, string | number> = {
     listen_addresses: hasSocket ? '' : '127.0.0.1',
@@ -173,9 +200,8 @@ async function run(
   process.once('exit', stopAtExit)
   exited.finally(() => process.off('exit', stopAtExit))
   await ready(child, folder)
-  const query = hasSocket ? `?host=${encodeURIComponent(data)}` : ''
   return {
-    url: `postgresql://${user}:${password}@${hasSocket ? 'localhost' : '127.0.0.1'}:${port}/postgres${query}`,
+    url: urlOf(data, password, port),
     pid: child.pid ?? 0,
     exited,
     stop: async () => {

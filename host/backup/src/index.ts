@@ -1,0 +1,5 @@
+export { type CreateReport, createBackup } from './create.ts'
+export { BackupError, type BackupErrorCode } from './error.ts'
+export { Repository } from './repository.ts'
+export { restoreBackup } from './restore.ts'
+export { type VerifyReport, verifyBackup } from './verify.ts'
