@@ -2,8 +2,12 @@ import { type Digest, Secret } from '@cella/bytes'
 import type { Role } from '@cella/documents'
 import { ed25519PublicKey, generateHpkeKeyPair, keyIdOf, randomBytes } from '@cella/primitives'
 import {
+  addMember,
   createOrganisation,
+  joinOrganisation,
   type Keys,
+  memberCard,
+  noEnd,
   openHome,
   openSession,
   publishTerms,
@@ -43,6 +47,26 @@ export async function founded(
   const { id, membership } = await createOrganisation(session, { name, memberName: `${name} officer`, roles })
   await publishTerms(session, termsFor(installation))
   return { name, folder, keys, session, id, membership }
+}
+
+/** Somebody else whom the organisation takes in, on a machine of their own, trusting whom it trusts. */
+export async function joined(
+  party: Party,
+  { name, roles, folder, keys: given }: { name: string; roles: readonly Role[]; folder: string; keys?: Keys },
+): Promise<Party> {
+  const keys = given ?? { ...(await freshKeys()), roots: [] }
+  const home = await openHome({ folder, env: {} })
+  await home.saveProfile({ manager: party.session.manager.url })
+  await home.saveAnchors(await party.session.anchors())
+  const session = await openSession({ home, unlock: async () => keys })
+  const { document } = await addMember(party.session, {
+    card: memberCard(keys, name),
+    roles,
+    notBefore: 0,
+    notAfter: noEnd,
+  })
+  await joinOrganisation(session, party.id)
+  return { name, folder, keys, session, id: party.id, membership: document.digest }
 }
 
 /** Terms that accept this installation and nothing else. */

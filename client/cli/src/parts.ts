@@ -77,6 +77,12 @@ export const parts: readonly Part[] = [
   },
   {
     commands: {
+      'revocations [digest]': 'what you have withdrawn, in force since when, and which vaults have read it',
+    },
+    load: async () => (await import('./commands/revocations.ts')).addRevocationsCommand,
+  },
+  {
+    commands: {
       guests: 'which guests of others may get secrets of your organisation',
     },
     load: async () => (await import('./commands/guests.ts')).addGuestsCommands,

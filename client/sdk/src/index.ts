@@ -99,6 +99,13 @@ export {
   revokeAsset,
 } from './publish.ts'
 export {
+  acknowledgements,
+  listWithdrawals,
+  type VaultStanding,
+  type Withdrawal,
+  withdrawalOf,
+} from './revocations.ts'
+export {
   diagnosticsName,
   fetchReceipt,
   followRun,

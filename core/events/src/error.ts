@@ -9,6 +9,8 @@ export type EventErrorCode =
   | 'ERR_EVENT_MISMATCH'
   /** A stream key that the expected vault did not vouch for, or of another organisation or log. */
   | 'ERR_STREAM_KEY'
+  /** A statement on how far a vault has read that is not that vault’s, or not the answer to what was asked. */
+  | 'ERR_READING'
   /** Leaves or checkpoints of an export that contradict each other. */
   | 'ERR_EXPORT_CONTRADICTION'
   /** A record that is not in the batch as shown. */

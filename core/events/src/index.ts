@@ -54,6 +54,7 @@ export {
   verifyStreamExport,
 } from './export.ts'
 export { type MemberRequest, memberRequestBytes } from './member-request.ts'
+export { type Reading, readingSchema, signReading, verifyReading } from './reading.ts'
 export { type FoundLeaf, type LeafRange, type Scan, scanStream } from './scan.ts'
 export { type EventReader, openEventBody, sealEventBody } from './sealed-body.ts'
 export {

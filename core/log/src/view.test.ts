@@ -45,6 +45,19 @@ test('reads every leaf of every step and finds the first of each tag', async () 
   }
 })
 
+test('tells the root at every size that was read, and at none beyond', async () => {
+  const log = new TestLog()
+  const view = new LogView({ policy: log.policy, read: log })
+  const roots: string[] = []
+  for (let size = 0; size <= 300; size++) {
+    log.leaves = [...log.leaves, ...range(log.leaves.length, size)]
+    roots.push(encodeHex(log.tree().root()))
+  }
+  await view.advance()
+  for (const [size, root] of roots.entries()) assert.equal(encodeHex(await view.rootAt(size)), root)
+  await assert.rejects(view.rootAt(301), RangeError)
+})
+
 test('the first leaf with a tag stays the first, whatever comes later', async () => {
   const log = new TestLog([leafOf(1, 10), leafOf(2), leafOf(1, 11)])
   const view = new LogView({ policy: log.policy, read: log })

@@ -182,6 +182,12 @@ export class LogView {
       })
   }
 
+  /** The root over the first `size` leaves read. Throws RangeError for more than were. */
+  async rootAt(size: number): Promise<Uint8Array> {
+    if (size > this.size) throw new RangeError(`rootAt: ${this.size} leaves were read, not ${size}`)
+    return foldEdge(await this.hashes()(edgePlaces(size)))
+  }
+
   #requireIndex(index: number): void {
     if (Number.isSafeInteger(index) && index >= 0 && index < this.size) return
     throw new LogError('ERR_LOG_ENTRY', `the view holds ${this.size} leaves, none has index ${index}`)

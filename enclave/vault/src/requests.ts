@@ -7,6 +7,7 @@ const execution = { contract: digestField, run: z.int().min(1).max(1_000_000), a
 
 export const challengeRequest = z.strictObject({ nonce: bytesField({ exactly: 32 }) })
 export const kekRequest = z.strictObject({ organisation: digestField, nonce: bytesField({ exactly: 32 }) })
+export const readingRequest = z.strictObject({ nonce: bytesField({ exactly: 32 }) })
 export const nonceRequest = z.strictObject({})
 
 /** What a worker's evidence is bound to. */

@@ -27,7 +27,7 @@ const nonce = encodeBase64url(randomBytes(32))
 
 test('until its log is read a vault answers 503 to everything', async (context) => {
   const url = await listen(context, () => undefined)
-  for (const call of ['challenge', 'kek', 'nonce', 'decide', 'release', 'other']) {
+  for (const call of ['challenge', 'kek', 'reading', 'nonce', 'decide', 'release', 'other']) {
     const { status, code } = await post(`${url}/${call}`, {})
     assert.deepEqual([status, code], [503, 'ERR_VAULT_NOT_READY'])
   }
@@ -53,6 +53,7 @@ const malformed: { name: string; call: string; body: string | object }[] = [
   { name: 'no body', call: 'challenge', body: '' },
   { name: 'no JSON', call: 'challenge', body: '{' },
   { name: 'no UTF-8', call: 'challenge', body: Uint8Array.of(0xff, 0xfe) },
+  { name: 'a question how far it has read without a nonce', call: 'reading', body: {} },
   { name: 'an array', call: 'nonce', body: [] },
   { name: 'an unknown member', call: 'nonce', body: { extra: 1 } },
   { name: 'a nonce that is too short', call: 'challenge', body: { nonce: 'AAAA' } },

@@ -18,6 +18,7 @@ import {
   eraseRequest,
   kekRequest,
   nonceRequest,
+  readingRequest,
   releaseRequest,
   streamKeyRequest,
 } from './requests.ts'
@@ -62,6 +63,8 @@ async function answer(request: IncomingMessage, ready: () => Vault | undefined):
       const { organisation, nonce } = await read(kekRequest)
       return vault.kek(organisation, nonce)
     }
+    case '/reading':
+      return vault.reading((await read(readingRequest)).nonce)
     case '/nonce':
       await read(nonceRequest)
       return vault.nonce()
@@ -76,7 +79,7 @@ async function answer(request: IncomingMessage, ready: () => Vault | undefined):
     default:
       throw new VaultError(
         'ERR_ROUTE_UNKNOWN',
-        'a vault answers POST challenge, kek, nonce, decide, release, stream-key and erase',
+        'a vault answers POST challenge, kek, reading, nonce, decide, release, stream-key and erase',
       )
   }
 }

@@ -4,11 +4,13 @@ import {
   decodeBase64url,
   decodeHex,
   encodeBase64url,
+  encodeHex,
   encodeUtf8,
   type Json,
 } from '@cella/bytes'
 import { type Payload, parseDocumentOf, type SignedDocument, signDocument, verifyDocument } from '@cella/documents'
 import { type EventDraft, EventLog, type EventLogParts } from '@cella/event-log'
+import { signReading } from '@cella/events'
 import {
   bindingDigestOf,
   ChainCache,
@@ -140,6 +142,13 @@ export class Vault {
   async kek(organisation: Digest, nonce: string): Promise<Json> {
     const kek = await this.#keys.kek(organisation)
     return attestationJson(await this.#attest({ organisation, kek: encodeBase64url(kek.publicKey), nonce }))
+  }
+
+  /** How far this vault has read the log, over anyone's nonce: what stands there it can no longer overlook. */
+  async reading(nonce: string): Promise<Json> {
+    await this.#log.refresh()
+    const { origin: log, root, size } = this.#log.view
+    return signReading({ log, nonce, root: encodeHex(root) as Digest, size }, this.#state.signingSeed)
   }
 
   /** A challenge for a worker's evidence. */

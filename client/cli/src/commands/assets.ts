@@ -9,6 +9,7 @@ import {
   revokeAsset,
   type Session,
   startPolicyEngine,
+  withdrawalOf,
 } from '@cella/sdk'
 import type { Command } from 'commander'
 import { type Cli, does, group, leaf } from '../command.ts'
@@ -18,6 +19,7 @@ import { assetName } from '../options.ts'
 import { renderPairs, renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { formatBytes, formatTime, shortDigest } from '../terminal/units.ts'
+import { addWaitOptions, type WaitOptions, withdrawalText, withdrawn } from '../withdrawal.ts'
 import { rulesText, treatmentText, withNames } from '../words.ts'
 
 /** `cella assets …` */
@@ -87,10 +89,14 @@ function addShow(assets: Command, cli: Cli): void {
     examples: ['cella assets show "Clinic/admissions"', 'cella assets show 3f9a51c07e42'],
   })
   does(command, cli, async (context, [which]) => {
-    const { manifest, state } = await findAsset(await context.session(), which!)
+    const session = await context.session()
+    const { manifest, state } = await findAsset(session, which!)
+    const isOwn = manifest.payload.organisation === (await session.profile()).organisation
+    const withdrawal = state === 'withdrawn' && isOwn ? await withdrawalOf(session, manifest.digest) : undefined
+    const text = await assetText(context, manifest, state)
     return {
-      data: { manifest: manifest.digest, state, ...manifest.payload },
-      text: await assetText(context, manifest, state),
+      data: { manifest: manifest.digest, state, ...manifest.payload, withdrawal: withdrawal ?? null },
+      text: withdrawal === undefined ? text : `${text}\n\n${withdrawalText(context, withdrawal)}`,
     }
   })
 }
@@ -100,17 +106,16 @@ function addRevoke(assets: Command, cli: Cli): void {
     summary: 'withdraw an asset of your own: from its entry in the log on, no vault releases its key',
     examples: ['cella assets revoke "own/payroll" --reason "wrong year"', 'cella assets revoke 3f9a51c07e42 --yes'],
   }).option('--reason <text>', 'why', 'withdrawn')
-  does<{ reason: string }>(command, cli, async (context, [which], { reason }) => {
+  does<{ reason: string } & WaitOptions>(addWaitOptions(command), cli, async (context, [which], options) => {
+    const { reason } = options
     const session = await context.session()
     const { manifest } = await findAsset(session, which!)
     await context.demand(
       `Withdraw ${printable(manifest.payload.title)}, revision ${manifest.payload.revision}? It can’t be undone.`,
     )
-    const revoked = await revokeAsset(session, { manifest: manifest.digest, reason })
-    return {
-      data: { manifest: manifest.digest, revocation: revoked.document.digest, index: revoked.index },
-      text: `withdrawn: ${manifest.digest}, log entry ${revoked.index}`,
-    }
+    await revokeAsset(session, { manifest: manifest.digest, reason })
+    const { data, ...shown } = await withdrawn(context, session, manifest.digest, options)
+    return { ...shown, data: { manifest: manifest.digest, ...data } }
   })
 }
 

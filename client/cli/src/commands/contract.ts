@@ -26,6 +26,7 @@ import type { Style } from '../terminal/style.ts'
 import { renderPairs } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { formatCount, formatTime } from '../terminal/units.ts'
+import { addWaitOptions, type WaitOptions, withdrawn } from '../withdrawal.ts'
 import { rulesText } from '../words.ts'
 import { addRequestCommands } from './contract-requests.ts'
 import { reviewContract, reviewText } from './contract-review.ts'
@@ -209,17 +210,15 @@ function addRevoke(contract: Command, cli: Cli): void {
     summary: 'withdraw a contract or an approval of your organisation’s',
     examples: ['cella contract revoke 91c2… --reason "no longer needed"'],
   }).option('--reason <text>', 'why', 'withdrawn')
-  does<{ reason: string }>(command, cli, async (context, [digest], { reason }) => {
+  does<{ reason: string } & WaitOptions>(addWaitOptions(command), cli, async (context, [digest], options) => {
+    const { reason } = options
     const session = await context.session()
     const subject = digestArgument(digest, 'contract or approval')
     await context.demand(`Withdraw ${subject}? It can’t be undone.`)
     const keys = await session.keys()
     const organisation = await session.organisation()
-    const revoked = await revokeDocument(session, { subject, reason, organisation, signers: [keys.account] })
-    return {
-      data: { subject, revocation: revoked.document.digest, index: revoked.index },
-      text: `withdrawn: ${subject}, log entry ${revoked.index}`,
-    }
+    await revokeDocument(session, { subject, reason, organisation, signers: [keys.account] })
+    return withdrawn(context, session, subject, options)
   })
 }
 

@@ -32,6 +32,7 @@ import { collect, digestArgument, integerOption, parseTime, roles } from '../opt
 import { renderPairs, renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { formatTime, shortDigest } from '../terminal/units.ts'
+import { addWaitOptions, type WaitOptions, withdrawn } from '../withdrawal.ts'
 
 /** `cella org …` */
 export function addOrgCommands(program: Command, cli: Cli): void {
@@ -181,15 +182,14 @@ function addMembers(member: Command, cli: Cli): void {
     summary: 'withdraw a membership, from its entry in the log on',
     examples: ['cella org member remove 3f9a… --reason "left"', 'cella org member remove "Ada Example" --yes'],
   }).option('--reason <text>', 'why', 'left')
-  does<{ reason: string }>(remove, cli, async (context, [which], { reason }) => {
+  does<{ reason: string } & WaitOptions>(addWaitOptions(remove), cli, async (context, [which], options) => {
+    const { reason } = options
     const session = await context.session()
     const membership = await findMember(session, which!)
     await context.demand(`Withdraw the membership ${membership}? It can’t be undone.`)
-    const removed = await removeMember(session, { membership, reason })
-    return {
-      data: { membership, revocation: removed.document.digest, index: removed.index },
-      text: `withdrawn: ${membership}, log entry ${removed.index}`,
-    }
+    await removeMember(session, { membership, reason })
+    const { data, ...shown } = await withdrawn(context, session, membership, options)
+    return { ...shown, data: { membership, ...data } }
   })
 }
 

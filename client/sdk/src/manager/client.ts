@@ -1,7 +1,7 @@
 import type { Digest } from '@cella/bytes'
 import { encodeBase64url } from '@cella/bytes'
 import type { DocumentType } from '@cella/documents'
-import { parseSealedBodies, type SealedBody } from '@cella/events'
+import { parseSealedBodies, type Reading, readingSchema, type SealedBody } from '@cella/events'
 import type { KeyId } from '@cella/primitives'
 import { z } from 'zod'
 import { SdkError } from '../error.ts'
@@ -237,6 +237,19 @@ export class ManagerClient {
   /** The KEK of `organisation` in the vault: made at the first call. */
   vaultKek(vault: KeyId, organisation: Digest, nonce: Uint8Array): Promise<EvidenceAnswer> {
     return this.#vault(vault, 'kek', { organisation, nonce: encodeBase64url(nonce) })
+  }
+
+  /** The vault's word on how far it has read the log, unchecked. Asked once; given up as `signal` says. */
+  async vaultReading(vault: KeyId, nonce: string, signal: AbortSignal): Promise<Reading> {
+    const path = `/v1/vaults/${vault}/reading`
+    const answer = await this.#transport.sendJson({
+      method: 'POST',
+      path,
+      body: jsonBody({ nonce }),
+      idempotent: false,
+      signal,
+    })
+    return this.#check(path, readingSchema, answer)
   }
 
   async vaultNonce(vault: KeyId): Promise<string> {
