@@ -1,7 +1,7 @@
 import { addSignatures, type NoteSignature } from '@cella/log'
 import { LogServerError } from './log-server-error.ts'
 import type { SizedCheckpoint } from './signing.ts'
-import { Waiters } from './waiters.ts'
+import { unwitnessed, Waiters } from './waiters.ts'
 import type { WitnessClient } from './witness-client.ts'
 
 const graceMs = 50
@@ -16,7 +16,7 @@ export class Cosigner {
   readonly #witnesses: readonly WitnessClient[]
   readonly #quorum: number
   readonly #onAlarm: (error: LogServerError) => void
-  readonly #waiters = new Waiters()
+  readonly #waiters = new Waiters<SizedCheckpoint>()
   #signed: SizedCheckpoint
   #cosigned: SizedCheckpoint | undefined
   #running: Promise<void> | undefined
@@ -73,9 +73,10 @@ export class Cosigner {
     if (this.#stopped !== undefined) throw this.#stopped
     const waiting = this.#waiters.wait(size, {
       timeoutMs,
-      late: () =>
-        `${this.#quorum} witnesses did not cosign` +
-        `${this.#lastFailure === undefined ? '' : ` (${this.#lastFailure.message})`}`,
+      late: () => {
+        const failure = this.#lastFailure === undefined ? '' : ` (${this.#lastFailure.message})`
+        return unwitnessed(timeoutMs, `${this.#quorum} witnesses did not cosign${failure}`)
+      },
     })
     this.#wake()
     return waiting
@@ -149,6 +150,6 @@ export class Cosigner {
 
   #settle(checkpoint: SizedCheckpoint): void {
     if (this.#cosigned === undefined || checkpoint.size >= this.#cosigned.size) this.#cosigned = checkpoint
-    this.#waiters.settle(checkpoint)
+    this.#waiters.settle(checkpoint.size, checkpoint)
   }
 }

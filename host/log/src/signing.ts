@@ -46,18 +46,27 @@ export class Signing {
   readonly #signer: CheckpointSigner
   readonly #lastSigned: LastSigned
   readonly #tile: TileReader
+  readonly #keep: (checkpoint: SizedCheckpoint) => Promise<void>
 
-  constructor(options: { signer: CheckpointSigner; lastSigned: LastSigned; tile: TileReader }) {
+  /** `keep` holds a checkpoint elsewhere as well, before it leaves. */
+  constructor(options: {
+    signer: CheckpointSigner
+    lastSigned: LastSigned
+    tile: TileReader
+    keep?: (checkpoint: SizedCheckpoint) => Promise<void>
+  }) {
     this.#signer = options.signer
     this.#lastSigned = options.lastSigned
     this.#tile = options.tile
+    this.#keep = options.keep ?? (async () => undefined)
   }
 
   /** Throws ERR_LOG_IN_USE or ERR_LOG_DAMAGED where another tree of this size, or a larger one, was signed. */
   async sign(next: SignedTree): Promise<SizedCheckpoint> {
     const checkpoint = await this.#checkpointOf(next)
-    // Nothing signed leaves before this is on disk.
-    await this.#lastSigned.replace(next)
+    // Nothing signed leaves before this is on disk. Both are awaited whatever one of them says.
+    const kept = await Promise.allSettled([this.#lastSigned.replace(next), this.#keep(checkpoint)])
+    for (const one of kept) if (one.status === 'rejected') throw one.reason
     return checkpoint
   }
 

@@ -1,37 +1,36 @@
 import { LogServerError } from './log-server-error.ts'
-import type { SizedCheckpoint } from './signing.ts'
 
-interface Waiter {
+interface Waiter<Value> {
   readonly size: number
-  readonly resolve: (checkpoint: SizedCheckpoint) => void
+  readonly resolve: (value: Value) => void
   readonly reject: (error: Error) => void
   readonly timer: NodeJS.Timeout
 }
 
-/** Who waits for a checkpoint of at least some size. */
-export class Waiters {
-  readonly #waiting = new Set<Waiter>()
+/** Who waits for something of at least some size. */
+export class Waiters<Value = void> {
+  readonly #waiting = new Set<Waiter<Value>>()
 
-  /** Rejects with ERR_LOG_UNWITNESSED after `timeoutMs`; `late` says what was missing. */
-  wait(size: number, options: { timeoutMs: number; late: () => string }): Promise<SizedCheckpoint> {
+  /** Rejects with what `late` says after `timeoutMs`. */
+  wait(size: number, options: { timeoutMs: number; late: () => LogServerError }): Promise<Value> {
     const { timeoutMs, late } = options
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiting.delete(waiter)
-        const message = `the leaves are durable, but in ${timeoutMs} ms ${late()}; send the same leaves again`
-        reject(new LogServerError('ERR_LOG_UNWITNESSED', message))
+        reject(late())
       }, timeoutMs)
-      const waiter: Waiter = { size, resolve, reject, timer }
+      const waiter: Waiter<Value> = { size, resolve, reject, timer }
       this.#waiting.add(waiter)
     })
   }
 
-  settle(checkpoint: SizedCheckpoint): void {
+  /** There is `value` now, of this size. */
+  settle(size: number, value: Value): void {
     for (const waiter of this.#waiting) {
-      if (waiter.size > checkpoint.size) continue
+      if (waiter.size > size) continue
       this.#waiting.delete(waiter)
       clearTimeout(waiter.timer)
-      waiter.resolve(checkpoint)
+      waiter.resolve(value)
     }
   }
 
@@ -42,4 +41,10 @@ export class Waiters {
     }
     this.#waiting.clear()
   }
+}
+
+/** ERR_LOG_UNWITNESSED: leaves are durable, but no checkpoint covers them in time. */
+export function unwitnessed(timeoutMs: number, problem: string): LogServerError {
+  const message = `the leaves are durable, but in ${timeoutMs} ms ${problem}; send the same leaves again`
+  return new LogServerError('ERR_LOG_UNWITNESSED', message)
 }

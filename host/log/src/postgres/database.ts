@@ -17,12 +17,24 @@ export async function connect(url: string): Promise<pg.Client> {
   }
 }
 
+export type Ask = (config: pg.QueryConfig) => Promise<pg.QueryResult>
+
 /** Throws ERR_LOG_UNAVAILABLE for whatever the database says. */
 export async function query(client: pg.Client, config: pg.QueryConfig): Promise<pg.QueryResult> {
   try {
     return await client.query(config)
   } catch (error) {
     throw unavailable(error)
+  }
+}
+
+/** Asks one client for several callers, one statement at a time in the order of the calls. */
+export function inTurn(client: pg.Client): Ask {
+  let last: Promise<unknown> = Promise.resolve()
+  return (config) => {
+    const answer = last.then(() => query(client, config))
+    last = answer.catch(() => undefined)
+    return answer
   }
 }
 

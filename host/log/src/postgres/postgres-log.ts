@@ -15,7 +15,8 @@ import {
 import { LogServerError } from '../log-server-error.ts'
 import type { SizedCheckpoint } from '../signing.ts'
 import { prefixOf } from '../tile-state.ts'
-import { Waiters } from '../waiters.ts'
+import { unwitnessed, Waiters } from '../waiters.ts'
+import { Bell } from './bell.ts'
 import { connect, query } from './database.ts'
 import { Integrator } from './integrator.ts'
 import { prepareDatabase } from './schema.ts'
@@ -31,8 +32,6 @@ export interface PostgresLogOptions extends LogOptions {
 const statementLeavesMax = 8192
 /** How long something that was not notified may stay unseen. */
 const lookMs = 250
-/** Partial tiles are removed after so many leaves while the log is busy, and whenever it is not. */
-const collectLeaves = 65_536
 
 /**
  * Opens a log that PostgreSQL puts in order, for any number of processes. Throws ERR_LOG_CONFIG and ERR_LOG_UNAVAILABLE;
@@ -48,8 +47,13 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Log>
 class PostgresLog implements Log {
   readonly #options: PostgresLogOptions & { readonly quorum: number }
   readonly #waiting = new WaitingAppends()
-  readonly #waiters = new Waiters()
+  readonly #waiters = new Waiters<SizedCheckpoint>()
+  /** Who waits for tiles. */
+  readonly #readers = new Waiters()
   #published: SizedCheckpoint | undefined
+  /** Leaves in the store's tiles. */
+  #stored = 0
+  #integrator: Integrator | undefined
   #appender: pg.Client | undefined
   #listener: pg.Client | undefined
   #sequencing: Promise<void> | undefined
@@ -58,12 +62,9 @@ class PostgresLog implements Log {
   #lookAgain = false
   #open = 0
   #timer: NodeJS.Timeout | undefined
-  /** Set when there may be something to integrate. */
-  #isWoken = false
-  #resume: () => void = () => undefined
+  readonly #bell = new Bell()
   #stopped: Error | undefined
   #isEnding = false
-  #isLeading = false
 
   constructor(options: PostgresLogOptions & { readonly quorum: number }) {
     this.#options = options
@@ -71,6 +72,10 @@ class PostgresLog implements Log {
 
   get origin(): string {
     return this.#options.signer.key.name
+  }
+
+  get #timeoutMs(): number {
+    return this.#options.witnessTimeoutMs ?? 10_000
   }
 
   async start(): Promise<void> {
@@ -97,15 +102,18 @@ class PostgresLog implements Log {
 
   async tile(path: string): Promise<Uint8Array | undefined> {
     const place = parseTilePath(path)
-    const level = place.level === 'entries' ? 0 : place.level
-    const hashes = Math.floor((this.#published?.size ?? 0) / tileWidth ** level)
-    if (place.index * tileWidth + place.width > hashes) return undefined
+    const size = this.#published?.size ?? 0
+    const leavesEach = tileWidth ** (place.level === 'entries' ? 0 : place.level)
+    const end = place.index * tileWidth + place.width
+    if (end > Math.floor(size / leavesEach)) return undefined
+    const held = this.#integrator?.tile(place, size)
+    if (held !== undefined) return held
+    // Tiles come behind the checkpoints that appends are answered with.
+    await this.#storedUpTo(end * leavesEach)
     const { store } = this.#options
-    const exact = await store.get(path)
-    if (exact !== undefined || place.width === tileWidth) return exact
-    // A width between two that were published, or one that went once the tile was full.
-    const widths = [tileWidth, Math.min(tileWidth, hashes - place.index * tileWidth)]
-    for (const width of widths) {
+    // Of the width asked for, whole, or as wide as the stored log has it. The last one goes once there is a whole one.
+    const edge = Math.min(tileWidth, Math.floor(this.#stored / leavesEach) - place.index * tileWidth)
+    for (const width of new Set([place.width, tileWidth, edge]).add(tileWidth)) {
       const wider = await store.get(tilePath({ ...place, width }))
       if (wider !== undefined) return prefixOf(wider, place, width)
     }
@@ -154,8 +162,15 @@ class PostgresLog implements Log {
         this.#appender = undefined
         for (const job of jobs) job.reject(stoppedBy(asError(error)))
       }
-      if (this.#isLeading) this.#wake()
+      this.#integrator?.wake()
     }
+  }
+
+  async #storedUpTo(size: number): Promise<void> {
+    if (this.#stored >= size) return
+    const late = (): LogServerError =>
+      new LogServerError('ERR_LOG_UNAVAILABLE', `tiles of ${size} leaves are not stored yet; ask again`)
+    await this.#readers.wait(size, { timeoutMs: this.#timeoutMs, late })
   }
 
   #answer({ job, indices }: Sequenced): void {
@@ -171,8 +186,8 @@ class PostgresLog implements Log {
     this.#open += 1
     this.#waiters
       .wait(size, {
-        timeoutMs: this.#options.witnessTimeoutMs ?? 10_000,
-        late: () => 'no checkpoint with them was published',
+        timeoutMs: this.#timeoutMs,
+        late: () => unwitnessed(this.#timeoutMs, 'no checkpoint with them was published'),
       })
       .finally(() => {
         this.#open -= 1
@@ -204,18 +219,24 @@ class PostgresLog implements Log {
       this.#listener = client
       client.on('notification', ({ channel }) => {
         if (channel === 'cella_log_published') this.#lookSoon()
-        else if (this.#isLeading) this.#wake()
+        else this.#integrator?.wake()
       })
       await query(client, { text: 'listen cella_log_published; listen cella_log_sequenced' })
     }
     const { rows } = await query(this.#listener, {
       name: 'published',
-      text: 'select size::text, checkpoint from cella_log.published where size > $1::bigint',
+      text: `select published.size::text, stored.size::text as stored,
+          case when published.size > $1::bigint then published.checkpoint end as checkpoint
+        from cella_log.published left join cella_log.stored on true`,
       values: [this.#published?.size ?? -1],
     })
     if (rows[0] === undefined) return
-    this.#published = { size: Number(rows[0].size), bytes: new Uint8Array(rows[0].checkpoint) }
-    this.#waiters.settle(this.#published)
+    if (rows[0].checkpoint !== null) {
+      this.#published = { size: Number(rows[0].size), bytes: new Uint8Array(rows[0].checkpoint) }
+      this.#waiters.settle(this.#published.size, this.#published)
+    }
+    this.#stored = Math.max(this.#stored, Number(rows[0].stored ?? 0))
+    this.#readers.settle(this.#stored)
   }
 
   /** Integrates while this process is the one that holds the lock, and tries to become it otherwise. */
@@ -226,8 +247,7 @@ class PostgresLog implements Log {
       } catch (error) {
         if (!mayPass(error)) this.#fail(fatalOf(asError(error)))
       }
-      this.#isWoken = false
-      await this.#pause(lookMs * 2)
+      if (!this.#isEnding) await this.#bell.wait(lookMs * 2)
     }
   }
 
@@ -235,20 +255,16 @@ class PostgresLog implements Log {
     const client = await connect(this.#options.url)
     try {
       while (!(await this.#takeLock(client))) {
-        this.#isWoken = false
-        await this.#pause(lookMs * 2)
+        if (!this.#isEnding) await this.#bell.wait(lookMs * 2)
         if (this.#isEnding) return
       }
       const { store } = this.#options
       const integrator = await Integrator.start({ client, store, log: this.#options })
-      this.#isLeading = true
-      try {
-        while (!this.#isEnding) await this.#step(integrator)
-      } finally {
-        this.#isLeading = false
-        await integrator.close()
-      }
+      this.#integrator = integrator
+      if (this.#isEnding) integrator.stop()
+      await integrator.run(() => this.#lookSoon())
     } finally {
+      this.#integrator = undefined
       await client.end().catch(() => undefined)
     }
   }
@@ -259,43 +275,13 @@ class PostgresLog implements Log {
     return rows[0].mine
   }
 
-  async #step(integrator: Integrator): Promise<void> {
-    let isBusy = false
-    this.#isWoken = false
-    try {
-      isBusy = await integrator.advance()
-    } catch (error) {
-      // Signed and not cosigned yet: those who wait hear of it in their own time, and the witnesses are asked on.
-      if ((error as LogServerError).code !== 'ERR_LOG_UNWITNESSED') throw error
-      isBusy = true
-    }
-    if (integrator.uncollected >= (isBusy ? collectLeaves : 1)) await integrator.collect()
-    if (isBusy) this.#lookSoon()
-    else await this.#pause(lookMs)
-  }
-
-  /** Waits for `milliseconds`, or until there may be something to integrate. */
-  #pause(milliseconds: number): Promise<void> {
-    if (this.#isEnding || this.#isWoken) return Promise.resolve()
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, milliseconds)
-      this.#resume = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-    })
-  }
-
-  #wake(): void {
-    this.#isWoken = true
-    this.#resume()
-  }
-
   #end(error: Error): void {
     this.#isEnding = true
     clearInterval(this.#timer)
     this.#waiters.stop(stoppedBy(error))
-    this.#wake()
+    this.#readers.stop(stoppedBy(error))
+    this.#integrator?.stop()
+    this.#bell.ring()
   }
 
   #fail(error: Error): void {

@@ -4,10 +4,11 @@ import { LogServerError } from '../log-server-error.ts'
 // One log a database, in the schema cella_log:
 //
 //   sequence   one row: how many leaves there are, and the chain over them. Its lock puts appends in order.
-//   leaf       every leaf's key (the first 16 bytes of its hash) and index: the same leaf again is the same entry
-//   batch      leaves that are not in tiles yet, with the chain after them
-//   published  one row: the newest cosigned checkpoint whose tiles are stored, the chain at its size, and up to where
-//              partial tiles were removed
+//   leaf       every leaf's hash and index: the same leaf again is the same entry
+//   batch      leaves that are not in the store's tiles yet, with the chain after them
+//   published  one row: the newest cosigned checkpoint
+//   stored     one row: the newest checkpoint whose tiles are stored, the chain at its size, and up to where partial tiles
+//              were removed
 //
 // chain after a batch = SHA-256(chain before ‖ its leaves), SHA-256 of nothing before the first: a database that lost
 // commits and went on with others has another one.
@@ -20,10 +21,15 @@ create table if not exists cella_log.sequence (
   size bigint not null,
   chain bytea not null
 );
-create table if not exists cella_log.leaf (key bytea primary key, index bigint not null);
+create table if not exists cella_log.leaf (hash bytea primary key, index bigint not null);
 create table if not exists cella_log.batch (first bigint primary key, leaves bytea not null, chain bytea not null);
 alter table cella_log.batch alter column leaves set storage external;
 create table if not exists cella_log.published (
+  one boolean primary key default true check (one),
+  size bigint not null,
+  checkpoint bytea not null
+);
+create table if not exists cella_log.stored (
   one boolean primary key default true check (one),
   size bigint not null,
   checkpoint bytea not null,
@@ -31,31 +37,36 @@ create table if not exists cella_log.published (
   collected bigint not null
 );
 
--- Appends distinct leaves of 64 bytes, given with the first 16 bytes of each one's hash. Gives back how many leaves there
--- were before, then the index of each. The statements after the lock see what its last holder committed.
-create or replace function cella_log.append(keys bytea, leaves bytea) returns bigint[] language plpgsql as $$
+-- Appends distinct leaves of 64 bytes, given with each one's hash. Gives back how many leaves there were before, then the
+-- index of each; none where all are new and follow each other. The statements after the lock see what its last holder
+-- committed. Plans are made while the tables are small and kept: they must not be those of small tables.
+create or replace function cella_log.append(hashes bytea, leaves bytea) returns bigint[] language plpgsql
+  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   head record;
   sent bigint := octet_length(leaves) / 64;
-  added bigint;
-  fresh bytea;
+  added bigint := sent;
+  fresh bytea := leaves;
   link bytea;
   places bigint[];
 begin
   select size, chain into strict head from cella_log.sequence for update;
-  with one as (select n, substring(keys from n::int * 16 + 1 for 16) as key from generate_series(0, sent - 1) as n),
-  known as (select one.n, one.key, leaf.index from one left join cella_log.leaf on leaf.key = one.key),
-  numbered as (
-    select n, key, index, head.size - 1 + count(*) filter (where index is null) over (order by n) as next from known
-  ),
-  taken as (insert into cella_log.leaf (key, index) select key, next from numbered where index is null)
-  select
-    array_agg(coalesce(index, next) order by n),
-    count(*) filter (where index is null),
-    case when count(index) > 0 then
+  begin
+    insert into cella_log.leaf (hash, index)
+      select substring(hashes from n::int * 32 + 1 for 32), head.size + n from generate_series(0, sent - 1) as n;
+  exception when unique_violation then
+    with one as (select n, substring(hashes from n::int * 32 + 1 for 32) as hash from generate_series(0, sent - 1) as n),
+    known as (select one.n, one.hash, leaf.index from one left join cella_log.leaf on leaf.hash = one.hash),
+    numbered as (
+      select n, hash, index, head.size - 1 + count(*) filter (where index is null) over (order by n) as next from known
+    ),
+    taken as (insert into cella_log.leaf (hash, index) select hash, next from numbered where index is null)
+    select
+      array_agg(coalesce(index, next) order by n),
+      count(*) filter (where index is null),
       string_agg(substring(leaves from n::int * 64 + 1 for 64), '' order by n) filter (where index is null)
-    else leaves end
-  into places, added, fresh from numbered;
+    into places, added, fresh from numbered;
+  end;
   if added > 0 then
     link := sha256(head.chain || fresh);
     insert into cella_log.batch (first, leaves, chain) values (head.size, fresh, link);

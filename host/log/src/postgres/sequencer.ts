@@ -4,8 +4,6 @@ import type pg from 'pg'
 import type { Job } from '../log.ts'
 import { query } from './database.ts'
 
-const keyBytes = 16
-
 export interface Sequenced {
   readonly job: Job
   readonly indices: number[]
@@ -23,29 +21,30 @@ export async function sequence(
   readonly before: number
   readonly sequenced: readonly Sequenced[]
 }> {
-  const distinct: { keys: Uint8Array[]; leaves: Uint8Array[] } = { keys: [], leaves: [] }
+  const distinct: { hashes: Uint8Array[]; leaves: Uint8Array[] } = { hashes: [], leaves: [] }
   const placeOf = new Map<string, number>()
   const places = jobs.map(({ leaves }) =>
     leaves.map((leaf) => {
-      const key = leafHash(leaf).subarray(0, keyBytes)
-      const name = encodeHex(key)
+      const hash = leafHash(leaf)
+      const name = encodeHex(hash)
       const twin = placeOf.get(name)
       if (twin !== undefined) return twin
-      placeOf.set(name, distinct.keys.length)
+      placeOf.set(name, distinct.hashes.length)
       distinct.leaves.push(leaf)
-      return distinct.keys.push(key) - 1
+      return distinct.hashes.push(hash) - 1
     }),
   )
-  const [before, ...indices] = await append(client, concatBytes(...distinct.keys), concatBytes(...distinct.leaves))
-  const sequenced = jobs.map((job, at) => ({ job, indices: places[at]!.map((place) => indices[place]!) }))
+  const [before, ...known] = await append(client, concatBytes(...distinct.hashes), concatBytes(...distinct.leaves))
+  const indexAt = (place: number): number => (known.length === 0 ? before! + place : known[place]!)
+  const sequenced = jobs.map((job, at) => ({ job, indices: places[at]!.map(indexAt) }))
   return { before: before!, sequenced }
 }
 
-async function append(client: pg.Client, keys: Uint8Array, leaves: Uint8Array): Promise<number[]> {
+async function append(client: pg.Client, hashes: Uint8Array, leaves: Uint8Array): Promise<number[]> {
   const { rows } = await query(client, {
     name: 'append',
     text: 'select cella_log.append($1, $2)::text as places',
-    values: [Buffer.from(keys), Buffer.from(leaves)],
+    values: [Buffer.from(hashes), Buffer.from(leaves)],
   })
   return JSON.parse(`[${rows[0].places.slice(1, -1)}]`)
 }
