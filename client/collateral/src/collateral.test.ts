@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync, sign } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -9,11 +10,14 @@ import { after, before, describe, test } from 'node:test'
 import {
   type CollateralNeed,
   collateralBytesMax,
+  collateralNeeds,
   describeCollateral,
   type Endorsement,
   readCollateral,
+  recogniseEvidence,
 } from '@cella/evidence'
 import { issueIntelCrl, issueIntelRoot } from '@cella/evidence/intel-issue'
+import { sharedPath, sharedTest } from '@cella/testing'
 import { type CollateralServices, fetchCollateral, missingCollateral, openCollateralFolder } from './index.ts'
 
 const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
@@ -96,7 +100,13 @@ describe('fetching', () => {
   before(async () => {
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
     const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    services = { 'amd-kds': `${base}/`, 'intel-pcs': base, 'intel-certificates': base }
+    services = {
+      'amd-kds': `${base}/`,
+      'intel-pcs': base,
+      'intel-certificates': base,
+      'nvidia-rim': base,
+      'nvidia-ocsp': base,
+    }
   })
   after(() => {
     server.closeAllConnections()
@@ -200,6 +210,37 @@ describe('fetching', () => {
     setTimeout(() => controller.abort(), 30)
     await assert.rejects(fetching, { name: 'AbortError' })
   })
+
+  sharedTest(
+    'takes manifests and OCSP answers for a GPU, and asks for each once',
+    'vectors/nvidia/hopper-gpu',
+    async () => {
+      const nvidia = (path: string): Uint8Array => new Uint8Array(readFileSync(sharedPath(`vectors/nvidia/${path}`)))
+      const { evidence } = recogniseEvidence(nvidia('hopper-gpu/evidence.json'))
+      const needs = collateralNeeds(evidence)
+      const manifests = needs.filter(({ service }) => service === 'nvidia-rim')
+      const questions = needs.filter(({ service }) => service === 'nvidia-ocsp')
+      assert.deepEqual([manifests.length, questions.length], [2, 4])
+      const rim = nvidia('rim-driver-550/NV_GPU_DRIVER_GH100_550.144.03.xml')
+      serve((response) => response.end(JSON.stringify({ id: 'x', rim: Buffer.from(rim).toString('base64') })))
+      assert.deepEqual(await fetchCollateral(manifests.slice(0, 1), { services, ...quick }), [
+        { kind: 'rim', content: rim },
+      ])
+      assert.deepEqual(asked, [manifests[0]!.path])
+      const posted: [string | undefined, string | undefined, Buffer][] = []
+      answer = (request, response) => {
+        const parts: Buffer[] = []
+        request.on('data', (part: Buffer) => parts.push(part))
+        request.on('end', () => {
+          posted.push([request.method, request.headers['content-type'], Buffer.concat(parts)])
+          response.end('<!doctype html>')
+        })
+      }
+      const asking = fetchCollateral(questions.slice(0, 1), { services, ...quick })
+      await assert.rejects(asking, { code: 'ERR_COLLATERAL_ANSWER' })
+      assert.deepEqual(posted, [['POST', 'application/ocsp-request', Buffer.from(questions[0]!.body!)]])
+    },
+  )
 
   test('does not ask for what is held and stays in force', async () => {
     const held = [await crl(now, now + 1000)]

@@ -16,6 +16,8 @@ export const vendorServices: CollateralServices = {
   'amd-kds': 'https://kdsintf.amd.com',
   'intel-pcs': 'https://api.trustedservices.intel.com',
   'intel-certificates': 'https://certificates.trustedservices.intel.com',
+  'nvidia-rim': 'https://rim.attestation.nvidia.com',
+  'nvidia-ocsp': 'https://ocsp.ndis.nvidia.com',
 }
 
 export interface FetchOptions {
@@ -36,6 +38,8 @@ const spacings: { readonly [Service in CollateralNeed['service']]: number } = {
   'amd-kds': 10_000,
   'intel-pcs': 200,
   'intel-certificates': 200,
+  'nvidia-rim': 200,
+  'nvidia-ocsp': 200,
 }
 const pauseMax = 60_000
 // Intel names the headers so; PCCS the same. URL-encoded PEM.
@@ -76,7 +80,7 @@ async function fetchNeed(need: CollateralNeed, options: FetchOptions): Promise<r
   let pause = options.firstPause ?? 1000
   let problem = ''
   for (let attempt = 1; attempt <= attempts; attempt++) {
-    const answer = await ask(address, options)
+    const answer = await ask(address, need.body, options)
     if ('bytes' in answer) {
       const found = take(need, answer, address)
       options.onAnswer?.(need, 'fetched', address)
@@ -97,10 +101,15 @@ type Answer =
   | { readonly bytes: Uint8Array; readonly headers: Headers }
   | { readonly problem: string; readonly final: boolean; readonly retryAfter?: number | undefined }
 
-async function ask(address: string, { timeout = 15_000, signal }: FetchOptions): Promise<Answer> {
+async function ask(
+  address: string,
+  body: Uint8Array | undefined,
+  { timeout = 15_000, signal }: FetchOptions,
+): Promise<Answer> {
   const deadline = AbortSignal.timeout(timeout)
   try {
     const response = await fetch(address, {
+      ...(body && { method: 'POST', body: Buffer.from(body), headers: { 'content-type': 'application/ocsp-request' } }),
       // Where else the answer would come from is not what was configured.
       redirect: 'error',
       signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
@@ -141,6 +150,8 @@ const kinds: { readonly [Form in CollateralNeed['form']]: EndorsementKind } = {
   'der-crl': 'crl',
   'tcb-info': 'tcb-info',
   'enclave-identity': 'enclave-identity',
+  rim: 'rim',
+  ocsp: 'ocsp',
 }
 
 function take(need: CollateralNeed, answer: { bytes: Uint8Array; headers: Headers }, address: string): Endorsement[] {

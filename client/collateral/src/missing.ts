@@ -1,6 +1,6 @@
 import { type CollateralNeed, describeCollateral, type Endorsement } from '@cella/evidence'
 
-/** The needs that `held` does not answer until `margin` seconds after `now`. Certificates are needs as long as they are named. */
+/** The needs that `held` does not answer until `margin` seconds after `now`. A manifest has no end; certificates are needs as long as they are named. */
 export function missingCollateral(
   needs: readonly CollateralNeed[],
   held: readonly Endorsement[],
@@ -10,12 +10,14 @@ export function missingCollateral(
   return needs.filter(
     (need) =>
       !descriptions.some(
-        ({ subject, notAfter }) => isAnswer(need, subject) && notAfter !== undefined && notAfter >= now + margin,
+        ({ kind, subject, notAfter }) =>
+          isAnswer(need, subject) && (kind === 'rim' || (notAfter !== undefined && notAfter >= now + margin)),
       ),
   )
 }
 
-function isAnswer({ path, form }: CollateralNeed, subject: string): boolean {
+function isAnswer({ path, form, subject: wanted }: CollateralNeed, subject: string): boolean {
+  if (wanted !== undefined) return subject.startsWith(wanted)
   const [, fmspc] = /[?&]fmspc=([0-9a-f]+)/.exec(path) ?? []
   const tee = path.startsWith('/tdx/') ? 'TDX' : 'SGX'
   switch (form) {

@@ -5,10 +5,10 @@ import {
   ChainCache,
   type Evidence,
   type Judgement,
-  judgeEvidence,
   parseEvidenceJson,
   recogniseEvidence,
 } from '@cella/evidence'
+import { everyVerifier } from '@cella/evidence/every'
 import { Challenges, type TeeDriver } from '@cella/tee'
 import type { Collateral } from './collateral.ts'
 import { AttestError } from './error.ts'
@@ -79,7 +79,7 @@ export class AttestationService {
     if (request.nonce !== undefined) this.#nonces.take(request.nonce)
     const policy: AppraisalPolicy = { ...named.policy, reportData: expectedBinding(request, named) }
     const { form, evidence } = readEvidence(request)
-    const judgement = await judgeEvidence(evidence, policy, {
+    const judgement = await everyVerifier.judge(evidence, policy, {
       roots: named.roots,
       issuers: named.issuers,
       endorsements: this.#parts.collateral.current,

@@ -64,8 +64,17 @@ export function addCollateralCommands(evidence: Command, cli: Cli): void {
     .option('--amd <url>', 'in place of AMD’s key distribution service')
     .option('--intel <url>', 'a PCCS in place of Intel’s provisioning certification service')
     .option('--intel-certificates <url>', 'in place of Intel’s server of root lists')
+    .option('--nvidia-rim <url>', 'in place of NVIDIA’s service of manifests')
+    .option('--nvidia-ocsp <url>', 'in place of NVIDIA’s OCSP responder')
     .option('--margin <days>', 'how long what is kept has to hold', '1')
-  type Fetch = { amd?: string; intel?: string; intelCertificates?: string; margin: string }
+  type Fetch = {
+    amd?: string
+    intel?: string
+    intelCertificates?: string
+    nvidiaRim?: string
+    nvidiaOcsp?: string
+    margin: string
+  }
   does<Fetch>(fetching, cli, async (context, files, flags) => {
     const store = await ownCollateral(context)
     const held = await store.endorsements()
@@ -78,6 +87,8 @@ export function addCollateralCommands(evidence: Command, cli: Cli): void {
       'amd-kds': flags.amd ?? vendorServices['amd-kds'],
       'intel-pcs': flags.intel ?? vendorServices['intel-pcs'],
       'intel-certificates': flags.intelCertificates ?? vendorServices['intel-certificates'],
+      'nvidia-rim': flags.nvidiaRim ?? vendorServices['nvidia-rim'],
+      'nvidia-ocsp': flags.nvidiaOcsp ?? vendorServices['nvidia-ocsp'],
     }
     const fetched = await fetchCollateral(missing, {
       services,

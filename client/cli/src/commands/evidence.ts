@@ -1,11 +1,5 @@
-import {
-  appraiseEvidence,
-  EvidenceError,
-  explainEvidence,
-  judgeEvidence,
-  nearestPolicy,
-  verifyEvidence,
-} from '@cella/evidence'
+import { EvidenceError, explainEvidence, nearestPolicy } from '@cella/evidence'
+import { everyVerifier } from '@cella/evidence/every'
 import type { Command } from 'commander'
 import { type Cli, does, group, leaf } from '../command.ts'
 import { UsageError } from '../error.ts'
@@ -55,7 +49,7 @@ function addShow(evidence: Command, cli: Cli): void {
     const { form, evidence: found } = await recognisedFile(file!, flags)
     const options = await verifyOptions(context, flags)
     try {
-      const verified = await verifyEvidence(found, options)
+      const verified = await everyVerifier.verify(found, options)
       return {
         data: { form, genuine: true, claims: verified.entries.map(({ claims }) => claims), checks: verified.checks },
         text: sheet(form, verified, context.style),
@@ -83,7 +77,7 @@ function addVerify(evidence: Command, cli: Cli): void {
   does<PolicyFlags>(verify, cli, async (context, [file], flags) => {
     const { form, evidence: found } = await recognisedFile(file!, flags)
     const policy = await policyOf(flags)
-    const judgement = await judgeEvidence(found, policy, await verifyOptions(context, flags))
+    const judgement = await everyVerifier.judge(found, policy, await verifyOptions(context, flags))
     const { allowed, error, result, verified, checks } = judgement
     const notes = allowed ? warnings(policy, context.style) : []
     const text =
@@ -127,8 +121,8 @@ function addExplain(evidence: Command, cli: Cli): void {
   does<PolicyFlags & { output?: string }>(explain, cli, async (context, [file], flags) => {
     const { evidence: found } = await recognisedFile(file!, flags)
     const policy = await policyOf(flags)
-    const verified = await verifyEvidence(found, await verifyOptions(context, flags))
-    const nearest = nearestPolicy(policy, (changed) => appraiseEvidence(verified, changed))
+    const verified = await everyVerifier.verify(found, await verifyOptions(context, flags))
+    const nearest = nearestPolicy(policy, (changed) => everyVerifier.appraise(verified, changed))
     if (flags.output !== undefined) await writePolicy(flags.output, nearest.policy)
     const { style } = context
     const lines = nearest.changes.flatMap(({ path, from, to, code }) => [
@@ -139,7 +133,7 @@ function addExplain(evidence: Command, cli: Cli): void {
     const rest = nearest.remaining.map(
       ({ code, expected, found: value }) => `  ${code}: expected ${printable(expected)}, found ${printable(value)}`,
     )
-    const { checks } = appraiseEvidence(verified, policy)
+    const { checks } = everyVerifier.appraise(verified, policy)
     return {
       data: { changes: nearest.changes, remaining: nearest.remaining, checks },
       text: [
@@ -173,7 +167,7 @@ function addTrust(evidence: Command, cli: Cli): void {
   does<Flags>(trust, cli, async (context, [file], flags) => {
     const { evidence: found } = await recognisedFile(file!, flags)
     const policy = await policyOf(flags)
-    const { claims } = await verifyEvidence(found, await verifyOptions(context, flags))
+    const { claims } = await everyVerifier.verify(found, await verifyOptions(context, flags))
     const names = flags.register ?? Object.keys(claims.measurements)
     const unknown = names.find((name) => !Object.hasOwn(claims.measurements, name))
     if (unknown !== undefined) {

@@ -4,11 +4,14 @@ import test from 'node:test'
 import { encodeHex, encodeUtf8 } from '@cella/bytes'
 import { sharedPath, sharedTest } from '@cella/testing'
 import fc from 'fast-check'
+import * as nvidia from '../../test/nvidia.ts'
+import { rim } from '../../test/nvidia-rim.ts'
 import { issueEvidence, soundReport } from '../../test/vendor.ts'
 import { caNow, certify, crlBytes, newCa } from '../../test/x509.ts'
 import { type Endorsement, Endorsements } from '../endorsements.ts'
 import { EvidenceError } from '../error.ts'
 import { recogniseEvidence } from '../recognise.ts'
+import { DerReader } from '../x509/der.ts'
 import { describeCollateral } from './describe.ts'
 import { collateralNeeds } from './needs.ts'
 import { mergeCollateral } from './newest.ts'
@@ -112,6 +115,53 @@ sharedTest('a real TDX quote needs what Intel publishes for its platform', 'vect
       '/IntelSGXRootCA.der',
     ],
   )
+})
+
+test('a GPU and a switch need their manifests by name, and an OCSP answer about each certificate', () => {
+  const board = [
+    [15, '885'],
+    [18, '0200'],
+  ] as const
+  const fields = new Map([...nvidia.gpuFields, ...board.map(([type, text]) => [type, encodeUtf8(text)] as const)])
+  const gpu = nvidia.entry({ report: nvidia.report({ fields }) })
+  const needs = collateralNeeds({ entries: [gpu as never] })
+  assert.deepEqual(
+    needs.map(({ service, path }) => `${service} ${path}`),
+    [
+      'nvidia-rim /v1/rim/NV_GPU_DRIVER_GH100_550.90.07',
+      'nvidia-rim /v1/rim/NV_GPU_VBIOS_G520_0200_885_9600A50001',
+      ...Array.from({ length: 4 }, () => 'nvidia-ocsp /'),
+    ],
+  )
+  // The manifest that answers says so, and the answer to another's certificate is not one about this.
+  const manifest = describeCollateral({ kind: 'rim', content: rim() })
+  assert.ok(manifest.subject.startsWith(needs[0]!.subject!))
+  assert.equal(new Set(needs.map(({ subject }) => subject)).size, needs.length)
+  for (const { body } of needs.slice(2)) {
+    const request = new DerReader(body!)
+      .enter(0x30, 'request')
+      .enter(0x30, 'tbs')
+      .enter(0x30, 'list')
+      .enter(0x30, 'one')
+    const id = request.enter(0x30, 'id')
+    assert.equal(encodeHex(id.element(0x30, 'hash')), '300b0609608648016503040202')
+  }
+})
+
+test('an OCSP answer is kept by the certificates it is about, the newest of each', () => {
+  const [leaf, issuer] = nvidia.chain()
+  const answer = (thisUpdate: number): Endorsement => ({
+    kind: 'ocsp',
+    content: nvidia.ocsp({ of: leaf!, issuer: issuer!, signer: nvidia.keys.brom, responder: 'x', thisUpdate }),
+  })
+  const old = answer(nvidia.now - 50)
+  const newer = answer(nvidia.now - 10)
+  assert.deepEqual(readCollateral(old.content), [old])
+  assert.deepEqual(mergeCollateral([newer], [old]).kept, [newer])
+  assert.deepEqual(mergeCollateral([old], [newer]).kept, [newer])
+  const { subject, notBefore, notAfter } = describeCollateral(old)
+  assert.match(subject, /^OCSP answer about [0-9a-f]+ of issuer [0-9a-f]{12}$/)
+  assert.deepEqual([notBefore, notAfter], [nvidia.now - 50, nvidia.now + 100])
 })
 
 sharedTest('real lists, TCB infos and identities say what they are about', 'vectors/tdx/v5-gotdxguest', () => {

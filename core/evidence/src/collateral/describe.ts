@@ -4,6 +4,7 @@ import type { Endorsement } from '../endorsements.ts'
 import { EvidenceError, reading } from '../error.ts'
 import { parseEnclaveIdentity } from '../intel/enclave-identity.ts'
 import { parseTcbInfo } from '../intel/tcb-info.ts'
+import { ocspSubject, ocspWindow, parseOcspResponse } from '../nvidia/ocsp.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 import { parseCrl } from '../x509/crl.ts'
 import { DerReader, derTag } from '../x509/der.ts'
@@ -55,10 +56,25 @@ function describe(kind: Endorsement['kind'], content: Uint8Array, digest: Digest
       if (content[0] !== derTag.sequence) throw new FormatError('public key', 'is not a SubjectPublicKeyInfo in DER')
       return { subject: `public key ${digest}`, notBefore: undefined, notAfter: undefined }
     case 'rim':
-      return { subject: `reference manifest ${digest.slice(0, 12)}`, notBefore: undefined, notAfter: undefined }
-    case 'ocsp':
-      return { subject: `OCSP response ${digest.slice(0, 12)}`, notBefore: undefined, notAfter: undefined }
+      return {
+        subject: `reference manifest${manifestText(content)} ${digest.slice(0, 12)}`,
+        notBefore: undefined,
+        notAfter: undefined,
+      }
+    case 'ocsp': {
+      const { answers } = parseOcspResponse(content, 'OCSP response')
+      if (answers.length === 0) throw new FormatError('OCSP response', 'answers nothing')
+      return { subject: ocspSubject(answers), ...ocspWindow(answers) }
+    }
   }
+}
+
+/** What a manifest of NVIDIA's says that it is for, as far as its text shows without reading all of the XML. */
+function manifestText(content: Uint8Array): string {
+  const start = new TextDecoder('latin1').decode(content.subarray(0, 4096))
+  const product = /\bproduct="([A-Za-z0-9_]{1,16})"/.exec(start)?.[1]
+  const version = /\bcolloquialVersion="([A-Za-z0-9._-]{1,32})"/.exec(start)?.[1]
+  return product === undefined || version === undefined ? '' : ` of ${product} ${version.toUpperCase()}`
 }
 
 const commonName = '550403'

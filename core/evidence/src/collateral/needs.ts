@@ -5,6 +5,8 @@ import type { Evidence, EvidenceEntry } from '../evidence.ts'
 import type { SgxEvidenceEntry, TdxEvidenceEntry } from '../intel/entry.ts'
 import { isPck, parsePckClaims } from '../intel/pck.ts'
 import { parseIntelQuote } from '../intel/quote.ts'
+import { nvidiaNeeds } from '../nvidia/needs.ts'
+import type { NvidiaEntry } from '../nvidia/verify.ts'
 import { completeChain } from '../sev-snp/complete.ts'
 import type { SnpEvidenceEntry } from '../sev-snp/entry.ts'
 import { hasTurinLayout, productOfCpuid, type SnpProduct } from '../sev-snp/product.ts'
@@ -15,11 +17,15 @@ import { parsePemCertificates } from '../x509/pem.ts'
 
 /** Where a piece of collateral is published. */
 export interface CollateralNeed {
-  readonly service: 'amd-kds' | 'intel-pcs' | 'intel-certificates'
+  readonly service: 'amd-kds' | 'intel-pcs' | 'intel-certificates' | 'nvidia-rim' | 'nvidia-ocsp'
   /** From the service's root: `/vcek/v1/Milan/crl`. */
   readonly path: string
   /** How the answer is to be taken; certificates of an issuer chain come in a header of Intel's answers. */
-  readonly form: 'der-certificate' | 'pem-certificates' | 'der-crl' | 'tcb-info' | 'enclave-identity'
+  readonly form: 'der-certificate' | 'pem-certificates' | 'der-crl' | 'tcb-info' | 'enclave-identity' | 'rim' | 'ocsp'
+  /** What is posted; without it the path is got. */
+  readonly body?: Uint8Array
+  /** How `describeCollateral` begins to name the answer, where the path does not say it. */
+  readonly subject?: string
 }
 
 /**
@@ -32,7 +38,7 @@ export function collateralNeeds(
   held: Endorsements = Endorsements.none,
 ): readonly CollateralNeed[] {
   const needs = entries.flatMap((entry) => reading(() => needsOf(entry, held)))
-  return [...new Map(needs.map((need) => [need.service + need.path, need])).values()]
+  return [...new Map(needs.map((need) => [`${need.service} ${need.path} ${need.subject ?? ''}`, need])).values()]
 }
 
 function needsOf(entry: EvidenceEntry, held: Endorsements): readonly CollateralNeed[] {
@@ -43,6 +49,8 @@ function needsOf(entry: EvidenceEntry, held: Endorsements): readonly CollateralN
       return intelNeeds('sgx', (entry as SgxEvidenceEntry).quote)
     case 'tdx/1':
       return intelNeeds('tdx', (entry as TdxEvidenceEntry).quote)
+    case 'nvidia-gpu/1':
+      return nvidiaNeeds(entry as NvidiaEntry)
     default:
       return []
   }

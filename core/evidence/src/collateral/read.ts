@@ -11,6 +11,7 @@ import {
 import { type Endorsement, endorsementKinds } from '../endorsements.ts'
 import { EvidenceError, reading } from '../error.ts'
 import { intelEndorsementsOf } from '../intel/readers.ts'
+import { jsonObject, parseForeignJson } from '../jwt/json.ts'
 import { isCollateral } from './describe.ts'
 
 /** Bytes of a collateral file or bundle that are read at most. */
@@ -30,8 +31,8 @@ export function encodeCollateral(endorsements: readonly Endorsement[]): Uint8Arr
 
 /**
  * The endorsements of a file, whatever wrote it: a bundle of `encodeCollateral`; PEM of certificates, CRLs and public
- * keys; one DER certificate, CRL or public key; Intel's TCB info or enclave identity as its service answers; the
- * collateral JSON of Intel's quote verification library; an XML manifest. Each piece is read as far as telling what it
+ * keys; one DER certificate, CRL, OCSP response or public key; Intel's TCB info or enclave identity as its service answers; the
+ * collateral JSON of Intel's quote verification library; an XML manifest, by itself or as NVIDIA's service answers it. Each piece is read as far as telling what it
  * is about. Throws EvidenceError; nothing is verified.
  */
 export function readCollateral(bytes: Uint8Array): readonly Endorsement[] {
@@ -54,11 +55,11 @@ function readByBeginning(bytes: Uint8Array): readonly Endorsement[] {
   if (start.startsWith('{"endorsements":')) return readBundle(bytes)
   if (start.startsWith('{"tcbInfo":')) return [{ kind: 'tcb-info', content: bytes }]
   if (start.startsWith('{"enclaveIdentity":')) return [{ kind: 'enclave-identity', content: bytes }]
-  if (start.startsWith('{')) return intelEndorsementsOf(bytes)
+  if (start.startsWith('{')) return readManifestAnswer(bytes) ?? intelEndorsementsOf(bytes)
   if (start.startsWith('-----BEGIN ')) return readPem(bytes)
   if (start.startsWith('<')) return [{ kind: 'rim', content: bytes }]
   if (bytes[0] === 0x30) {
-    const kinds = ['certificate', 'crl', 'public-key'] as const
+    const kinds = ['certificate', 'crl', 'ocsp', 'public-key'] as const
     const kind = kinds.find((one) => isCollateral({ kind: one, content: bytes }))
     if (kind) return [{ kind, content: bytes }]
   }
@@ -66,6 +67,13 @@ function readByBeginning(bytes: Uint8Array): readonly Endorsement[] {
     'collateral',
     'is no certificate, CRL, public key, TCB info, identity, manifest or bundle of these',
   )
+}
+
+/** `{"id": …, "rim": base64 of the XML, …}`; `undefined` for other JSON. */
+function readManifestAnswer(bytes: Uint8Array): readonly Endorsement[] | undefined {
+  const answer = parseForeignJson(bytes, 'collateral', collateralBytesMax)
+  const rim = jsonObject(answer, 'collateral').rim
+  return typeof rim === 'string' ? [{ kind: 'rim', content: decodeBase64(rim, 'collateral.rim') }] : undefined
 }
 
 function readBundle(bytes: Uint8Array): readonly Endorsement[] {

@@ -307,8 +307,22 @@ function isAbout(answer: OcspAnswer, certificate: Certificate, issuer: Certifica
   )
 }
 
+/** One name for all answers about the same certificates by one responder: editions of one thing. */
+export function ocspSubject(answers: readonly Pick<OcspAnswer, 'serial' | 'issuerKeyHash'>[]): string {
+  const issuers = new Set(answers.map(({ issuerKeyHash }) => encodeHex(issuerKeyHash.subarray(0, 6))))
+  return `OCSP answer about ${answers.map(({ serial }) => serial).join(', ')} of issuer ${[...issuers].join(', ')}`
+}
+
+/** The time in which every answer holds, unix seconds. */
+export function ocspWindow(answers: readonly OcspAnswer[]): { readonly notBefore: number; readonly notAfter: number } {
+  return {
+    notBefore: Math.max(...answers.map(({ thisUpdate }) => thisUpdate)),
+    notAfter: Math.min(...answers.map(endOf)),
+  }
+}
+
 /** The contents of the BIT STRING of a SubjectPublicKeyInfo, without its count of unused bits. RFC 6960 §4.1.1. */
-function keyOf(spki: Uint8Array): Uint8Array {
+export function keyOf(spki: Uint8Array): Uint8Array {
   const body = new DerReader(spki).enter(derTag.sequence, 'subjectPublicKeyInfo')
   body.element(derTag.sequence, 'subjectPublicKeyInfo')
   return bitString(body.contents(derTag.bitString, 'subjectPublicKeyInfo'), 'subjectPublicKeyInfo')
