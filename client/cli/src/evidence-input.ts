@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { decodeHex, FormatError, type Json, parseCanonicalJson } from '@cella/bytes'
-import { openCollateralFolder } from '@cella/collateral'
+import { type CollateralStore, openCollateralDatabase, openCollateralFolder } from '@cella/collateral'
 import {
   type AppraisalPolicy,
   appraisalPolicyJson,
@@ -32,6 +32,7 @@ const evidenceFileMax = 4_194_304
 export interface EvidenceFlags {
   readonly certificate?: string[]
   readonly collateral?: string[]
+  readonly collateralDatabase?: string
   readonly root?: string[]
   readonly at?: string
 }
@@ -46,6 +47,7 @@ export function evidenceOptions(command: Command): Command {
   return command
     .option('--certificate <file>', 'a certificate that the evidence lacks, PEM or DER; may be repeated', collect)
     .option('--collateral <path>', 'a folder, bundle or file of collateral beside your own; may be repeated', collect)
+    .option('--collateral-database <url>', 'a PostgreSQL that verifiers share, in place of your own collateral')
     .option(
       '--root <file>',
       'JSON list of roots to trust beside the vendors’ and your anchors’; may be repeated',
@@ -61,9 +63,20 @@ export function policyOptions(command: Command): Command {
     .option('--binding <file>', 'the JSON whose digest the evidence has to carry, in place of the policy’s')
 }
 
-export async function ownCollateral(context: Context): Promise<ReturnType<typeof openCollateralFolder>> {
+/** Runs `use` on the collateral of this profile, or on a database that several verifiers share. */
+export async function withCollateral<T>(
+  context: Context,
+  database: string | undefined,
+  use: (store: CollateralStore) => Promise<T>,
+): Promise<T> {
   const { folder } = await context.home()
-  return openCollateralFolder(join(folder, 'collateral'))
+  const own = () => openCollateralFolder(join(folder, 'collateral'))
+  const store = database === undefined ? own() : await openCollateralDatabase(database)
+  try {
+    return await use(store)
+  } finally {
+    await store.close()
+  }
 }
 
 export async function recognisedFile(file: string, flags: EvidenceFlags): Promise<RecognisedEvidence> {
@@ -73,8 +86,8 @@ export async function recognisedFile(file: string, flags: EvidenceFlags): Promis
 }
 
 export async function verifyOptions(context: Context, flags: EvidenceFlags): Promise<VerifyOptions> {
-  const own = await ownCollateral(context)
-  const given: Endorsement[] = [...(await own.pieces())]
+  const own = await withCollateral(context, flags.collateralDatabase, (store) => store.pieces())
+  const given: Endorsement[] = [...own]
   for (const path of flags.collateral ?? []) {
     const isFolder = (await stat(path).catch(() => undefined))?.isDirectory() === true
     given.push(...(isFolder ? await openCollateralFolder(path).pieces() : await collateralFile(path)))

@@ -1,6 +1,8 @@
 export type CollateralErrorCode =
   /** A file of the folder is not what its name says, or can't be read or written. */
   | 'ERR_COLLATERAL_FOLDER'
+  /** The database can't be reached or asked, or a row of it is not what it was kept as. */
+  | 'ERR_COLLATERAL_DATABASE'
   /** The service does not answer, after all retries. */
   | 'ERR_COLLATERAL_UNAVAILABLE'
   /** The service answered that it has no such thing, or that it may not be had. */

@@ -1,18 +1,18 @@
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
-  type CollateralDescription,
-  type CollateralMerge,
   collateralBytesMax,
   describeCollateral,
   type Endorsement,
   type EndorsementKind,
-  Endorsements,
   EvidenceError,
+  endorsementKinds,
   mergeCollateral,
+  readCollateral,
 } from '@cella/evidence'
 import { writeFileAtomically } from '@cella/files'
 import { CollateralError } from './error.ts'
+import { type CollateralStore, faultOf } from './store.ts'
 
 const endings: { readonly [Kind in EndorsementKind]: string } = {
   certificate: 'der',
@@ -26,54 +26,24 @@ const endings: { readonly [Kind in EndorsementKind]: string } = {
 const fileName = /^([a-z-]+)-([0-9a-f]{64})\.([a-z]+)$/
 const fileCountMax = 4096
 
-export interface HeldCollateral extends CollateralDescription {
-  /** At `now`: `expired` collateral is kept until a newer edition comes, and verification refuses it. */
-  readonly state: 'in-force' | 'expired' | 'not-yet'
-}
-
-/** Collateral in a folder. See docs/formats/collateral.md. */
-export interface CollateralFolder {
-  readonly folder: string
-  /** What is there, each piece read as far as telling what it is about. Throws ERR_COLLATERAL_FOLDER. */
-  list(now: number): Promise<readonly HeldCollateral[]>
-  pieces(): Promise<readonly Endorsement[]>
-  /** For a verification. */
-  endorsements(): Promise<Endorsements>
-  /** Keeps what is newer than what is there. Throws EvidenceError for content that isn't of its kind. */
-  add(given: readonly Endorsement[]): Promise<CollateralMerge>
-}
-
-/** Opens a folder of collateral; nothing is written before something has to be kept. */
-export function openCollateralFolder(folder: string): CollateralFolder {
+/**
+ * Opens a folder of collateral (docs/formats/collateral.md); nothing is written before something has to be kept. Files that
+ * others put there are read too, and never replaced or removed.
+ */
+export function openCollateralFolder(folder: string): CollateralStore {
   const pathOf = (endorsement: Endorsement): string => {
     const { kind, digest } = describeCollateral(endorsement)
     return join(folder, `${kind}-${digest}.${endings[kind]}`)
   }
   const pieces = async (): Promise<readonly Endorsement[]> => {
-    const names = (await namesIn(folder)).filter((name) => fileName.test(name)).sort()
-    if (names.length > fileCountMax) throw broken(folder, `has more than ${fileCountMax} pieces`)
+    const names = (await namesIn(folder)).filter((name) => !name.startsWith('.')).sort()
+    if (names.length > fileCountMax) throw broken(folder, `has more than ${fileCountMax} files`)
     const found: Endorsement[] = []
-    for (const name of names) {
-      const piece = await readPiece(folder, name)
-      if (piece) found.push(piece)
-    }
+    for (const name of names) found.push(...(await readFileOf(folder, name)))
     return found
   }
   return {
-    folder,
     pieces,
-    async list(now) {
-      return (await pieces()).map((endorsement) => {
-        const description = describeCollateral(endorsement)
-        const { notBefore, notAfter } = description
-        const expired = notAfter !== undefined && now > notAfter
-        const early = notBefore !== undefined && now < notBefore
-        return { ...description, state: expired ? 'expired' : early ? 'not-yet' : 'in-force' }
-      })
-    },
-    async endorsements() {
-      return new Endorsements(await pieces())
-    },
     async add(given) {
       const merge = mergeCollateral(await pieces(), given)
       if (merge.added.length > 0) await mkdir(folder, { recursive: true })
@@ -84,31 +54,38 @@ export function openCollateralFolder(folder: string): CollateralFolder {
       for (const endorsement of merge.replaced) await rm(pathOf(endorsement), { force: true })
       return merge
     },
+    async close() {},
   }
 }
 
-/** `undefined` for a file that another process has just replaced. */
-async function readPiece(folder: string, name: string): Promise<Endorsement | undefined> {
-  const [, kind = '', digest, ending] = fileName.exec(name)!
-  if (!Object.hasOwn(endings, kind) || endings[kind as EndorsementKind] !== ending) {
-    throw broken(join(folder, name), 'is of no kind that is known')
-  }
+/** Nothing for a file that another process has just replaced. */
+async function readFileOf(folder: string, name: string): Promise<readonly Endorsement[]> {
+  const path = join(folder, name)
   let content: Uint8Array
   try {
-    content = new Uint8Array(await readFile(join(folder, name)))
+    content = new Uint8Array(await readFile(path))
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw broken(join(folder, name), `can't be read (${(cause as NodeJS.ErrnoException).code})`, cause)
+    const { code } = cause as NodeJS.ErrnoException
+    if (code === 'ENOENT') return []
+    throw broken(path, `can't be read (${code})`, cause)
   }
-  if (content.length > collateralBytesMax) throw broken(join(folder, name), 'is too large')
-  const endorsement = { kind: kind as EndorsementKind, content }
+  const [, kind, digest = '', ending] = fileName.exec(name) ?? []
+  if (kind === undefined) return foreign(path, content)
+  const known = endorsementKinds.find((one) => one === kind && endings[one] === ending)
+  if (known === undefined) throw broken(path, 'is of no kind that is known')
+  const fault = content.length > collateralBytesMax ? 'is too large' : faultOf({ kind: known, content }, digest)
+  if (fault !== undefined) throw broken(path, fault)
+  return [{ kind: known, content }]
+}
+
+/** A file that somebody put there: a bundle, PEM, a vendor's answer. */
+function foreign(path: string, content: Uint8Array): readonly Endorsement[] {
   try {
-    if (describeCollateral(endorsement).digest === digest) return endorsement
+    return readCollateral(content)
   } catch (cause) {
-    if (cause instanceof EvidenceError) throw broken(join(folder, name), cause.message, cause)
+    if (cause instanceof EvidenceError) throw broken(path, cause.message, cause)
     throw cause
   }
-  throw broken(join(folder, name), 'has another digest than its name says')
 }
 
 async function namesIn(folder: string): Promise<string[]> {

@@ -1,38 +1,15 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { decodeUtf8 } from '@cella/bytes'
-import { type Endorsement, type EndorsementKind, Endorsements } from '@cella/evidence'
+import { describeCollateral, type Endorsement, Endorsements, EvidenceError, readCollateral } from '@cella/evidence'
 import { AttestError } from './error.ts'
 
 const fileCountMax = 512
 const fileBytesMax = 1_048_576
 const bytesMax = 8_388_608
 
-interface Kind {
-  readonly kind: EndorsementKind
-  readonly pattern: RegExp
-  /** For people. */
-  readonly names: string
-  readonly form: 'der' | 'xml' | { readonly member: string }
-}
-
-const kinds: readonly Kind[] = [
-  { kind: 'crl', pattern: /\.crl$/, names: '*.crl', form: 'der' },
-  { kind: 'certificate', pattern: /\.(?:der|cer|crt)$/, names: '*.der', form: 'der' },
-  { kind: 'public-key', pattern: /\.spki$/, names: '*.spki', form: 'der' },
-  { kind: 'ocsp', pattern: /\.ocsp$/, names: '*.ocsp', form: 'der' },
-  { kind: 'tcb-info', pattern: /^tcb-info.*\.json$/, names: 'tcb-info*.json', form: { member: 'tcbInfo' } },
-  {
-    kind: 'enclave-identity',
-    pattern: /^enclave-identity.*\.json$/,
-    names: 'enclave-identity*.json',
-    form: { member: 'enclaveIdentity' },
-  },
-  { kind: 'rim', pattern: /\.(?:rim|swidtag)$/, names: '*.rim', form: 'xml' },
-]
-
 export interface CollateralStatus {
   readonly files: number
+  readonly pieces: number
   /** Unix seconds of the last time that the folder was read whole. */
   readonly readAt: number | null
   /** Why what is in the folder now is not what is in use. */
@@ -41,13 +18,16 @@ export interface CollateralStatus {
 
 /**
  * A folder of collateral, read again when it has changed. Untrusted: each verification checks signatures and windows of
- * what it uses. Files are taken by their names; one whose name says no kind is refused, hidden ones are passed over.
+ * what it uses. Any file that `readCollateral` reads (docs/formats/collateral.md), whatever its name: the folder of
+ * `cella evidence collateral`, its bundle, a vendor's answer. One that it does not is refused, hidden ones are passed over.
  */
 export class Collateral {
   readonly #folder: string | undefined
   #endorsements: Endorsements = Endorsements.none
+  /** Unix seconds at which each piece that has an end ends. */
+  #ends: readonly number[] = []
   #seen = ''
-  #status: CollateralStatus = { files: 0, readAt: null, problem: null }
+  #status: CollateralStatus = { files: 0, pieces: 0, readAt: null, problem: null }
 
   private constructor(folder: string | undefined) {
     this.#folder = folder
@@ -71,6 +51,11 @@ export class Collateral {
     return this.#status
   }
 
+  /** Pieces that have ended: a verification refuses what needs one of them. */
+  expired(now: number): number {
+    return this.#ends.filter((end) => end < now).length
+  }
+
   /**
    * Looks at the folder. A change that can't be read whole leaves in use what was read before, which ends by its own
    * windows, and is told by `status`. Returns whether something changed.
@@ -82,10 +67,11 @@ export class Collateral {
       const seen = files.map(({ name, mark }) => `${name}\n${mark}`).join('\n')
       if (seen === this.#seen && this.#status.problem === null) return false
       const list: Endorsement[] = []
-      for (const file of files) list.push(await read(this.#folder, file))
+      for (const { name } of files) list.push(...(await read(join(this.#folder, name))))
       this.#endorsements = list.length === 0 ? Endorsements.none : new Endorsements(list)
       this.#seen = seen
-      this.#status = { files: list.length, readAt: now, problem: null }
+      this.#ends = list.flatMap((one) => describeCollateral(one).notAfter ?? [])
+      this.#status = { files: files.length, pieces: list.length, readAt: now, problem: null }
       return true
     } catch (error) {
       if (!(error instanceof AttestError)) throw error
@@ -98,7 +84,6 @@ export class Collateral {
 
 interface Found {
   readonly name: string
-  readonly kind: Kind
   /** Changes when the file does. */
   readonly mark: string
 }
@@ -111,50 +96,24 @@ async function look(folder: string): Promise<Found[]> {
   let total = 0
   for (const name of names) {
     const path = join(folder, name)
-    const kind = kinds.find(({ pattern }) => pattern.test(name))
-    if (kind === undefined) {
-      const known = kinds.map((one) => one.names).join(', ')
-      throw unreadable(path, `its name says no kind of collateral; known are ${known}`)
-    }
     const status = await attempt(path, () => stat(path, { bigint: true }))
     if (!status.isFile()) throw unreadable(path, 'is no file')
     if (status.size > fileBytesMax) throw unreadable(path, `has ${status.size} bytes, at most ${fileBytesMax} are read`)
     total += Number(status.size)
     if (total > bytesMax) throw unreadable(folder, `has more than ${bytesMax} bytes of collateral`)
-    found.push({ name, kind, mark: `${status.ino} ${status.size} ${status.mtimeNs} ${status.ctimeNs}` })
+    found.push({ name, mark: `${status.ino} ${status.size} ${status.mtimeNs} ${status.ctimeNs}` })
   }
   return found
 }
 
-async function read(folder: string, { name, kind }: Found): Promise<Endorsement> {
-  const path = join(folder, name)
+async function read(path: string): Promise<readonly Endorsement[]> {
   const content = new Uint8Array(await attempt(path, () => readFile(path)))
   if (content.length > fileBytesMax) throw unreadable(path, `has more than ${fileBytesMax} bytes`)
-  const { form } = kind
-  if (form === 'der') {
-    if (content[0] !== 0x30) throw unreadable(path, 'is not DER; if it is PEM, convert it: openssl … -outform DER')
-  } else if (form === 'xml') {
-    if (!/^\s*</.test(text(content, path))) throw unreadable(path, 'is not XML')
-  } else if (!hasMember(text(content, path), form.member)) {
-    throw unreadable(path, `is not the vendor's answer: a JSON object with ${form.member} and signature`)
-  }
-  return { kind: kind.kind, content }
-}
-
-function hasMember(json: string, member: string): boolean {
   try {
-    const value: unknown = JSON.parse(json)
-    return typeof value === 'object' && value !== null && Object.hasOwn(value, member)
-  } catch {
-    return false
-  }
-}
-
-function text(content: Uint8Array, path: string): string {
-  try {
-    return decodeUtf8(content, 'file')
+    return readCollateral(content)
   } catch (cause) {
-    throw unreadable(path, 'is not UTF-8 text', cause)
+    if (!(cause instanceof EvidenceError)) throw cause
+    throw unreadable(path, cause.message, cause)
   }
 }
 

@@ -144,7 +144,7 @@ export class AttestationService {
       time: this.#now(),
       tee: tee === undefined ? null : { ...tee.describe() },
       attestation,
-      collateral: { ...collateral.status },
+      collateral: { ...collateral.status, expired: collateral.expired(this.#now()) },
       policies: policies.count,
     }
   }
@@ -254,8 +254,15 @@ function answerOf(
     // Not genuine: there is one reason, and what a policy would say of it means nothing.
     error: error === undefined ? null : { code: error.code, message: error.message },
     reasons: (result?.reasons ?? []).map((reason) => ({ ...reason })),
+    // How stale it is: when the oldest collateral used was issued, and when the first of all that was used ends.
+    collateralIssuedAt: judgement.verified?.collateralIssuedAt ?? null,
+    verifiableUntil: finite(judgement.verified?.notAfter),
     ...(checks && { checks: judgement.checks.map((check) => ({ ...check })) }),
   }
+}
+
+function finite(seconds: number | undefined): number | null {
+  return seconds !== undefined && Number.isFinite(seconds) ? seconds : null
 }
 
 function summaryJson(summary: PolicySummary): { readonly [name: string]: Json } {

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
-import { createPublicKey, verify } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto'
 import { chmod, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { encodeCollateral } from '@cella/evidence'
+import { issueIntelCrl } from '@cella/evidence/intel-issue'
 import { calculateJwkThumbprint } from 'jose'
 import { now, simulatedMachine, temporary } from '../test/support.ts'
 import { Collateral } from './collateral.ts'
@@ -100,61 +102,65 @@ test('in a TEE the key is sealed to the measurement', async () => {
   assert.deepEqual(await readdir(empty), [])
 })
 
-const der = Uint8Array.of(0x30, 0x03, 0x02, 0x01, 0x05)
+const signer = generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).privateKey
+const crl = (thisUpdate: number, issuer: 'root' | 'platform' | 'processor' = 'root'): Promise<Uint8Array> =>
+  issueIntelCrl({
+    issuer,
+    number: 1,
+    thisUpdate,
+    nextUpdate: thisUpdate + 100,
+    revoked: [],
+    sign: (bytes) => new Uint8Array(sign('sha256', bytes, { key: signer, dsaEncoding: 'ieee-p1363' })),
+  })
 
-test('collateral is taken by the names of its files, and read again when they change', async () => {
+test('collateral is told by its content, and read again when it changes', async () => {
   const folder = await temporary()
   const put = (name: string, content: string | Uint8Array): Promise<void> => writeFile(join(folder, name), content)
-  await put('milan.crl', der)
-  await put('vcek.der', der)
-  await put('tcb-info-00806f050000.json', '{"tcbInfo":{},"signature":""}')
-  await put('enclave-identity.json', '{"enclaveIdentity":{},"signature":""}')
+  await put('whatever.txt', await crl(now))
+  await put('bundle.json', encodeCollateral([{ kind: 'crl', content: await crl(now - 200, 'platform') }]))
   await put('.hidden', 'anything')
   const collateral = await Collateral.open(folder, now)
   const { current } = collateral
-  const counts = (['crl', 'certificate', 'tcb-info', 'enclave-identity', 'rim'] as const).map(
-    (kind) => collateral.current.all(kind).length,
-  )
-  assert.deepEqual(counts, [1, 1, 1, 1, 0])
+  assert.equal(current.all('crl').length, 2)
+  assert.equal(collateral.expired(now), 1)
   assert.equal(await collateral.refresh(now + 1), false)
   assert.equal(collateral.current, current)
-  await put('genoa.crl', der)
+  const [older, newer] = await Promise.all([crl(now - 1, 'processor'), crl(now - 2, 'processor')])
+  await put('processor.crl', older)
   assert.equal(await collateral.refresh(now + 2), true)
-  assert.equal(collateral.current.all('crl').length, 2)
-  // The same length, and the time set back.
-  await put('genoa.crl', Uint8Array.of(0x30, 0x03, 0x02, 0x01, 0x06))
-  await utimes(join(folder, 'genoa.crl'), now - 10, now - 10)
+  assert.equal(collateral.current.all('crl').length, 3)
+  // Perhaps the same length, and the time set back.
+  await put('processor.crl', newer)
+  await utimes(join(folder, 'processor.crl'), now - 10, now - 10)
   assert.equal(await collateral.refresh(now + 3), true)
-  assert.equal(collateral.current.all('crl')[0]!.content[4], 6)
+  assert.ok(collateral.current.all('crl').some(({ content }) => Buffer.from(newer).equals(content)))
 })
 
 test('a change that can’t be read leaves in use what was there, and is told once', async () => {
   const folder = await temporary()
-  await writeFile(join(folder, 'milan.crl'), der)
+  await writeFile(join(folder, 'root.crl'), await crl(now))
   const collateral = await Collateral.open(folder, now)
   await writeFile(join(folder, 'notes.txt'), 'x')
   assert.equal(await collateral.refresh(now + 1), true)
-  assert.match(collateral.status.problem!, /notes\.txt: its name says no kind/)
+  assert.match(collateral.status.problem!, /notes\.txt: collateral: is no certificate/)
   assert.equal(await collateral.refresh(now + 2), false)
   assert.equal(collateral.current.all('crl').length, 1)
   await rm(join(folder, 'notes.txt'))
   assert.equal(await collateral.refresh(now + 3), true)
-  assert.deepEqual(collateral.status, { files: 1, readAt: now + 3, problem: null })
+  assert.deepEqual(collateral.status, { files: 1, pieces: 1, readAt: now + 3, problem: null })
 })
 
-const unreadable: readonly (readonly [string, string, string | Uint8Array, RegExp])[] = [
-  ['a name that says no kind', 'tcb.json', '{}', /no kind/],
-  ['PEM instead of DER', 'milan.crl', '-----BEGIN X509 CRL-----', /is not DER/],
-  ['an empty file', 'vcek.der', '', /is not DER/],
-  ['JSON of something else', 'tcb-info.json', '{"tcb":1}', /tcbInfo/],
-  ['text that is no JSON', 'enclave-identity.json', '{', /enclaveIdentity/],
-  ['bytes that are no text', 'tcb-info.json', Uint8Array.of(0xff), /UTF-8/],
-  ['a file that is too large', 'big.crl', new Uint8Array(1_048_577).fill(0x30), /at most/],
+const unreadable: readonly (readonly [string, string | Uint8Array, RegExp])[] = [
+  ['an empty file', '', /is no certificate/],
+  ['JSON of something else', '{"tcb":1}', /is not text/],
+  ['an answer cut off', '{"tcbInfo":', /tcb-info/],
+  ['bytes that are nothing', Uint8Array.of(0x30, 0x03, 0x02, 0x01, 0x05), /is no certificate/],
+  ['a file that is too large', new Uint8Array(1_048_577).fill(0x30), /at most/],
 ]
-for (const [what, name, content, problem] of unreadable) {
+for (const [what, content, problem] of unreadable) {
   test(`refuses to start on ${what}`, async () => {
     const folder = await temporary()
-    await writeFile(join(folder, name), content)
+    await writeFile(join(folder, 'file'), content)
     await assert.rejects(Collateral.open(folder, now), (error: Error & { code: string }) => {
       assert.equal(error.code, 'ERR_COLLATERAL_UNREADABLE')
       assert.match(error.message, problem)

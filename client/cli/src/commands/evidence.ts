@@ -98,6 +98,7 @@ function addVerify(evidence: Command, cli: Cli): void {
         status: result?.status ?? 'contraindicated',
         trustVector: result?.trustVector ?? null,
         claims: verified?.entries.map(({ claims }) => claims) ?? [],
+        collateralIssuedAt: verified?.collateralIssuedAt ?? null,
         checks,
       },
       text,

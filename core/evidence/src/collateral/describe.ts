@@ -53,7 +53,7 @@ function describe(kind: Endorsement['kind'], content: Uint8Array, digest: Digest
       return { subject: `identity v${version} of ${id}`, notBefore: issuedAt, notAfter: nextUpdate }
     }
     case 'public-key':
-      if (content[0] !== derTag.sequence) throw new FormatError('public key', 'is not a SubjectPublicKeyInfo in DER')
+      checkPublicKey(content)
       return { subject: `public key ${digest}`, notBefore: undefined, notAfter: undefined }
     case 'rim':
       return {
@@ -67,6 +67,16 @@ function describe(kind: Endorsement['kind'], content: Uint8Array, digest: Digest
       return { subject: ocspSubject(answers), ...ocspWindow(answers) }
     }
   }
+}
+
+/** RFC 5280 §4.1.2.7: SEQUENCE { AlgorithmIdentifier, BIT STRING } and nothing else. */
+function checkPublicKey(content: Uint8Array): void {
+  const outer = new DerReader(content)
+  const key = outer.enter(derTag.sequence, 'public key')
+  outer.end('public key')
+  key.element(derTag.sequence, 'public key')
+  key.contents(derTag.bitString, 'public key')
+  key.end('public key')
 }
 
 /** What a manifest of NVIDIA's says that it is for, as far as its text shows without reading all of the XML. */
