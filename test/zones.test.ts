@@ -25,6 +25,7 @@ const allowedThirdParty: Record<string, Record<string, string>> = {
     '@noble/post-quantum': 'X-Wing and ML-DSA-44 in browsers',
     '@xmldom/xmldom': 'manifests of NVIDIA, behind @cella/evidence/nvidia-rim; no dependencies',
     hpke: 'RFC 9180 over WebCrypto, no dependencies',
+    'shamir-secret-sharing': 'shares of a key in several vaults; audited, no dependencies',
     zod: 'strict schemas without code from strings, no dependencies',
   },
   enclave: { '@cedar-policy/cedar-wasm': 'bundled for core/policy', zod: 'schemas of requests' },

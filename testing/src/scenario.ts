@@ -2,7 +2,7 @@ import { type Digest, encodeBase64url, encodeUtf8 } from '@cella/bytes'
 import type { Approval, Build, Contract, Grant, Manifest, SignedDocument, Terms } from '@cella/documents'
 import { compilePolicy, type PolicyFlags } from '@cella/policy'
 import { digestOf, type KeyId, randomBytes } from '@cella/primitives'
-import { grantInfo, wrapDek } from '@cella/seal'
+import { grantInfo, splitDek, wrapDek } from '@cella/seal'
 import { type SimulatedLaunch, simulatedMeasurementHex } from '@cella/tee'
 import type { Member, Party, SealedAsset, World, WorldLog } from './world.ts'
 
@@ -95,6 +95,8 @@ export async function makeScenario<Log extends WorldLog>(
     vault: ScenarioVault
     /** Where the university keeps its keys, if elsewhere than the hospital. */
     programVault?: ScenarioVault | undefined
+    /** Whether the data's key is split between both vaults, which then have to release it together. */
+    shared?: boolean | undefined
     worker: SimulatedLaunch
     roots: Terms['roots']
     contents?: ScenarioContents
@@ -160,7 +162,12 @@ export async function makeScenario<Log extends WorldLog>(
     more: Partial<Grant>,
     at = vault,
   ) => publishGrant(world, member, { manifest, sealed, vault: at, change: more })
-  const grant = await grantAs(publisher, data, sealedData, { runs: data.payload.runs, ...change.grant })
+  const granting = { runs: data.payload.runs, ...change.grant }
+  const grant = options.shared
+    ? await shareData(sealedData, (dek, share, at) =>
+        grantAs(publisher, data, { ...sealedData, dek }, { ...granting, share }, [vault, programVault][at]),
+      )
+    : await grantAs(publisher, data, sealedData, granting)
   const programGrant = await grantAs(developer, program, sealedProgram, {}, programVault)
 
   const contract = await world.signed(author, 'cella/contract', {
@@ -199,6 +206,21 @@ export async function makeScenario<Log extends WorldLog>(
     approval,
     sealed: { data: sealedData, program: sealedProgram },
   }
+}
+
+/** One share for each of two vaults; the first vault's grant is returned. */
+async function shareData(
+  { dek }: SealedAsset,
+  publish: (
+    dek: SealedAsset['dek'],
+    share: NonNullable<Grant['share']>,
+    at: number,
+  ) => Promise<SignedDocument<'cella/grant'>>,
+): Promise<SignedDocument<'cella/grant'>> {
+  const [first, second] = await splitDek(dek, { count: 2, threshold: 2 })
+  const grant = await publish(first!.share, { index: first!.index, threshold: 2 }, 0)
+  await publish(second!.share, { index: second!.index, threshold: 2 }, 1)
+  return grant
 }
 
 function publishBuild(

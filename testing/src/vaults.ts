@@ -147,12 +147,13 @@ export async function scenarioFor<Log extends WorldLog & ServedLog>(
   vault: Vault,
   change: ScenarioChanges = {},
   contents?: ScenarioContents,
-  programVault?: Vault,
+  { programVault, shared }: { programVault?: Vault; shared?: boolean | undefined } = {},
 ): Promise<Scenario<Log>> {
   const world = new World(log)
   const options = {
     vault: granted(vault),
     programVault: programVault && granted(programVault),
+    shared,
     worker: workerLaunch,
     roots: [trusted],
     change,

@@ -401,30 +401,36 @@ function resolveReceiver(
   })
 }
 
-/** One vault that holds a key of every asset, where there is one; else as few as decide about all of them. */
+/** One vault that holds the key of every asset, where there is one; else as few as decide about all of them. */
 function vaultsFor(documents: DocumentSet, assets: readonly SignedDocument<'cella/manifest'>[]): Contract['vaults'] {
-  const holding = assets.map(
-    (asset) =>
-      new Set(
-        documents
-          .all('cella/grant')
-          .filter((grant) => grant.payload.manifest === asset.digest && documents.counts(grant))
-          .map(({ payload }) => payload.vault),
-      ),
-  )
-  const orphan = holding.findIndex((vaults) => vaults.size === 0)
-  if (orphan >= 0) {
-    throw new SdkError('ERR_DRAFT_REFUSED', `no vault holds a key of “${assets[orphan]!.payload.title}”`, {
+  const holding = assets.map((asset) => {
+    const grants = documents
+      .all('cella/grant')
+      .filter((grant) => grant.payload.manifest === asset.digest && documents.counts(grant))
+      .sort((a, b) => documents.indexOf(a.digest)! - documents.indexOf(b.digest)!)
+    const whole = grants.filter(({ payload }) => payload.share === undefined).map(({ payload }) => payload.vault)
+    const shares = grants.filter(({ payload }) => payload.share !== undefined)
+    const threshold = shares[0]?.payload.share?.threshold ?? 1
+    const shared = [...new Set(shares.map(({ payload }) => payload.vault))]
+    return { whole, shared, threshold, title: asset.payload.title }
+  })
+  const orphan = holding.find(({ whole, shared, threshold }) => whole.length === 0 && shared.length < threshold)
+  if (orphan !== undefined) {
+    throw new SdkError('ERR_DRAFT_REFUSED', `no vaults hold the key of “${orphan.title}”`, {
       hint: 'ask its owner to publish it to a vault again: cella publish --vault ID',
     })
   }
-  const common = [...holding[0]!].find((vault) => holding.every((vaults) => vaults.has(vault)))
+  const common = holding[0]!.whole.find((vault) => holding.every(({ whole }) => whole.includes(vault)))
   if (common !== undefined) return [common]
-  const chosen: Contract['vaults'] = []
-  for (const vaults of holding) {
-    if (!chosen.some((vault) => vaults.has(vault))) chosen.push([...vaults].sort()[0]!)
+  const chosen = new Set<Contract['vaults'][number]>()
+  for (const { whole, shared, threshold } of holding) {
+    if (whole.some((vault) => chosen.has(vault))) continue
+    const missing = threshold - shared.filter((vault) => chosen.has(vault)).length
+    const further =
+      whole.length > 0 ? whole.slice(0, 1) : shared.filter((vault) => !chosen.has(vault)).slice(0, missing)
+    for (const vault of further) chosen.add(vault)
   }
-  return chosen
+  return [...chosen]
 }
 
 const approvalsMax = 100

@@ -4,7 +4,7 @@ import type { Manifest, SignedDocument } from '@cella/documents'
 import { type PolicyProblem, policyEngineDigest, validatePolicy } from '@cella/policy'
 import type { KeyId } from '@cella/primitives'
 import type { DocumentSet } from '@cella/release'
-import { type Dek, generateDek, grantInfo, type Sealed, wrapDek } from '@cella/seal'
+import { type Dek, generateDek, grantInfo, type Sealed, splitDek, wrapDek } from '@cella/seal'
 import type { CanonicalTable } from '@cella/tables'
 import { gather } from './documents.ts'
 import { startPolicyEngine } from './engine.ts'
@@ -33,6 +33,8 @@ export interface PublishOptions {
   readonly runs: number | null
   /** Vaults to grant to; default: the first that the manager names. */
   readonly vaults?: readonly KeyId[] | undefined
+  /** Splits the key between these vaults: so many of them give it, at least two. Default: each gets the whole key. */
+  readonly threshold?: number | undefined
   /** Leaves the revision before in force. Default: it is withdrawn, so that no laxer policy stays usable. */
   readonly keepPrevious?: boolean | undefined
   /** `phase` is `seal`, `upload`, `vault` or `log`. */
@@ -91,7 +93,12 @@ export async function publishAsset(session: Session, options: PublishOptions): P
           await manifestOf(options, { sealed, organisation, signer: keys.account.keyId, previous: previous[0] }),
           { signers: [keys.account], locations: { sealed: file.sha256, outboard: outboard.sha256 } },
         )
-        const grants = await grantAll(session, { manifest: manifest.document, vaults, dek })
+        const grants = await grantAll(session, {
+          manifest: manifest.document,
+          vaults,
+          dek,
+          threshold: options.threshold,
+        })
         if (options.keepPrevious !== true) {
           for (const old of previous) {
             await revokeDocument(session, {
@@ -197,23 +204,40 @@ async function manifestOf(
   }
 }
 
-/** Wraps the DEK for each vault. The limit is divided, so that the vaults together never spend more than it. */
+/**
+ * Wraps the DEK, or a share of it, for each vault. The limit is divided, so that the vaults together never spend more than
+ * it: a run spends a use in one vault, or in as many as give the key.
+ */
 async function grantAll(
   session: Session,
-  { manifest, vaults, dek }: { manifest: SignedDocument<'cella/manifest'>; vaults: readonly AcceptedVault[]; dek: Dek },
+  {
+    manifest,
+    vaults,
+    dek,
+    threshold,
+  }: {
+    manifest: SignedDocument<'cella/manifest'>
+    vaults: readonly AcceptedVault[]
+    dek: Dek
+    threshold: number | undefined
+  },
 ): Promise<SignedDocument<'cella/grant'>[]> {
   const keys = await session.keys()
   const { log } = await session.info()
-  const limit = manifest.payload.runs
+  const count = vaults.length
+  const shares = threshold === undefined ? [] : await splitDek(dek, { count, threshold })
+  const limit = manifest.payload.runs === null ? null : manifest.payload.runs * (threshold ?? 1)
   const grants: SignedDocument<'cella/grant'>[] = []
   for (const [index, vault] of vaults.entries()) {
-    const share = limit === null ? null : Math.floor(limit / vaults.length) + (index < limit % vaults.length ? 1 : 0)
-    if (share === 0) continue
+    const runs = limit === null ? null : Math.floor(limit / count) + (index < limit % count ? 1 : 0)
+    if (runs === 0) continue
+    const share = shares[index]
     const wrapped = await wrapDek({
-      dek,
+      dek: share?.share ?? dek,
       recipientPublicKey: vault.kek,
       info: grantInfo(manifest.digest, vault.kekId),
     })
+    share?.share.fill(0)
     const grant: Logged<'cella/grant'> = await submitDocument<'cella/grant'>(
       session,
       {
@@ -225,9 +249,10 @@ async function grantAll(
         kek: vault.kekId,
         vault: vault.id,
         vaultEvidence: vault.evidence,
-        runs: share,
+        runs,
         log: log.origin,
         wrapped: encodeBase64url(wrapped),
+        ...(share && { share: { index: share.index, threshold: threshold! } }),
       },
       { signers: [keys.account] },
     )

@@ -73,8 +73,10 @@ export const grantSchema = z.strictObject({
   runs: z.int().min(1).max(1_000_000).nullable(),
   /** Origin of the log in which the vault counts. */
   log: labelField,
-  /** HPKE envelope of the DEK: encapsulation ‖ ciphertext. */
+  /** HPKE envelope of the DEK, or of this vault's share of it: encapsulation ‖ ciphertext. */
   wrapped: bytesField({ atMost: 2048 }),
+  /** Where the DEK is shared between vaults (Shamir): this share's x coordinate, and how many of them give the DEK. */
+  share: z.strictObject({ index: z.int().min(1).max(255), threshold: z.int().min(2).max(8) }).exactOptional(),
 })
 export type Grant = z.infer<typeof grantSchema>
 

@@ -2,7 +2,7 @@ import { type Digest, encodeUtf8 } from '@cella/bytes'
 import { DocumentError, parseDocumentOf, type SignedDocument } from '@cella/documents'
 import { parseProofFile } from '@cella/log'
 import type { KeyId } from '@cella/primitives'
-import { assetsOf, type Judgement, judgeContract } from '@cella/release'
+import { assetsOf, type Judgement, judgeContract, vaultsOf } from '@cella/release'
 import type { Case } from './case.ts'
 import {
   appraiseFor,
@@ -28,11 +28,15 @@ export async function checkDecisions(situation: Case, worker: Worker): Promise<v
   const decisions = await readDecisions(situation, { worker, vaults })
   const named = new Set(receipt.payload.decisions)
   const judgements = new Map<KeyId, Promise<Judgement[]>>()
-  for (const { manifest } of assetsOf(contract.payload)) {
+  const deciding = assetsOf(contract.payload).flatMap(({ manifest }) =>
+    vaultsOf(contract.payload, manifest, documents).map((vault) => ({ manifest, vault })),
+  )
+  for (const { manifest, vault } of deciding) {
     const asset = documents.find('cella/manifest', manifest)
     const title = asset?.payload.title ?? manifest
     const decision = decisions.find(
-      ({ document }) => document.payload.manifest === manifest && named.has(document.digest),
+      ({ document: { payload, digest } }) =>
+        payload.manifest === manifest && payload.signer === vault && named.has(digest),
     )
     if (decision === undefined || !decision.document.payload.allowed) {
       findings.wrong('DECISION_MISSING', { asset: title })
@@ -41,11 +45,7 @@ export async function checkDecisions(situation: Case, worker: Worker): Promise<v
     const { signer, use } = decision.document.payload
     if (!judgements.has(signer)) judgements.set(signer, judgeAgain(situation, { worker, decision, decisions }))
     const judgement = (await judgements.get(signer)!).find((candidate) => candidate.asset === manifest)
-    if (asset === undefined) continue
-    if (judgement === undefined) {
-      findings.wrong('DECISION_WRONG', { problem: `${title}: ${signer} is not the vault that decides about it.` })
-      continue
-    }
+    if (judgement === undefined || asset === undefined) continue
     const organisation = nameOf(asset.payload.organisation)
     for (const { code, clause, expected, got } of judgement.reasons) {
       if (code === 'ERR_DOCUMENT_MISSING') {
@@ -179,7 +179,10 @@ function judgeAgain(
     // For owners who take it; `describeLevels` says that it is no more than that.
     host: { now: receipt.payload.time.latest, cosigned: [] },
     useOf: (grant) =>
-      decisions.find(({ document }) => document.payload.manifest === grant.payload.manifest)?.document.payload.use ?? 1,
+      decisions.find(
+        ({ document: { payload } }) =>
+          payload.manifest === grant.payload.manifest && payload.signer === grant.payload.vault,
+      )?.document.payload.use ?? 1,
     appraise: (terms) => appraiseForPolicy(situation, worker, terms),
   })
 }

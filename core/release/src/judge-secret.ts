@@ -99,6 +99,15 @@ export async function judgeSecret(situation: SecretSituation): Promise<SecretJud
   if ('code' in grant) reasons.push(grant)
   const use = 'code' in grant ? 1 : situation.useOf(grant)
   if (!('code' in grant)) reasons.push(...limitReasons(payload, grant.payload, use))
+  if (!('code' in grant) && grant.payload.share !== undefined) {
+    reasons.push(
+      reason('ERR_GRANT_SHARES', `secret ${payload.series}`, {
+        expected: 'a grant of the whole key: one vault gives a secret',
+        got: 'a share of it',
+        whoCanChange: 'publisher',
+      }),
+    )
+  }
 
   const attestation = findAttestationPolicy(documents, payload)
   if ('code' in attestation) reasons.push(attestation)

@@ -9,7 +9,7 @@ import { ReleaseError } from './error.ts'
 import type { HostWord, WitnessedTime } from './log-level.ts'
 import { findGrant, limitReasons, ownersTime, windowOf } from './owner.ts'
 import { type Reason, reason } from './reasons.ts'
-import { assetsAt } from './vaults.ts'
+import { assetsAt, shareReasons } from './vaults.ts'
 
 /** One attempt at one run, and what is known of the world around it. */
 export interface Situation {
@@ -57,14 +57,13 @@ export async function judgeContract(situation: Situation): Promise<Judgement[]> 
   return Promise.all(assets.map(({ manifest }) => judgeAsset(situation, manifest, shared)))
 }
 
-/** Judges all assets of a contract, each as the vault that decides about it would. */
+/** Judges all assets of a contract, each as each vault that decides about it would. */
 export async function judgeAtEach(situation: Omit<Situation, 'vault'>): Promise<Judgement[]> {
   const { contract, documents } = situation
   const { payload } = contract
   const needed = payload.vaults.filter((vault) => assetsAt(payload, vault, documents).length > 0)
-  const judged = await Promise.all(needed.map((vault) => judgeContract({ ...situation, vault })))
-  const byAsset = new Map(judged.flat().map((judgement) => [judgement.asset, judgement]))
-  return assetsOf(payload).flatMap(({ manifest }) => byAsset.get(manifest) ?? [])
+  const judged = (await Promise.all(needed.map((vault) => judgeContract({ ...situation, vault })))).flat()
+  return assetsOf(payload).flatMap(({ manifest }) => judged.filter(({ asset }) => asset === manifest))
 }
 
 function contractStanding({ contract, run, attempt, documents, vault }: Situation): Reason[] {
@@ -123,6 +122,7 @@ async function judgeAsset(situation: Situation, asset: Digest, shared: readonly 
   if ('code' in grant) reasons.push(grant)
   const use = 'code' in grant ? 1 : situation.useOf(grant)
   if (!('code' in grant)) reasons.push(...limitReasons(manifest.payload, grant.payload, use))
+  reasons.push(...shareReasons(situation.contract.payload, asset, documents))
   reasons.push(...approvalReasons(situation, manifest.payload, time))
   reasons.push(...receiverReasons(situation, time))
 

@@ -33,5 +33,6 @@ export {
 } from './header.ts'
 export { ChunkOpener, type OpenOptions } from './opener.ts'
 export { ChunkSealer, type Sealed, type SealedFileId, type SealOptions } from './sealer.ts'
+export { combineDek, type DekShare, splitDek } from './shares.ts'
 export { openBytes, openRange, openStream, type SealingStream, sealBytes, sealedSize, sealStream } from './stream.ts'
 export { inclusionProof, leafHash, TreeHasher, verifyInclusion } from './tree.ts'

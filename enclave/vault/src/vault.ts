@@ -32,7 +32,7 @@ import {
   readDocumentSet,
   type Situation,
   VerifiedEnvelopes,
-  vaultOf,
+  vaultsOf,
 } from '@cella/release'
 import { asDek, reasonsInfo, releaseInfo, seedInfo, wrapDek } from '@cella/seal'
 import { Challenges, type TeeDriver } from '@cella/tee'
@@ -399,14 +399,13 @@ export class Vault {
   }
 
   /**
-   * Each decision with its entry, by manifest: of every asset of the contract, each by the vault in which its owner has a
-   * grant. Throws where one is missing, denies, is another vault's, is not in the log as given, or is about another worker
-   * than the one whose key would be wrapped to.
+   * This vault's own decisions with their entries, by manifest. Throws unless every asset of the contract has an `allowed` of
+   * each vault that decides about it, in the log as given, about the worker whose key would be wrapped to.
    */
   async #prove(request: ReleaseRequest, { situation, worker }: Pending): Promise<Map<Digest, ProvenRun>> {
     const { payload } = situation.contract
-    const deciding = new Map(
-      assetsOf(payload).map(({ manifest }) => [manifest, vaultOf(payload, manifest, situation.documents)]),
+    const deciding = assetsOf(payload).flatMap(({ manifest }) =>
+      vaultsOf(payload, manifest, situation.documents).map((vault) => ({ manifest, vault })),
     )
     const keyOf = (signer: string): Uint8Array | undefined => {
       if (signer === this.#state.id) return this.#state.signingKey
@@ -414,26 +413,30 @@ export class Vault {
       const given = request.signingKeys?.[signer]
       return given === undefined ? undefined : decodeBase64url(given, 'signingKeys')
     }
-    const proven = new Map<Digest, ProvenRun>()
+    const own = new Map<Digest, ProvenRun>()
+    const shown = new Set<string>()
     for (const { document, salt, leaf, index } of request.decisions) {
       const signed = await verifyDocument(parseDocumentOf('cella/decision', document), keyOf)
       const { contract, run, attempt, manifest, workerEvidence } = signed.payload
       const isOfAttempt = contract === request.contract && run === request.run && attempt === request.attempt
-      const vault = deciding.get(manifest)
-      if (!isOfAttempt || workerEvidence !== worker || vault === undefined) {
+      const { signer } = signed.payload
+      const isOfAsset = deciding.some((one) => one.manifest === manifest && one.vault === signer)
+      if (!isOfAttempt || workerEvidence !== worker || !isOfAsset) {
         throw new VaultError('ERR_RELEASE_UNKNOWN', `decision ${signed.digest} is about another attempt`)
       }
       const entry = proveEntry(this.#log.view, this.#log.checkpoint, index, decodeBase64url(leaf, 'leaf'))
-      proven.set(manifest, proveDecision(signed, { salt: decodeBase64url(salt, 'salt'), entry, vault }))
+      const decided = proveDecision(signed, { salt: decodeBase64url(salt, 'salt'), entry, vault: signer })
+      shown.add(`${manifest} ${signer}`)
+      if (signer === this.#state.id) own.set(manifest, decided)
     }
-    for (const [manifest, vault] of deciding) {
-      if (proven.has(manifest)) continue
+    for (const { manifest, vault } of deciding) {
+      if (shown.has(`${manifest} ${vault}`)) continue
       throw new VaultError(
         'ERR_RELEASE_UNKNOWN',
         `vault ${vault} decided nothing about asset ${manifest} that was shown`,
       )
     }
-    return proven
+    return own
   }
 
   async #rewrap(judgement: Judgement, proven: Map<Digest, ProvenRun>, pending: Pending): Promise<Json> {

@@ -167,7 +167,10 @@ async function stillAllowed(
     checkpoint: checkpoint.bytes,
     host: parts.log.hostWord(),
     // Only a vault can count: a worker goes by the number in the decision that is in the log.
-    useOf: ({ payload }) => decided.byManifest.get(payload.manifest)?.payload.use ?? 1,
+    useOf: (grant) =>
+      decided.decisions.find(
+        ({ payload }) => payload.manifest === grant.payload.manifest && payload.signer === grant.payload.vault,
+      )?.payload.use ?? 1,
     appraise: async (terms, now) => {
       const enclave = { role: 'worker' as const, ...attested, isolation: parts.isolation }
       const appraisal = await appraiseEnclave(enclave, { terms, documents, now, cache: parts.chains })

@@ -3,8 +3,8 @@ import { parseDocumentOf, type SignedDocument, verifyDocument } from '@cella/doc
 import { bindingDigestOf, evidenceDigest, evidenceJson, parseEvidenceJson } from '@cella/evidence'
 import { proveEntry, type WitnessedCheckpoint } from '@cella/log'
 import { ed25519PublicKey, generateHpkeKeyPair, type KeyId, keyIdOf, randomBytes } from '@cella/primitives'
-import { appraiseEnclave, assetsAt, assetsOf, proveDecision, timeUnder, vaultOf } from '@cella/release'
-import { type Dek, releaseInfo, seedInfo, unwrapDek } from '@cella/seal'
+import { appraiseEnclave, assetsAt, assetsOf, findGrant, proveDecision, timeUnder, vaultsOf } from '@cella/release'
+import { combineDek, type Dek, type DekShare, releaseInfo, seedInfo, unwrapDek } from '@cella/seal'
 import { WorkerError } from './error.ts'
 import { type DecideAnswer, decideAnswer, nonceAnswer, type Offer, releaseAnswer } from './messages.ts'
 import type { Attempt, AttemptKeys, Attested, WorkerParts } from './parts.ts'
@@ -14,7 +14,8 @@ import { RunSeed } from './seed.ts'
 export interface Decided {
   /** Of each vault that decides, in the contract's order. */
   readonly answers: readonly DecideAnswer[]
-  readonly byManifest: ReadonlyMap<Digest, SignedDocument<'cella/decision'>>
+  /** One of each vault that decides about an asset, in the contract's order of assets and vaults. */
+  readonly decisions: readonly SignedDocument<'cella/decision'>[]
 }
 
 export async function makeKeys(): Promise<AttemptKeys> {
@@ -58,13 +59,17 @@ export async function decide(attempt: Attempt): Promise<Decided> {
   const read = await Promise.all(answers.map((answer, at) => readDecisions(attempt, vaults[at]!, answer, checkpoint)))
   const denials = read.flatMap((one) => one.denials)
   if (denials.length > 0) throw refused(answers, denials)
-  const byManifest = new Map(read.flatMap((one) => one.allowed).map((signed) => [signed.payload.manifest, signed]))
-  const missing = assetsOf(attempt.contract.payload).find(({ manifest }) => !byManifest.has(manifest))
-  if (missing !== undefined) {
-    throw new WorkerError('ERR_OFFER_MALFORMED', `no vault decided about asset ${missing.manifest}`)
-  }
+  const allowed = read.flatMap((one) => one.allowed)
+  const { payload } = attempt.contract
+  const decisions = assetsOf(payload).flatMap(({ manifest }) =>
+    vaultsOf(payload, manifest, attempt.documents).map((vault) => {
+      const found = allowed.find((one) => one.payload.manifest === manifest && one.payload.signer === vault)
+      if (found !== undefined) return found
+      throw new WorkerError('ERR_OFFER_MALFORMED', `vault ${vault} decided nothing about asset ${manifest}`)
+    }),
+  )
   for (const [at, answer] of answers.entries()) await appraiseVault(attempt, vaults[at]!, answer)
-  return { answers, byManifest }
+  return { answers, decisions }
 }
 
 async function ask({ offer, parts, attested }: Attempt, vault: KeyId): Promise<DecideAnswer> {
@@ -107,7 +112,7 @@ async function readDecisions(
       denials.push(signed)
       continue
     }
-    if (vaultOf(contract.payload, payload.manifest, documents) !== vault) {
+    if (!vaultsOf(contract.payload, payload.manifest, documents).includes(vault)) {
       throw new WorkerError('ERR_OFFER_MALFORMED', `vault ${vault} decided about an asset of another vault`)
     }
     const entry = proveEntry(parts.log.view, checkpoint, index, decodeBase64url(leaf, 'leaf'))
@@ -178,22 +183,47 @@ export async function release(attempt: Attempt, decided: Decided): Promise<{ dek
     decided.answers.map(({ binding }, at) => [vaults[at]!, String(binding.signingKey)]),
   )
   const decisions = decided.answers.flatMap((answer) => answer.decisions)
-  const deks = new Map<Digest, Dek>()
+  const given = new Map<Digest, DekShare[]>()
   const seedParts: Uint8Array[] = []
   const recipientPrivateKey = keys.hpke.privateKey
   for (const vault of vaults) {
     const request = { ...execution, decisions, signingKeys }
     const answer = releaseAnswer.parse(await parts.host.json('POST', `/v1/vaults/${vault}/release`, request))
     for (const { manifest, wrapped } of answer.keys) {
-      const decision = decided.byManifest.get(manifest)
-      if (decision?.payload.signer !== vault) {
+      const decision = decided.decisions.find(
+        ({ payload }) => payload.manifest === manifest && payload.signer === vault,
+      )
+      if (decision === undefined) {
         throw new WorkerError('ERR_OFFER_MALFORMED', `a key of ${manifest}, about which that vault decided nothing`)
       }
       const info = releaseInfo({ ...execution, manifest, decision: decision.digest })
-      deks.set(manifest, await unwrapDek({ wrapped: decodeBase64url(wrapped, 'wrapped'), recipientPrivateKey, info }))
+      const share = await unwrapDek({ wrapped: decodeBase64url(wrapped, 'wrapped'), recipientPrivateKey, info })
+      given.set(manifest, [...(given.get(manifest) ?? []), { index: shareIndex(attempt, manifest, vault), share }])
     }
     const wrapped = decodeBase64url(answer.seed, 'seed')
     seedParts.push(await unwrapDek({ wrapped, recipientPrivateKey, info: seedInfo(execution) }))
   }
-  return { deks, seed: new RunSeed(seedParts) }
+  return { deks: await joined(given), seed: new RunSeed(seedParts) }
+}
+
+/** The x coordinate of a vault's share of an asset's key; 0 for the whole key. */
+function shareIndex({ contract, documents }: Attempt, manifest: Digest, vault: KeyId): number {
+  const { log } = contract.payload
+  const grant = findGrant({ documents, vault, log }, documents.require('cella/manifest', manifest))
+  return 'code' in grant ? 0 : (grant.payload.share?.index ?? 0)
+}
+
+/** Each asset's key, of its shares where it was split. Whether it is the right one, its sealed file shows. */
+async function joined(given: ReadonlyMap<Digest, readonly DekShare[]>): Promise<Map<Digest, Dek>> {
+  const deks = new Map<Digest, Dek>()
+  for (const [manifest, shares] of given) {
+    const [only] = shares
+    if (only?.index === 0) {
+      deks.set(manifest, only.share)
+      continue
+    }
+    deks.set(manifest, await combineDek(shares))
+    for (const { share } of shares) share.fill(0)
+  }
+  return deks
 }

@@ -11,7 +11,7 @@ import {
   type WitnessedCheckpoint,
 } from '@cella/log'
 import { randomBytes } from '@cella/primitives'
-import { assetsOf, type DocumentSet, type WitnessedTime } from '@cella/release'
+import type { DocumentSet, WitnessedTime } from '@cella/release'
 import type { SandboxResult } from '@cella/sandbox'
 import { z } from 'zod'
 import type { Decided } from './decisions.ts'
@@ -64,7 +64,7 @@ export async function draftReceipt(
       rootDigest: documents.require('cella/manifest', manifest).payload.sealed.rootDigest,
     })),
     program: { manifest: step.program, digest: program.digest },
-    decisions: assetsOf(contract.payload).map(({ manifest }) => decided.byManifest.get(manifest)!.digest),
+    decisions: decided.decisions.map(({ digest }) => digest),
     outputs: run.sealed.map(({ receipt }) => receipt),
     isolation: parts.isolation,
     simulated,

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { canonicalJson, type Digest, encodeUtf8 } from '@cella/bytes'
 import { parseDocumentOf } from '@cella/documents'
-import { parseLogPolicy } from '@cella/log'
-import { parseReceiptBundle, verifyReceipt } from '@cella/receipt'
+import { LogView, parseLogPolicy } from '@cella/log'
+import { parseReceiptBundle, type ReceiptBundle, type Verdict, verifyReceipt } from '@cella/receipt'
+import { judgeAtEach, readDocumentSet } from '@cella/release'
 import { type Installation, install, openOutput, receiptOf, recordingSandbox } from '../test/workers.ts'
 
 // The hospital keeps its keys in one vault, the university in another: neither gives any before both allow.
@@ -23,6 +24,35 @@ function watch(installation: Installation): { calls: string[]; bend: Map<string,
   }
   return { calls, bend }
 }
+
+function verdictOn({ here, scenario }: Installation, bundle: ReceiptBundle): Promise<Verdict> {
+  const { hospital, university, office, terms } = scenario
+  return verifyReceipt(bundle, {
+    organisations: [hospital, university, office].map(({ id }, at) => ({ id, name: `party ${at}` })),
+    logs: [{ policy: parseLogPolicy(encodeUtf8(here.log.policyOf())), independentWitnesses: [] }],
+    roots: terms.payload.roots,
+    now: Math.floor(Date.now() / 1000) + 60,
+  })
+}
+
+async function viewOf({ here }: Installation): Promise<LogView> {
+  const view = new LogView({
+    policy: parseLogPolicy(encodeUtf8(here.log.policyOf())),
+    read: { checkpoint: () => here.log.checkpoint(), tile: (path) => here.log.tile(path) },
+  })
+  await view.advance()
+  return view
+}
+
+const noTee = {
+  kind: 'sev-snp',
+  boundary: 'vm',
+  simulated: true,
+  debug: false,
+  platformId: '',
+  provider: '',
+  product: '',
+} as const
 
 type Request = { decisions: { document: string }[]; signingKeys?: Record<string, string> }
 
@@ -50,13 +80,7 @@ test('a run needs both vaults: all decide before one releases, and the receipt n
   )
   assert.equal(bundle.evidence.vaults.length, 2)
   assert.equal(receiptOf(outcome).decisions.length, 2)
-  const { hospital, university, office, terms } = scenario
-  const verdict = await verifyReceipt(bundle, {
-    organisations: [hospital, university, office].map(({ id }, at) => ({ id, name: `party ${at}` })),
-    logs: [{ policy: parseLogPolicy(encodeUtf8(installation.here.log.policyOf())), independentWitnesses: [] }],
-    roots: terms.payload.roots,
-    now: Math.floor(Date.now() / 1000) + 60,
-  })
+  const verdict = await verdictOn(installation, bundle)
   assert.equal(verdict.outcome, 'proved', JSON.stringify(verdict))
 })
 
@@ -168,4 +192,50 @@ test('an asset with grants in both is decided about by the first that the contra
     calls.join(', '),
   )
   assert.notEqual(programVault.id, vault.id)
+})
+
+test('a key that is split between two vaults is given by both or not at all', async (context) => {
+  const installation = await install(context, { vaults: 2, shared: true })
+  const { scenario, vault, programVault } = installation
+  const { calls } = watch(installation)
+  const sandbox = recordingSandbox()
+  const outcome = await installation.attempt({ sandbox })
+  assert.deepEqual(calls.filter((call) => call.endsWith('release')).length, 2)
+  assert.equal(sandbox.read.get('wages'), 'sector,wage\na,10\na,20\nb,30\nb,40\n')
+  const bundle = parseReceiptBundle(encodeUtf8(canonicalJson(outcome.bundle)))
+  const about = bundle.decisions
+    .map(({ document }) => parseDocumentOf('cella/decision', document).payload)
+    .filter(({ manifest }) => manifest === scenario.data.digest)
+  assert.deepEqual(new Set(about.map(({ signer }) => signer)), new Set([vault.id, programVault.id]))
+  assert.equal((await verdictOn(installation, bundle)).outcome, 'proved')
+  // One of the two decisions left out is not enough to anyone.
+  const without = bundle.decisions.filter(
+    ({ document }) => parseDocumentOf('cella/decision', document).digest !== receiptOf(outcome).decisions[1],
+  )
+  assert.equal((await verdictOn(installation, { ...bundle, decisions: without })).outcome, 'disproved')
+})
+
+test('shares in fewer vaults than give the key are refused by name', async (context) => {
+  const installation = await install(context, { vaults: 2, shared: true })
+  const { scenario } = installation
+  const alone = await scenario.world.signed(scenario.author, 'cella/contract', {
+    ...scenario.contract.payload,
+    id: 'A'.repeat(22),
+    vaults: scenario.contract.payload.vaults.slice(0, 1),
+  })
+  const judged = await judgeAtEach({
+    contract: alone,
+    run: 1,
+    attempt: 1,
+    documents: await readDocumentSet(scenario.world.documents(), await viewOf(installation)),
+    checkpoint: await installation.here.log.checkpoint(),
+    host: undefined,
+    useOf: () => 1,
+    appraise: async () => ({ tee: { ...noTee }, isolation: 3, reasons: [], build: undefined }),
+  })
+  const data = judged.find(({ asset }) => asset === scenario.data.digest)
+  assert.ok(
+    data?.reasons.some(({ code: found }) => found === 'ERR_GRANT_SHARES'),
+    JSON.stringify(data?.reasons),
+  )
 })

@@ -100,12 +100,21 @@ export interface Installation {
 
 export async function install(
   context: TestContext,
-  options: { change?: ScenarioChanges; contents?: ScenarioContents; log?: MemoryLog; vaults?: 1 | 2 } = {},
+  options: {
+    change?: ScenarioChanges
+    contents?: ScenarioContents
+    log?: MemoryLog
+    vaults?: 1 | 2
+    shared?: boolean
+  } = {},
 ): Promise<Installation> {
   const here = await (options.log === undefined ? place(context) : placeWith(context, options.log))
   const vault = await startVault(here)
   const programVault = options.vaults === 2 ? await startVault(here, { folder: temporaryFolder() }) : vault
-  const scenario = await scenarioFor(here, vault, options.change, options.contents, programVault)
+  const scenario = await scenarioFor(here, vault, options.change, options.contents, {
+    programVault,
+    shared: options.shared,
+  })
   const { world } = scenario
   here.host.blobs = world.blobs
   await serveVaults(context, here.host, [...new Set([vault, programVault])])

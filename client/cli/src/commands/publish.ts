@@ -43,6 +43,7 @@ interface PublishFlags extends ReadFlags, PolicyOptions, SecretOptions {
   readonly output?: string[]
   readonly approval: Manifest['approval']
   readonly vault?: string[]
+  readonly share?: string
   readonly keepPrevious?: boolean
 }
 
@@ -93,6 +94,10 @@ export function addPublishCommand(program: Command, cli: Cli): void {
         .default('each-contract'),
     )
     .option('--vault <id>', 'grant to this vault; may be repeated (default: the manager’s first)', collect)
+    .option(
+      '--share <count>',
+      'split the key between the vaults: so many of them, or “all”, have to release it together',
+    )
     .option('--keep-previous', 'leave the revision before in force')
   addReadOptions(command)
   does<PublishFlags>(command, cli, async (context, [file], flags) => {
@@ -143,6 +148,7 @@ export function addPublishCommand(program: Command, cli: Cli): void {
       ...window,
       runs: flags.runs ?? null,
       vaults: flags.vault as KeyId[] | undefined,
+      threshold: thresholdOf(flags),
       keepPrevious: flags.keepPrevious,
       onProgress: (phase, done, total) => {
         if (phase !== 'vault') bar.update(done, total)
@@ -285,4 +291,16 @@ async function programDigest(session: Session, name: string): Promise<Digest> {
 function seriesOf(file: string): string {
   const name = file.split(/[\\/]/).at(-1)!.toLowerCase()
   return name.replace(/\.[a-z0-9]+$/, '').replaceAll(/[^a-z0-9._-]+/g, '-')
+}
+
+/** How many of the vaults have to release a key together; undefined where each may alone. */
+function thresholdOf({ share, vault = [], kind }: PublishFlags): number | undefined {
+  if (share === undefined) return undefined
+  if (kind === 'secret') throw new UsageError('a secret is given out by one vault', 'leave --share out')
+  const threshold = share === 'all' ? vault.length : Number(share)
+  if (Number.isInteger(threshold) && threshold >= 2 && threshold <= vault.length && vault.length <= 8) return threshold
+  throw new UsageError(
+    `--share ${share} of ${vault.length} vaults`,
+    'name two to eight vaults by --vault ID each, and how many of them give the key: 2 up to all',
+  )
 }
