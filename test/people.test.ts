@@ -1,13 +1,34 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import type { Digest } from '@cella/bytes'
+import { type Digest, encodeBase64url } from '@cella/bytes'
+import { encodeDraft, parseDraft } from '@cella/documents'
 import type { Reading } from '@cella/events'
-import { acknowledgements, listWithdrawals, openOutput, removeMember, revokeAsset, withdrawalOf } from '@cella/sdk'
+import {
+  acknowledgements,
+  addMember,
+  draftMember,
+  draftRotation,
+  gather,
+  type Keys,
+  listWithdrawals,
+  memberCard,
+  noEnd,
+  openHome,
+  openOutput,
+  openSession,
+  publishTerms,
+  removeMember,
+  revokeAsset,
+  type Session,
+  signHere,
+  submitDraft,
+  withdrawalOf,
+} from '@cella/sdk'
 import { type Attack, HostileProxy } from '../testing/src/hostile-proxy.ts'
 import { instead, onAnswer, routes } from './support/attacks.ts'
 import { buildBundles, freePort, RealInstallation, removeFolder, temporaryFolder } from './support/installation.ts'
-import { joined, sessionAt } from './support/parties.ts'
+import { freshKeys, joined, type Party, sessionAt, termsFor } from './support/parties.ts'
 import { approvedContract, publishPayroll, runOnce, type Scene, setScene } from './support/scene.ts'
 
 // People leave, lose laptops and have keys stolen, and organisations withdraw what they signed: on one real installation.
@@ -48,6 +69,78 @@ async function under<Value>(attack: Attack, body: () => Promise<Value>): Promise
 }
 
 const reading = /\/reading$/
+
+/** The same person on the same machine, with other keys unlocked. */
+async function withKeys({ folder: home }: Party, keys: Keys): Promise<Session> {
+  return openSession({ home: await openHome({ folder: home, env: {} }), unlock: async () => keys })
+}
+
+const publicText = ({ publicKey }: { publicKey: Uint8Array }): string => encodeBase64url(publicKey)
+
+describe('root keys', () => {
+  // What each person holds. The account of north is one; the others are at home.
+  const holders: Keys[] = []
+  const recoverers: Keys[] = []
+  let ada: Session
+
+  before(async () => {
+    for (const list of [holders, recoverers]) list.push(await freshKeys(), await freshKeys())
+    ada = await withKeys(scene.north, { ...scene.north.keys, roots: [...scene.north.keys.roots, ...holders[0]!.roots] })
+  })
+
+  test('go over to two people, and two recover: members, terms and assets stay in force', async () => {
+    const rootKeys = holders.map(({ roots }) => publicText(roots[0]!))
+    const recovery = { keys: recoverers.map(({ roots }) => publicText(roots[0]!)), threshold: 2 }
+    for (const bent of [
+      { rootKeys, threshold: 3 },
+      { rootKeys: [rootKeys[0]!, rootKeys[0]!], threshold: 1 },
+      { rootKeys, threshold: 2, recovery: { keys: recovery.keys, threshold: 0 } },
+      { rootKeys, threshold: 2, isRecovery: true },
+      { rootKeys, threshold: 2, by: [recoverers[0]!.account.keyId] },
+    ]) {
+      await assert.rejects(draftRotation(ada, bent), { code: 'ERR_DRAFT_REFUSED' }, JSON.stringify(bent))
+    }
+    const draft = await draftRotation(ada, { rootKeys, threshold: 2, recovery })
+    const { document } = await submitDraft(ada, draft)
+    // Again, as after a crash: nothing is done twice.
+    assert.equal((await submitDraft(ada, draft)).document.digest, document.digest)
+    assert.equal((await runOnce(scene.university.session, contract)).status, 'finished')
+  })
+
+  test('of several people sign one after the other, on machines of their own', async () => {
+    const member = {
+      card: memberCard(await freshKeys(), 'Late Comer'),
+      roles: ['auditor' as const],
+      notBefore: 0,
+      notAfter: noEnd,
+    }
+    await assert.rejects(addMember(ada, member), { code: 'ERR_PROFILE_INCOMPLETE' })
+    const drafted = encodeDraft(await draftMember(ada, member))
+    await assert.rejects(submitDraft(ada, parseDraft(drafted)), { code: 'ERR_PROFILE_INCOMPLETE' })
+    const signed = signHere(holders[1]!, parseDraft(drafted))
+    const { document } = await submitDraft(ada, parseDraft(encodeDraft(signed)))
+    const { documents } = await gather(ada, { organisations: [scene.north.id] })
+    assert.ok(documents.counts(document))
+  })
+
+  test('that were lost or stolen are replaced by those who recover, and by nobody else', async () => {
+    const fresh = await freshKeys()
+    const rootKeys = [publicText(fresh.roots[0]!)]
+    const stale = await draftRotation(ada, { rootKeys, threshold: 1 })
+    await assert.rejects(draftRotation(ada, { rootKeys, threshold: 1, recovery: { keys: rootKeys, threshold: 1 } }), {
+      code: 'ERR_DRAFT_REFUSED',
+    })
+    const first = await withKeys(scene.north, { ...scene.north.keys, roots: recoverers[0]!.roots })
+    const draft = await draftRotation(first, { rootKeys, threshold: 1, isRecovery: true })
+    await assert.rejects(submitDraft(first, draft), { code: 'ERR_PROFILE_INCOMPLETE' })
+    await submitDraft(first, signHere(recoverers[1]!, draft))
+    await assert.rejects(submitDraft(ada, signHere(holders[1]!, stale)), { code: 'ERR_DRAFT_REFUSED' })
+    await assert.rejects(publishTerms(ada, termsFor(installation.file())), { code: 'ERR_PROFILE_INCOMPLETE' })
+    const recovered = await withKeys(scene.north, { ...scene.north.keys, roots: fresh.roots })
+    await publishTerms(recovered, termsFor(installation.file()))
+    assert.equal((await runOnce(scene.university.session, contract)).status, 'finished')
+  })
+})
 
 describe('a withdrawal', () => {
   /** Runs once; when the worker fetches its first input, with the keys released, `withdraw` happens. */

@@ -1,7 +1,7 @@
 import type { Payload, SignedDocument } from '@cella/documents'
 import { gather } from './documents.ts'
 import { SdkError } from './error.ts'
-import { ownRoots, signedBy } from './organisations.ts'
+import { ownRoots, signedBy } from './roots.ts'
 import type { Session } from './session.ts'
 import { type Logged, revokeDocument, submitDocument } from './submit.ts'
 

@@ -76,15 +76,15 @@ export { bytesSource, type UploadSource } from './manager/upload.ts'
 export {
   addMember,
   createOrganisation,
+  draftMember,
+  draftTerms,
   joinOrganisation,
   membersOf,
   nameOf,
   noEnd,
-  ownRoots,
   publishTerms,
   removeMember,
   resolveOrganisation,
-  signedBy,
   type TermsDraft,
   trustOrganisation,
 } from './organisations.ts'
@@ -105,6 +105,13 @@ export {
   type Withdrawal,
   withdrawalOf,
 } from './revocations.ts'
+export {
+  draftRootSigned,
+  draftRotation,
+  type Rotation,
+  signHere,
+  submitDraft,
+} from './roots.ts'
 export {
   diagnosticsName,
   fetchReceipt,

@@ -1,4 +1,4 @@
-import { Secret } from '@cella/bytes'
+import { encodeBase64url, Secret } from '@cella/bytes'
 import {
   type CreateKeystoreOptions,
   createKeystore,
@@ -35,14 +35,20 @@ export function openProfileKeystore(home: Home, passphrase: Secret, options: Key
   return openKeystore(home.keystorePath, passphrase, options)
 }
 
-/** Makes `count` root keys for an organisation that is to be founded. */
-export async function addRootKeys(keystore: Keystore, count: number): Promise<void> {
+/** Makes `count` more root keys; their public keys (Ed25519, base64url). A recovery key is one that a revision names as such. */
+export async function addRootKeys(keystore: Keystore, count: number): Promise<string[]> {
+  const numbers = keystore
+    .list('signing')
+    .filter(({ name }) => name.startsWith(rootPrefix))
+    .map(({ name }) => Number(name.slice(rootPrefix.length)))
+  const last = Math.max(0, ...numbers)
   const entries = Array.from({ length: count }, (_, index) => ({
     kind: 'signing' as const,
-    name: `${rootPrefix}${index + 1}`,
+    name: `${rootPrefix}${last + index + 1}`,
     secret: randomBytes(32),
   }))
-  await keystore.add(...entries.filter(({ kind, name }) => !keystore.has(kind, name)))
+  await keystore.add(...entries)
+  return entries.map(({ secret }) => encodeBase64url(ed25519PublicKey(secret)))
 }
 
 /** The keys of an open keystore in the form that a session uses. */

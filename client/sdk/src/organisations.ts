@@ -1,12 +1,13 @@
 import { type Digest, encodeBase64url, encodeUtf8 } from '@cella/bytes'
-import { isType, type Membership, parseDocument, type Role, type SignedDocument, type Terms } from '@cella/documents'
+import type { Draft, Membership, Role, SignedDocument, Terms } from '@cella/documents'
 import { parseLogPolicy } from '@cella/log'
 import { accountOf, checkTeeTerms, type DocumentSet, organisationName } from '@cella/release'
 import { gather } from './documents.ts'
 import { SdkError } from './error.ts'
 import { petname } from './home/anchors.ts'
-import type { MemberCard, SigningKey } from './keys.ts'
+import type { MemberCard } from './keys.ts'
 import { memberCard } from './keys.ts'
+import { draftRootSigned, enoughOf, revokers, signedBy, submitDraft } from './roots.ts'
 import type { Session } from './session.ts'
 import { type Logged, revokeDocument, submitDocument } from './submit.ts'
 
@@ -19,7 +20,14 @@ export const noEnd = 253_402_300_799
  */
 export async function createOrganisation(
   session: Session,
-  options: { name: string; memberName: string; roles: readonly Role[]; threshold?: number },
+  options: {
+    name: string
+    memberName: string
+    roles: readonly Role[]
+    threshold?: number
+    /** Keys of people who can replace lost or stolen root keys: Ed25519 public keys, base64url. */
+    recovery?: { readonly keys: readonly string[]; readonly threshold: number }
+  },
 ): Promise<{ id: Digest; membership: Digest }> {
   const profile = await session.profile()
   if (profile.organisation !== null) {
@@ -33,7 +41,7 @@ export async function createOrganisation(
   }
   const keys = await session.keys()
   const threshold = options.threshold ?? 1
-  const signers = rootSigners(keys.roots, threshold)
+  const signers = enoughOf(keys.roots, threshold)
   const founded = await submitDocument<'cella/organisation'>(
     session,
     {
@@ -46,46 +54,42 @@ export async function createOrganisation(
       name: options.name,
       rootKeys: keys.roots.map(({ publicKey }) => encodeBase64url(publicKey)),
       threshold,
-      recoveryKeys: [],
-      recoveryThreshold: 0,
+      recoveryKeys: [...(options.recovery?.keys ?? [])],
+      recoveryThreshold: options.recovery?.threshold ?? 0,
     },
     { signers },
   )
   const id = founded.document.digest
   await session.home.saveProfile({ organisation: id, manager: session.manager.url })
   await trust(session, { id, name: options.name })
-  const member = await addMember(session, {
-    card: memberCard(keys, options.memberName),
-    roles: options.roles,
-    notBefore: 0,
-    notAfter: noEnd,
-  })
+  // Nobody is a member yet, so nobody can ask for the organisation's documents: its keys are those of here.
+  const first = { card: memberCard(keys, options.memberName), roles: options.roles, notBefore: 0, notAfter: noEnd }
+  const membership = { ...membershipOf(first), version: 1 as const, organisation: id, ...signedBy(signers) }
+  const member = await submitDocument<'cella/membership'>(session, membership, { signers })
   await session.home.saveProfile({ membership: member.document.digest })
   return { id, membership: member.document.digest }
 }
 
+export interface NewMember {
+  readonly card: MemberCard
+  readonly roles: readonly Role[]
+  readonly notBefore: number
+  readonly notAfter: number
+}
+
 /** Takes an account in: signs its Membership with the organisation's root keys. */
-export async function addMember(
-  session: Session,
-  options: { card: MemberCard; roles: readonly Role[]; notBefore: number; notAfter: number },
-): Promise<Logged<'cella/membership'>> {
-  const signers = await ownRoots(session)
-  return submitDocument<'cella/membership'>(
-    session,
-    {
-      type: 'cella/membership',
-      version: 1,
-      organisation: await session.organisation(),
-      ...signedBy(signers),
-      name: options.card.name,
-      signingKey: options.card.signingKey,
-      hpkeKey: options.card.hpkeKey,
-      roles: [...options.roles],
-      notBefore: options.notBefore,
-      notAfter: options.notAfter,
-    },
-    { signers },
-  )
+export async function addMember(session: Session, member: NewMember): Promise<Logged<'cella/membership'>> {
+  return (await submitDraft(session, await draftMember(session, member))) as Logged<'cella/membership'>
+}
+
+/** The Membership for several people's root keys to sign. */
+export function draftMember(session: Session, member: NewMember): Promise<Draft> {
+  return draftRootSigned<'cella/membership'>(session, membershipOf(member))
+}
+
+function membershipOf({ card, roles, notBefore, notAfter }: NewMember) {
+  const { name, signingKey, hpkeKey } = card
+  return { type: 'cella/membership' as const, name, signingKey, hpkeKey, roles: [...roles], notBefore, notAfter }
 }
 
 /** Withdraws a membership. What the account signed while it was a member stays. */
@@ -97,7 +101,7 @@ export async function removeMember(
     subject: options.membership,
     reason: options.reason,
     organisation: await session.organisation(),
-    signers: await ownRoots(session),
+    signers: await revokers(session),
   })
 }
 
@@ -116,39 +120,25 @@ export type TermsDraft = Omit<
 
 /** Publishes terms; terms in force are withdrawn after, so that at no moment neither or both could be relied on. */
 export async function publishTerms(session: Session, draft: TermsDraft): Promise<Logged<'cella/terms'>> {
+  return (await submitDraft(session, await draftTerms(session, draft))) as Logged<'cella/terms'>
+}
+
+/** The Terms for several people's root keys to sign. */
+export async function draftTerms(session: Session, draft: TermsDraft): Promise<Draft> {
   parseLogPolicy(encodeUtf8(draft.log))
   checkTeeTerms(draft)
   const organisation = await session.organisation()
   const { documents } = await gather(session, { organisations: [organisation] })
-  const inForce = documents
+  const [previous] = documents
     .all('cella/terms')
     .filter((document) => document.payload.organisation === organisation && documents.counts(document))
     .sort((a, b) => b.payload.revision - a.payload.revision)
-  const previous = inForce[0]
-  const signers = await ownRoots(session)
-  const published = await submitDocument<'cella/terms'>(
-    session,
-    {
-      ...draft,
-      type: 'cella/terms',
-      version: 1,
-      organisation,
-      ...signedBy(signers),
-      revision: (previous?.payload.revision ?? 0) + 1,
-      previous: previous?.digest ?? null,
-    },
-    { signers },
-  )
-  for (const old of inForce) {
-    await revokeDocument(session, {
-      subject: old.digest,
-      replacement: published.document.digest,
-      reason: 'replaced by newer terms',
-      organisation,
-      signers,
-    })
-  }
-  return published
+  return draftRootSigned<'cella/terms'>(session, {
+    ...draft,
+    type: 'cella/terms',
+    revision: (previous?.payload.revision ?? 0) + 1,
+    previous: previous?.digest ?? null,
+  })
 }
 
 /** Puts an organisation among the anchors, under a name of one's own choice. Its people have said its id. */
@@ -217,33 +207,4 @@ async function trust(session: Session, { id, name }: { id: Digest; name: string 
   }
   const others = anchors.organisations.filter((known) => known.id !== id)
   await session.home.saveAnchors({ ...anchors, organisations: [...others, { id, name }] })
-}
-
-/** As many of the organisation's root keys as its threshold asks for. */
-export async function ownRoots(session: Session): Promise<SigningKey[]> {
-  const organisation = await session.organisation()
-  const saved = await session.home.savedDocument(organisation)
-  const founding = saved && parseDocument(saved.document)
-  const threshold = founding && isType(founding, 'cella/organisation') ? founding.payload.threshold : 1
-  return rootSigners((await session.keys()).roots, threshold)
-}
-
-function rootSigners(roots: readonly SigningKey[], threshold: number): SigningKey[] {
-  if (roots.length >= threshold && threshold > 0) return roots.slice(0, threshold)
-  throw new SdkError(
-    'ERR_PROFILE_INCOMPLETE',
-    `${threshold} root keys must sign, this keystore holds ${roots.length}`,
-    {
-      hint: 'use the profile of somebody who holds the organisation’s root keys',
-    },
-  )
-}
-
-/** `signer` and `cosigners` of a root-signed document. */
-export function signedBy(signers: readonly SigningKey[]): {
-  signer: SigningKey['keyId']
-  cosigners: SigningKey['keyId'][]
-} {
-  const [first, ...others] = signers
-  return { signer: first!.keyId, cosigners: others.map(({ keyId }) => keyId) }
 }

@@ -35,11 +35,20 @@ export async function submitDocument<Type extends DocumentType>(
     payload,
     options.signers.map(({ seed }) => seed.expose()),
   )
+  return submitSigned(session, document, options.locations)
+}
+
+/** As `submitDocument`, of what others may have signed. */
+export async function submitSigned<Type extends DocumentType>(
+  session: Session,
+  document: SignedDocument<Type>,
+  locations?: Locations,
+): Promise<Logged<Type>> {
   const salt = randomBytes(32)
   // Kept first: who loses the answer can submit the same document with the same salt again.
   await session.home.saveDocument(document.envelope, salt)
   const policy = logPolicyFor(await session.anchors(), (await session.info()).log.origin)
-  const answer = await session.manager.submit(document.envelope, salt, options.locations)
+  const answer = await session.manager.submit(document.envelope, salt, locations)
   const body = decodeHex(document.digest, 'digest')
   if (answer.digest !== document.digest) {
     throw new SdkError(

@@ -8,6 +8,8 @@ import {
   addRootKeys,
   createOrganisation,
   createProfileKeystore,
+  draftMember,
+  draftTerms,
   gather,
   joinOrganisation,
   keysOf,
@@ -33,6 +35,7 @@ import { renderPairs, renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { formatTime, shortDigest } from '../terminal/units.ts'
 import { addWaitOptions, type WaitOptions, withdrawn } from '../withdrawal.ts'
+import { addRootCommands, draftTo, type RecoveryFlags, recoveryOf } from './roots.ts'
 
 /** `cella org …` */
 export function addOrgCommands(program: Command, cli: Cli): void {
@@ -42,6 +45,7 @@ export function addOrgCommands(program: Command, cli: Cli): void {
   addMembers(group(org, 'member', 'members of your organisation'), cli)
   addTrust(org, cli)
   addTerms(org, cli)
+  addRootCommands(org, cli)
 }
 
 function addCreate(org: Command, cli: Cli): void {
@@ -58,12 +62,15 @@ function addCreate(org: Command, cli: Cli): void {
     .option('--role <role>', 'role of the first member; may be repeated (default: all but broker)', collect)
     .option('--root-keys <count>', 'how many root keys to make', integerOption('--root-keys', 1), 1)
     .option('--threshold <count>', 'how many of them sign for the organisation', integerOption('--threshold', 1), 1)
+    .option('--recovery-key <key>', 'public key of somebody who can replace lost root keys; may be repeated', collect)
+    .option('--recovery-threshold <count>', 'how many of them sign for that', integerOption('--recovery-threshold', 1))
     .option('--installation <file>', 'trust the log and TEE root of this installation (written by cella up)')
-  does<{ member: string; role?: string[]; rootKeys: number; threshold: number; installation?: string }>(
+  does<{ member: string; role?: string[]; rootKeys: number; threshold: number; installation?: string } & RecoveryFlags>(
     command,
     cli,
     async (context, [name], options) => {
       if (options.threshold > options.rootKeys) throw new UsageError('--threshold is above --root-keys')
+      const recovery = recoveryOf(options)
       const own: Role[] = options.role
         ? roles(options.role, '--role')
         : ['publisher', 'approver', 'receiver', 'auditor']
@@ -83,6 +90,7 @@ function addCreate(org: Command, cli: Cli): void {
         memberName: options.member,
         roles: own,
         threshold: options.threshold,
+        ...(recovery && { recovery }),
       })
       return {
         data: { organisation: id, membership, account: keys.account.keyId, keystore: home.keystorePath },
@@ -130,7 +138,16 @@ function addShow(org: Command, cli: Cli): void {
       [
         ['name', printable(organisation.name)],
         ['id', id],
-        ['root keys', `${organisation.rootKeys.length}, ${organisation.threshold} sign`],
+        [
+          'root keys',
+          `revision ${organisation.revision}: ${organisation.rootKeys.length}, ${organisation.threshold} sign`,
+        ],
+        [
+          'recovery keys',
+          organisation.recoveryThreshold === 0
+            ? 'none: lost root keys can’t be replaced (cella org rotate --recovery-key …)'
+            : `${organisation.recoveryKeys.length}, ${organisation.recoveryThreshold} sign`,
+        ],
         ['terms', terms ? `revision ${terms.payload.revision} (${shortDigest(terms.digest)})` : 'none in force'],
       ],
       context.style,
@@ -140,6 +157,9 @@ function addShow(org: Command, cli: Cli): void {
       name: organisation.name,
       rootKeys: organisation.rootKeys,
       threshold: organisation.threshold,
+      revision: organisation.revision,
+      recoveryKeys: organisation.recoveryKeys,
+      recoveryThreshold: organisation.recoveryThreshold,
       terms: terms ? { digest: terms.digest, ...terms.payload } : null,
       members: members.map(({ digest, payload }) => ({
         membership: digest,
@@ -162,22 +182,29 @@ function addMembers(member: Command, cli: Cli): void {
     .requiredOption('--role <role>', 'what the account may do; may be repeated', collect)
     .option('--from <time>', 'from when (default: at once)')
     .option('--until <time>', 'until when (default: no end)')
-  does<{ role: string[]; from?: string; until?: string }>(add, cli, async (context, [file], options) => {
-    const card = await readCard(file!)
-    const given = roles(options.role, '--role')
-    await context.demand(`Sign ${printable(card.name)} in as ${given.join(', ')}?`)
-    const session = await context.session()
-    const added = await addMember(session, {
-      card,
-      roles: given,
-      notBefore: options.from === undefined ? 0 : parseTime(options.from, 'start'),
-      notAfter: options.until === undefined ? noEnd : parseTime(options.until, 'end'),
-    })
-    return {
-      data: { membership: added.document.digest, index: added.index },
-      text: `${printable(card.name)} is a member: ${added.document.digest}, log entry ${added.index}`,
-    }
-  })
+    .option('--draft <file>', 'write it for several people’s root keys to sign, in place of submitting it')
+  does<{ role: string[]; from?: string; until?: string; draft?: string }>(
+    add,
+    cli,
+    async (context, [file], options) => {
+      const card = await readCard(file!)
+      const given = roles(options.role, '--role')
+      await context.demand(`Sign ${printable(card.name)} in as ${given.join(', ')}?`)
+      const session = await context.session()
+      const member = {
+        card,
+        roles: given,
+        notBefore: options.from === undefined ? 0 : parseTime(options.from, 'start'),
+        notAfter: options.until === undefined ? noEnd : parseTime(options.until, 'end'),
+      }
+      if (options.draft !== undefined) return draftTo(options.draft, await draftMember(session, member))
+      const added = await addMember(session, member)
+      return {
+        data: { membership: added.document.digest, index: added.index },
+        text: `${printable(card.name)} is a member: ${added.document.digest}, log entry ${added.index}`,
+      }
+    },
+  )
   const remove = leaf(member, 'remove <membership>', {
     summary: 'withdraw a membership, from its entry in the log on',
     examples: ['cella org member remove 3f9a… --reason "left"', 'cella org member remove "Ada Example" --yes'],
@@ -313,7 +340,8 @@ function addTerms(org: Command, cli: Cli): void {
     .option('--allow-simulated', 'accept a simulated TEE, for rehearsal: it protects nothing from the operator')
     .option('--file <file>', 'the terms themselves, as JSON')
     .option('--show', 'show the terms in force')
-  does<{ installation?: string; allowSimulated?: boolean; file?: string; show?: boolean }>(
+    .option('--draft <file>', 'write them for several people’s root keys to sign, in place of submitting them')
+  does<{ installation?: string; allowSimulated?: boolean; file?: string; show?: boolean; draft?: string }>(
     command,
     cli,
     async (context, _, options) => {
@@ -325,6 +353,7 @@ function addTerms(org: Command, cli: Cli): void {
           : await termsOfInstallation(options)
       if (draft.simulated) context.say('note: these terms accept a SIMULATED TEE.')
       await context.demand('Sign these terms for your organisation?')
+      if (options.draft !== undefined) return draftTo(options.draft, await draftTerms(session, draft))
       const published = await publishTerms(session, draft)
       return {
         data: {
