@@ -36,6 +36,7 @@ test('nor does any truncation or flipped byte of any valid input', {
 
 /** What takes no bytes of others, or is reached through another target. */
 const reached: Readonly<Record<string, string>> = {
+  parsePayload: 'parseDocument',
   parseDecimal: 'parseWitnessSize',
   parseHash: 'parseProofFile',
   parseText: 'parseProofFile',
