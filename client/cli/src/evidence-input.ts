@@ -1,14 +1,21 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { decodeHex, FormatError, type Json, parseCanonicalJson } from '@cella/bytes'
+import { decodeBase64url, decodeHex, FormatError, type Json, parseCanonicalJson } from '@cella/bytes'
 import { type CollateralStore, openCollateralDatabase, openCollateralFolder } from '@cella/collateral'
+import { bytesField } from '@cella/documents'
 import {
   type AppraisalPolicy,
   appraisalPolicyJson,
+  cmwOfEvidence,
   collateralBytesMax,
   type Endorsement,
   Endorsements,
+  type Evidence,
   EvidenceError,
+  encodeCmw,
+  encodeEvidence,
+  type IbmSeRequest,
+  ibmSeAdditions,
   parseAppraisalPolicy,
   presets,
   type RecognisedEvidence,
@@ -18,7 +25,8 @@ import {
   type VerifyOptions,
   vendorRoots,
 } from '@cella/evidence'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
+import { z } from 'zod'
 import type { Context } from './context.ts'
 import { CliError, UsageError } from './error.ts'
 import { readBytesFile, readJsonFile, writeNewFile } from './files.ts'
@@ -34,6 +42,7 @@ export interface EvidenceFlags {
   readonly collateral?: string[]
   readonly collateralDatabase?: string
   readonly root?: string[]
+  readonly request?: string[]
   readonly at?: string
 }
 
@@ -53,6 +62,7 @@ export function evidenceOptions(command: Command): Command {
       'JSON list of roots to trust beside the vendors’ and your anchors’; may be repeated',
       collect,
     )
+    .option('--request <file>', 'secrets of an IBM Secure Execution request of yours; may be repeated', collect)
     .option('--at <time>', 'judge as of this moment, in place of now')
 }
 
@@ -95,7 +105,44 @@ export async function verifyOptions(context: Context, flags: EvidenceFlags): Pro
   const home = await context.home()
   const { roots } = await home.anchors()
   const more = await Promise.all((flags.root ?? []).map(rootsFile))
-  return { roots: [...vendorRoots, ...roots, ...more.flat()], endorsements: new Endorsements(given), now: nowOf(flags) }
+  return {
+    roots: [...vendorRoots, ...roots, ...more.flat()],
+    endorsements: new Endorsements(given),
+    requests: await Promise.all((flags.request ?? []).map(requestFile)),
+    now: nowOf(flags),
+  }
+}
+
+const requestSchema = z.strictObject({
+  measurementKey: bytesField({ exactly: 64 }),
+  nonce: bytesField({ exactly: 16 }),
+  additions: z.array(z.enum(ibmSeAdditions)).max(ibmSeAdditions.length),
+})
+
+/** What `pvattest create` drew for one request: docs/formats/evidence-ibm-se.md. */
+async function requestFile(path: string): Promise<IbmSeRequest> {
+  const parsed = requestSchema.safeParse(await readJsonFile(path))
+  // The reason may hold the key.
+  if (!parsed.success) {
+    const hint = '{"measurementKey": base64url of 64 bytes, "nonce": of 16, "additions": ["attestation-host-key", …]}'
+    throw new CliError('ERR_FILE', `${path} is not the secrets of a request`, hint)
+  }
+  const { measurementKey, nonce, additions } = parsed.data
+  return { measurementKey: decodeBase64url(measurementKey, path), nonce: decodeBase64url(nonce, path), additions }
+}
+
+/** The form of a wrapper, where one is wanted. */
+export const cmwOption: Option = new Option('--cmw <form>', 'in a RATS conceptual message wrapper').choices([
+  'json',
+  'cbor',
+])
+
+export type CmwForm = 'json' | 'cbor'
+
+/** Evidence in Cella's own form, or in a wrapper that says so. */
+export async function writeEvidence(path: string, evidence: Evidence, cmw: CmwForm | undefined): Promise<void> {
+  const bytes = cmw === undefined ? encodeEvidence(evidence) : encodeCmw(cmwOfEvidence(evidence), cmw)
+  await writeNewFile(path, bytes, { mode: 0o644, hint: 'choose another name' })
 }
 
 export async function collateralFile(path: string): Promise<readonly Endorsement[]> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { generateKeyPairSync, sign } from 'node:crypto'
+import { createHmac, generateKeyPairSync, hash, sign } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -149,6 +149,71 @@ describe('evidence of real machines', () => {
       asked.some((path) => path.startsWith('/tdx/certification/v4/tcb?fmspc=')),
       asked.join(),
     )
+  })
+})
+
+describe('forms', () => {
+  sharedTest('convert writes a wrapper that is read back as the same evidence', 'vectors/snp', async () => {
+    const plain = join(folder, 'plain.json')
+    assert.equal((await json('f', 'convert', ...snpFile(), '--output', plain)).code, 0)
+    for (const form of ['json', 'cbor']) {
+      const wrapped = join(folder, `wrapped.${form}`)
+      assert.equal((await json('f', 'convert', plain, '--cmw', form, '--output', wrapped)).code, 0)
+      const [, type] = form === 'json' ? JSON.parse(`[0,${readFileSync(wrapped, 'utf8').slice(1)}`) : [0, 'cbor']
+      assert.ok(form === 'cbor' ? readFileSync(wrapped)[0] === 0x83 : type === 'application/vnd.cella.evidence+json')
+      assert.equal((await json('f', 'show', wrapped)).data.genuine, true)
+      const back = join(folder, `back-from-${form}.json`)
+      assert.equal((await json('f', 'convert', wrapped, '--output', back)).code, 0)
+      assert.deepEqual(readFileSync(back), readFileSync(plain))
+    }
+  })
+
+  test('IBM Secure Execution is judged by a request of one’s own', async () => {
+    const write = (name: string, content: string | Uint8Array): string => {
+      writeFileSync(join(folder, name), content)
+      return join(folder, name)
+    }
+    const spki = generateKeyPairSync('ec', { namedCurve: 'P-521' }).publicKey.export({ type: 'spki', format: 'der' })
+    const pad = Buffer.alloc(14)
+    const hostKey = hash('sha256', Buffer.concat([pad, spki.subarray(-132, -66), pad, spki.subarray(-66)]), 'buffer')
+    const key = Buffer.alloc(64, 0x41)
+    const nonce = Buffer.alloc(16, 8)
+    const [tags, uid, user, more] = [
+      Buffer.alloc(208, 1),
+      Buffer.alloc(16, 5),
+      Buffer.alloc(64, 7),
+      Buffer.concat([hostKey, hostKey]),
+    ]
+    const sizes = Buffer.from([0, 64, 0, 0, 0, 0, 0, 64])
+    const measured = Buffer.concat([tags, uid, sizes, user, nonce, more])
+    const answer = {
+      measurement: createHmac('sha512', key).update(measured).digest('base64'),
+      image_hdr_tags: tags.toString('base64'),
+      cuid: uid.toString('base64'),
+      user_data: user.toString('base64'),
+      additional_data: more.toString('base64'),
+    }
+    const request = { measurementKey: key.toString('base64url'), nonce: nonce.toString('base64url') }
+    const additions = ['image-host-key', 'attestation-host-key']
+    const root = [{ tee: 'ibm-se', spki: hash('sha256', spki, 'hex'), simulated: false }]
+    const given = [write('se.json', JSON.stringify(answer)), '--root', write('se-roots.json', JSON.stringify(root))]
+    given.push('--collateral', write('host-key.der', spki))
+    const show = (secrets: object) =>
+      json('f', 'show', ...given, '--request', write('request.json', JSON.stringify(secrets)))
+    assert.equal((await show({ ...request, additions })).data.genuine, true)
+    const other = await show({ ...request, nonce: Buffer.alloc(16, 9).toString('base64url'), additions })
+    assert.deepEqual([other.code, other.data.genuine], [1, false])
+    const bad = await cella(
+      'f',
+      'evidence',
+      'show',
+      ...given,
+      '--request',
+      write('bad.json', '{"measurementKey":"QUFB"}'),
+    )
+    assert.equal(bad.code, 1)
+    assert.match(bad.stderr, /is not the secrets of a request/)
+    assert.doesNotMatch(bad.stderr, /QUFB/)
   })
 })
 

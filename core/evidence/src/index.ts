@@ -68,7 +68,7 @@ export type { IbmSeClaims } from './ibm-se/claims.ts'
 export { ibmSeFamily } from './ibm-se/family.ts'
 export { type IbmSePolicy, ibmSeBaseline } from './ibm-se/policy.ts'
 export { ibmSeEvidenceOfTrustee } from './ibm-se/readers.ts'
-export type { IbmSeRequest } from './ibm-se/request.ts'
+export { type IbmSeRequest, ibmSeAdditions } from './ibm-se/request.ts'
 export { sgxFamily, tdxFamily } from './intel/family.ts'
 export {
   type AcceptableTcbStatus,

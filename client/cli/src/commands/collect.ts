@@ -1,9 +1,11 @@
 import { canonicalJson, decodeHex, encodeHex, encodeUtf8 } from '@cella/bytes'
 import { bytesField } from '@cella/documents'
+import { parseEvidence } from '@cella/evidence'
 import { type Command, Option } from 'commander'
 import { type Cli, does, leaf } from '../command.ts'
 import { UsageError } from '../error.ts'
-import { readBytesFile, writeNewFile } from '../files.ts'
+import { type CmwForm, cmwOption, writeEvidence } from '../evidence-input.ts'
+import { readBytesFile } from '../files.ts'
 import { simulatedTees } from '../supervisor.ts'
 import { askTee } from '../tee-tool.ts'
 import { renderPairs } from '../terminal/table.ts'
@@ -16,6 +18,7 @@ interface CollectFlags {
   readonly simulated?: string
   readonly tee?: string
   readonly output: string
+  readonly cmw?: CmwForm
 }
 
 /** `cella evidence collect` */
@@ -36,6 +39,7 @@ export function addCollect(evidence: Command, cli: Cli): void {
     .option('--simulated <folder>', 'of a simulated platform, for rehearsal')
     .addOption(new Option('--tee <kind>', 'which kind is simulated (default: sev-snp)').choices([...simulatedTees]))
     .requiredOption('--output <file>', 'the file to write')
+    .addOption(cmwOption)
   does<CollectFlags>(command, cli, async (context, _, flags) => {
     const over = await overWhat(flags)
     if (flags.tee !== undefined && flags.simulated === undefined) {
@@ -46,7 +50,7 @@ export function addCollect(evidence: Command, cli: Cli): void {
       ...over,
       ...(flags.simulated === undefined ? [] : ['--folder', flags.simulated, '--tee', flags.tee ?? 'sev-snp']),
     ])) as { kind: string; tee: string; boundary: string; simulated: boolean; measurement: string; evidence: string }
-    await writeNewFile(flags.output, decodeHex(said.evidence, 'evidence'), { mode: 0o644, hint: 'choose another name' })
+    await writeEvidence(flags.output, parseEvidence(decodeHex(said.evidence, 'evidence')), flags.cmw)
     const { evidence: _evidence, ...about } = said
     return {
       data: { ...about, file: flags.output },

@@ -4,6 +4,8 @@ import type { Command } from 'commander'
 import { type Cli, does, group, leaf } from '../command.ts'
 import { UsageError } from '../error.ts'
 import {
+  type CmwForm,
+  cmwOption,
   type EvidenceFlags,
   evidenceOptions,
   type PolicyFlags,
@@ -11,6 +13,7 @@ import {
   policyOptions,
   recognisedFile,
   verifyOptions,
+  writeEvidence,
   writePolicy,
 } from '../evidence-input.ts'
 import { checkLines, sheet, warnings } from '../evidence-sheet.ts'
@@ -28,6 +31,7 @@ export function addEvidenceCommands(program: Command, cli: Cli): void {
   addVerify(evidence, cli)
   addExplain(evidence, cli)
   addTrust(evidence, cli)
+  addConvert(evidence, cli)
   addCollect(evidence, cli)
   addChallenge(evidence, cli)
   addCollateralCommands(evidence, cli)
@@ -189,5 +193,26 @@ function addTrust(evidence: Command, cli: Cli): void {
       data: { reference, file: flags.output },
       text: `${renderPairs(values, context.style)}\n\nwritten into ${flags.output}, beside ${known.length} values that were there`,
     }
+  })
+}
+
+function addConvert(evidence: Command, cli: Cli): void {
+  const convert = leaf(evidence, 'convert <file>', {
+    summary: 'the same evidence in Cella’s own form, or wrapped for other verifiers',
+    details: 'From whatever form it has. Nothing is verified: cella evidence verify does that, on either.',
+    examples: [
+      'cella evidence convert report.bin --certificate vcek.pem --output evidence.json',
+      'cella evidence convert evidence.json --cmw cbor --output evidence.cmw',
+    ],
+  })
+    .option('--certificate <file>', 'a certificate that the evidence lacks, PEM or DER; may be repeated', collect)
+    .addOption(cmwOption)
+    .requiredOption('--output <file>', 'the file to write')
+  type Flags = Pick<EvidenceFlags, 'certificate'> & { cmw?: CmwForm; output: string }
+  does<Flags>(convert, cli, async (_, [file], flags) => {
+    const { form, evidence: found } = await recognisedFile(file!, flags)
+    await writeEvidence(flags.output, found, flags.cmw)
+    const formats = found.entries.map(({ format }) => format)
+    return { data: { form, formats, file: flags.output }, text: `${printable(form)} written into ${flags.output}` }
   })
 }

@@ -26,6 +26,7 @@ import { refusals } from '../../test/policy.ts'
 import { Endorsements } from '../endorsements.ts'
 import { EvidenceError, type EvidenceErrorCode } from '../error.ts'
 import type { VerifyContext } from '../family.ts'
+import { recogniseEvidence } from '../recognise.ts'
 import type { CcaEntry, PsaEntry } from './entry.ts'
 import { ccaFamily, psaFamily } from './family.ts'
 import { deviceKeyOf } from './key-forms.ts'
@@ -258,8 +259,19 @@ test('refuses collections that are none', async () => {
   const whole = (entries: readonly (readonly [CborKey, CborValue])[]): Uint8Array =>
     encodeCbor(new CborTag(399, new Map(entries)))
   await verifyCca(whole(parts))
+  const cmw = (entries: readonly (readonly [CborKey, CborValue])[], type = 263): Uint8Array =>
+    encodeCbor(new CborTag(907, new Map(entries.map(([key, part]) => [key, [type, part]]))))
+  const { claims } = await verifyCca(cmw(parts))
+  assert.deepEqual(claims, (await verifyCca(goodCca)).claims)
+  assert.equal(recogniseEvidence(cmw(parts)).form, 'an Arm CCA token')
   const wrong: readonly Uint8Array[] = [
     await issueCca({ tag: 907 }),
+    await issueCca({ tag: 398 }),
+    cmw(parts, 601),
+    cmw(parts.slice(1)),
+    cmw([...parts, [44258, parts[0]![1]]]),
+    encodeCbor(new CborTag(399, new Map(parts.map(([key, part]) => [key, [263, part]])))),
+    encodeCbor(new CborTag(907, new Map(parts.map(([key, part]) => [key, [263, part, 4]])))),
     encodeCbor(new Map(parts)),
     whole(parts.slice(1)),
     whole([...parts, [1, 2]]),

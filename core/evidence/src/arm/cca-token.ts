@@ -1,5 +1,14 @@
 import { equalBytes, FormatError } from '@cella/bytes'
-import { type CborItem, cborArray, cborBytes, cborMap, cborTagged, cborText, decodeCbor } from '@cella/cbor'
+import {
+  type CborItem,
+  cborArray,
+  cborBytes,
+  cborInteger,
+  cborMap,
+  cborTagged,
+  cborText,
+  decodeCbor,
+} from '@cella/cbor'
 import { sha256, sha384, sha512 } from '@cella/primitives'
 import { type EcPublicKey, ecPublicKeyOf, parseCoseEc2Key } from '../cose/key.ts'
 import { type CoseSign1, parseCoseSign1 } from '../cose/sign1.ts'
@@ -9,7 +18,10 @@ import { type ArmSoftware, hashOf, softwareOf } from './software.ts'
 
 // RMM specification (DEN0137) A7.2: keys of the collection and of the claims. 10, 256 and 265 are EAT's, 2394 to 2400
 // PSA's.
-const collectionTag = 399
+/** Of a map of byte strings (RMM 1.0), and of a CMW collection whose records say that each is an EAT (RMM 2.0). */
+export const ccaTags = { plain: 399, cmw: 907 } as const
+/** CoAP content format of application/eat+cwt. */
+const eatFormat = 263
 const platformTokenKey = 44234
 const realmTokenKey = 44241
 const key = {
@@ -84,15 +96,21 @@ export interface CcaToken {
 }
 
 /**
- * Reads a CCA attestation token: CBOR tag 399, platform and realm token as COSE_Sign1 in byte strings, nothing after it;
- * at most 16 KiB. Claims that the specification doesn't name are passed over. Throws FormatError; ERR_EVIDENCE_UNSUPPORTED
+ * Reads a CCA attestation token: CBOR tag 399, or 907 for the same as a CMW collection, platform and realm token as
+ * COSE_Sign1 in byte strings, nothing after it; at most 16 KiB. Claims that the specification doesn't name are passed over. Throws FormatError; ERR_EVIDENCE_UNSUPPORTED
  * for profiles that are not read here. Results share memory with `bytes`.
  */
 export function parseCcaToken(bytes: Uint8Array): CcaToken {
   const collection = decodeCbor(bytes, 'token', { bytesMax: ccaTokenBytesMax, itemsMax: 64, depthMax: 4 })
-  const parts = cborMap(cborTagged(collection, collectionTag, 'token'), 'token', { min: 2, max: 2 })
-  const message = (label: number, field: string): CoseSign1 =>
-    parseCoseSign1(cborBytes(parts.get(label), field), field, { bytesMax: partBytesMax })
+  const isCmw = collection.type === 'tag' && collection.tag === ccaTags.cmw
+  const parts = cborMap(cborTagged(collection, isCmw ? ccaTags.cmw : ccaTags.plain, 'token'), 'token', {
+    min: 2,
+    max: 2,
+  })
+  const message = (label: number, field: string): CoseSign1 => {
+    const part = isCmw ? eatOf(parts.get(label), field) : parts.get(label)
+    return parseCoseSign1(cborBytes(part, field), field, { bytesMax: partBytesMax })
+  }
   const platformMessage = message(platformTokenKey, 'token.platform')
   const realmMessage = message(realmTokenKey, 'token.realm')
   return {
@@ -101,6 +119,13 @@ export function parseCcaToken(bytes: Uint8Array): CcaToken {
     realmMessage,
     realm: realmOf(realmMessage.payload, 'token.realm'),
   }
+}
+
+/** draft-ffm-rats-cca-token-02: `[263, bytes]`, no indicator. */
+function eatOf(record: CborItem | undefined, field: string): CborItem | undefined {
+  const [type, content] = cborArray(record, field, { min: 2, max: 2 })
+  cborInteger(type, `${field} type`, { min: eatFormat, max: eatFormat })
+  return content
 }
 
 function platformOf(payload: Uint8Array, field: string): CcaPlatform {

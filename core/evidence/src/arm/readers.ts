@@ -2,7 +2,7 @@ import { FormatError } from '@cella/bytes'
 import { decodeCbor } from '@cella/cbor'
 import { isCoseMac0 } from '../cose/sign1.ts'
 import { EvidenceError, reading } from '../error.ts'
-import { ccaTokenBytesMax, parseCcaToken } from './cca-token.ts'
+import { ccaTags, ccaTokenBytesMax, parseCcaToken } from './cca-token.ts'
 import type { CcaEntry, PsaEntry } from './entry.ts'
 import { parsePsaToken, psaTokenBytesMax } from './psa-token.ts'
 
@@ -24,7 +24,7 @@ export function psaEvidenceOf(token: Uint8Array): PsaEntry {
 export function recogniseArm(bytes: Uint8Array): string | undefined {
   try {
     const item = decodeCbor(bytes, 'token', { bytesMax: ccaTokenBytesMax })
-    if (item.type === 'tag' && item.tag === 399) return 'an Arm CCA token'
+    if (item.type === 'tag' && (item.tag === ccaTags.plain || item.tag === ccaTags.cmw)) return 'an Arm CCA token'
     if (isCoseMac0(item)) return 'a COSE_Mac0, as PSA devices with a shared key send it'
     parsePsaToken(bytes)
     return 'an Arm PSA token'
