@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import type { Digest } from '@cella/bytes'
+import { type Digest, encodeUtf8 } from '@cella/bytes'
 import { type Payload, parseDocumentOf, signDocument } from '@cella/documents'
 import { generateHpkeKeyPair, keyIdOf, randomBytes } from '@cella/primitives'
 import {
@@ -168,6 +168,25 @@ describe('to who publishes', () => {
         const answer = await scene.north.session.manager.vaultKek(vault as never, scene.north.id, randomBytes(32))
         return kekAnswer(() => answer)
       },
+    },
+    {
+      // The vault itself makes it, over the client's own nonce: what refuses it is its role.
+      name: 'the vault’s answer to a challenge',
+      attack: () =>
+        instead(routes.kek, async (call) => {
+          const { nonce } = jsonOf(call) as { nonce: string }
+          const answer = await fetch(`${proxy.upstream}${call.path.replace(/kek$/, 'challenge')}`, {
+            method: 'POST',
+            headers: { 'content-type': 'application/json' },
+            body: JSON.stringify({ nonce }),
+          })
+          const { binding, evidence } = (await answer.json()) as { binding: object; evidence: unknown }
+          const kek = Buffer.from(randomBytes(1216)).toString('base64url')
+          const body = encodeUtf8(
+            JSON.stringify({ binding: { ...binding, kek, organisation: scene.north.id }, evidence }),
+          )
+          return { status: 200, headers: { 'content-type': 'application/json' }, body }
+        }),
     },
     {
       name: 'evidence with a bit flipped',

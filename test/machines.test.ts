@@ -57,7 +57,7 @@ before(async () => {
   machines = makeMachines(`c${process.pid % 100_000}`, ['registry', 'clinic', 'office'])
   port = await freePort()
   const up = await cella('registry', [
-    ...['up', '--data', path('server'), '--listen', `${machines.address}:${port}`, '--tls', 'self-signed'],
+    ...['up', '--data', path('server'), '--listen', `${machines.address}:${port}`, '--tls', 'self-signed', '--attest'],
   ])
   assert.equal(up.code, 0, up.stderr)
 })
@@ -107,6 +107,15 @@ test('three homes on three machines', async (context) => {
     ] as const) {
       await done(machine, ['org', 'trust', ids[other]!, '--name', other])
     }
+  })
+
+  await context.test('the attestation service names itself by the address that others reach it at', async () => {
+    const url = `https://${machines.address}:${port}/attest`
+    // No preset takes a simulated TEE.
+    const { code, stdout } = await cella('office', ['--json', 'evidence', 'challenge', url, '--policy', 'gcp-snp'])
+    assert.equal(code, 1)
+    const { role, binding } = JSON.parse(stdout) as { role: string; binding: { issuer: string } }
+    assert.deepEqual([role, binding.issuer], ['attestation-service', url])
   })
 
   await context.test('each publishes, approves, runs and opens from its own machine', async () => {

@@ -12,16 +12,9 @@ import {
   type Workflow,
 } from '@cella/documents'
 import { randomBytes } from '@cella/primitives'
-import {
-  type Appraisal,
-  assetsOf,
-  contractProblems,
-  type DocumentSet,
-  type Judgement,
-  judgeAtEach,
-  type Reason,
-} from '@cella/release'
+import { assetsOf, contractProblems, type DocumentSet, type Judgement, judgeAtEach, type Reason } from '@cella/release'
 import type { DeclaredOutput, OutputRules } from '@cella/table'
+import { type AssumedWorker, assumedWorker } from './assumed-worker.ts'
 import { type Gathered, gather, gatherForContract, merge } from './documents.ts'
 import { startPolicyEngine } from './engine.ts'
 import { SdkError } from './error.ts'
@@ -236,6 +229,8 @@ export interface AssetForecast {
   readonly reasons: readonly Reason[]
   /** Whether its owner still has to approve the contract. */
   readonly awaitsApproval: boolean
+  /** The worker that it was judged with; null where it did not come to that. */
+  readonly assumed: AssumedWorker | null
 }
 
 /**
@@ -249,6 +244,7 @@ export async function forecast(
 ): Promise<AssetForecast[]> {
   await startPolicyEngine()
   const log = await session.log()
+  const assumed = new Map<Digest, AssumedWorker>()
   const judgements = await judgeAtEach({
     contract,
     run: 1,
@@ -257,14 +253,19 @@ export async function forecast(
     checkpoint: log.checkpoint.bytes,
     host: { now: session.now(), cosigned: [] },
     useOf: () => 1,
-    appraise: async (terms) => assumedWorker(contract.payload, terms.simulated),
+    appraise: async (terms) => {
+      const worker = assumedWorker(contract.payload, terms)
+      assumed.set(terms.organisation, worker.assumed)
+      return worker.appraisal
+    },
   })
   const now = session.now()
   return Promise.all(
     judgements.map(async (judgement) => {
       const owner = judgement.manifest?.payload.organisation
       const organisationName = owner === undefined ? null : await nameOf(session, documents, owner)
-      return { ...forecastOf(judgement, { contract, documents, now }), organisationName }
+      const worker = owner === undefined ? undefined : assumed.get(owner)
+      return { ...forecastOf(judgement, { contract, documents, now }), organisationName, assumed: worker ?? null }
     }),
   )
 }
@@ -272,7 +273,7 @@ export async function forecast(
 function forecastOf(
   judgement: Judgement,
   { contract, documents, now }: { contract: SignedDocument<'cella/contract'>; documents: DocumentSet; now: number },
-): Omit<AssetForecast, 'organisationName'> {
+): Omit<AssetForecast, 'organisationName' | 'assumed'> {
   const logged = documents.indexOf(contract.digest) !== undefined
   const starts = Math.max(contract.payload.notBefore, judgement.manifest?.payload.notBefore ?? 0)
   const reasons = judgement.reasons.filter(({ clause, code }) => {
@@ -289,24 +290,6 @@ function forecastOf(
     allowed: reasons.length === 0,
     reasons,
     awaitsApproval: own.length < reasons.length,
-  }
-}
-
-function assumedWorker(contract: Contract, termsAllowSimulated: boolean): Appraisal {
-  const simulated = contract.simulated && termsAllowSimulated
-  return {
-    tee: {
-      kind: 'sev-snp',
-      boundary: contract.steps[0]!.boundary,
-      simulated,
-      debug: false,
-      platformId: '',
-      provider: '',
-      product: '',
-    },
-    isolation: 3,
-    reasons: [],
-    build: undefined,
   }
 }
 

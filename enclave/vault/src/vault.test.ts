@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { type Digest, decodeBase64url, encodeBase64url, parseCanonicalJson } from '@cella/bytes'
+import { type Digest, decodeBase64url, encodeBase64url, type Json, parseCanonicalJson } from '@cella/bytes'
 import { parseDocumentOf } from '@cella/documents'
+import { bindingDigest, challengeBinding, evidenceJson } from '@cella/evidence'
 import { parseLeaf } from '@cella/log'
 import { hpkeOpen, randomBytes } from '@cella/primitives'
 import { reasonsInfo, releaseInfo, seedInfo, unwrapDek } from '@cella/seal'
@@ -19,6 +20,7 @@ import {
   placeWith,
   scenarioFor,
   startVault,
+  teeOf,
   temporaryFolder,
   workerLaunch,
 } from '@cella/testing/vaults'
@@ -190,6 +192,25 @@ test('evidence that is not over the binding, or of another measurement, is a den
   await assert.rejects(release(vault, unknown, await decide(vault, await asking(vault, scenario, { run: 2 }))), {
     code: 'ERR_RELEASE_UNKNOWN',
   })
+})
+
+test('what a worker answers to a challenge is no evidence for a decision', async (context) => {
+  const here = await place(context)
+  const vault = await startVault(here)
+  const scenario = await scenarioFor(here, vault)
+  const sound = await asking(vault, scenario)
+  const binding = sound.request.binding as { readonly [name: string]: Json }
+  // Whatever nonce the caller chose, this vault's own too: what a challenge binds is never what a worker binds.
+  const { role: _, ...about } = binding
+  const challenged = challengeBinding('worker', (binding.nonces as { [id: string]: string })[vault.id]!, about)
+  const evidence = evidenceJson(await (await teeOf(workerLaunch)).getEvidence(bindingDigest(challenged)))
+  const before = here.log.size
+  await assert.rejects(decide(vault, { ...sound, request: { ...sound.request, binding: challenged, evidence } }), {
+    name: 'ZodError',
+  })
+  assert.equal(here.log.size, before)
+  const claimed = { ...sound, request: { ...sound.request, evidence } }
+  assert.deepEqual(codesOf(await decide(vault, claimed)), [['ERR_TEE_REPORT_DATA'], ['ERR_TEE_REPORT_DATA']])
 })
 
 test('uses are counted to the limit; a retry of a run finds its reservation and costs nothing', async (context) => {

@@ -10,6 +10,7 @@ import { SupervisorError } from './error.ts'
 import { readJson, writeJson } from './files.ts'
 import { endLeftovers } from './leftovers.ts'
 import { freePorts, isFree } from './ports.ts'
+import { publicUrlOf } from './public-url.ts'
 
 export interface InstallationOptions {
   /** Everything that the installation keeps. */
@@ -38,7 +39,7 @@ export interface InstallationOptions {
   readonly witnesses: readonly { readonly vkey: string; readonly url: string }[]
   /** Whether an attestation service runs beside them, reached through the manager under /attest. */
   readonly attest?: boolean
-  /** Under which address others reach the manager, where it is not its own: part of the service's issuer. */
+  /** Under which address others reach the manager, where it is not `public`'s: part of the service's issuer. */
   readonly publicUrl?: string | undefined
   /** What enclaves are told instead of the manager's own address, such as a proxy before it. Binds nothing. */
   readonly managerUrl?: string | undefined
@@ -413,7 +414,7 @@ export class Installation {
     mkdirSync(collateral, { recursive: true, mode: 0o700 })
     this.#runEnclave('attest', join(enclaves, 'attest.mjs'), options, {
       listen: { host: '127.0.0.1', port },
-      issuer: `${this.#options.publicUrl ?? this.#url}/attest`,
+      issuer: `${publicUrlOf(this.#options) ?? this.#url}/attest`,
       folder,
       collateral,
       organisations: 'any',

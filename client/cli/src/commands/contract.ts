@@ -300,6 +300,10 @@ function titleOf({ title, organisationName }: AssetForecast): string {
   return organisationName === null ? title : `${title} of ${organisationName}`
 }
 
+function assumedText({ tee, boundary, isolation, simulated }: NonNullable<AssetForecast['assumed']>): string {
+  return `${tee} (${boundary}), isolation level ${isolation}, ${simulated ? 'SIMULATED' : 'real'}: its evidence decides`
+}
+
 /** The dry run for people: per asset allowed or every reason with clause, expected, got and who can change it. */
 export function forecastText(forecast: readonly AssetForecast[], style: Style): string {
   return forecast
@@ -316,6 +320,7 @@ export function forecastText(forecast: readonly AssetForecast[], style: Style): 
           ({ code, clause, expected, got, whoCanChange }) =>
             `    ${code} at ${printable(clause)}: expected ${printable(expected)}, got ${printable(got)}; the ${whoCanChange} can change that`,
         ),
+        ...(asset.assumed === null ? [] : [style.dim(`    judged for a worker in ${assumedText(asset.assumed)}`)]),
       ]
     })
     .join('\n')
