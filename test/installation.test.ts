@@ -105,7 +105,7 @@ describe('an installation', () => {
   })
 
   test('SIGTERM amid runs: exit code 0, no process left, a database that need not recover, and the runs end', async () => {
-    const runs = await startRuns(scene.university.session, contract, 3)
+    const runs = await startRuns(scene.university.session, contract, { count: 3 })
     await sleep(250)
     assert.equal(await installation.down(), 0)
     assert.deepEqual(processesNaming(data), [])
@@ -119,7 +119,7 @@ describe('an installation', () => {
   })
 
   test('the supervisor killed amid runs: the next start ends what was left, and the runs end', async () => {
-    const runs = await startRuns(scene.university.session, contract, 3)
+    const runs = await startRuns(scene.university.session, contract, { count: 3 })
     await sleep(250)
     const left = installation.status().processes.flatMap(({ pid }) => (pid === null ? [] : [pid]))
     await installation.down('SIGKILL')

@@ -22,9 +22,13 @@ export const diagnosticsName = 'cella-diagnostics'
 const outputBytesMax = 1024 * 1024 * 1024
 
 /** Queues runs of a contract of one's own. */
-export async function startRuns(session: Session, contract: Digest, count = 1): Promise<Run[]> {
+export async function startRuns(
+  session: Session,
+  contract: Digest,
+  { count = 1, priority = 0 }: { count?: number; priority?: number } = {},
+): Promise<Run[]> {
   await session.keys()
-  return session.manager.startRuns(contract, count)
+  return session.manager.startRuns(contract, { count, priority })
 }
 
 /** Follows a run to its end; `onEvent` gets each event once. Returns how it ended. */

@@ -7,7 +7,7 @@ import { UsageError } from '../error.ts'
 import { digestArgument, integerOption } from '../options.ts'
 import { renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
-import { formatSeconds, formatTime, shortDigest } from '../terminal/units.ts'
+import { formatCount, formatSeconds, formatTime, shortDigest } from '../terminal/units.ts'
 
 /** `cella run` and `cella runs …` */
 export function addRunCommands(program: Command, cli: Cli): void {
@@ -16,11 +16,12 @@ export function addRunCommands(program: Command, cli: Cli): void {
     examples: ['cella run 91c2…', 'cella run 91c2… --count 3', 'cella run 91c2… --detach --json'],
   })
     .option('--count <runs>', 'how many runs', integerOption('--count', 1), 1)
+    .option('--priority <0-9>', 'before others that your organisation has waiting', integerOption('--priority', 0), 0)
     .option('--detach', 'do not wait for it')
-  does<{ count: number; detach?: boolean }>(run, cli, async (context, [contract], options) => {
+  does<{ count: number; priority: number; detach?: boolean }>(run, cli, async (context, [contract], options) => {
     const session = await context.session()
     const digest = digestArgument(contract, 'contract')
-    const started = await startRuns(session, digest, options.count)
+    const started = await startRuns(session, digest, { count: options.count, priority: options.priority })
     if (options.detach === true) {
       return { data: { runs: started }, text: started.map((one) => `run ${one.run} is ${one.status}`).join('\n') }
     }
@@ -152,7 +153,9 @@ async function ending(context: Context, session: Session, run: Run, events: read
     return { data: { ...run, receipt: verdict.outcome }, text: lines.join('\n'), exitCode: proved ? 0 : 1 }
   }
   if (run.status === 'queued' || run.status === 'running') {
-    return { data: run, text: `run ${run.run} is ${run.status}${run.phase ? `, ${printable(run.phase)}` : ''}` }
+    const phase = run.phase && run.phase !== run.status ? `, ${printable(run.phase)}` : ''
+    const why = run.waiting ? `\n${waitingLine(run.waiting)}` : ''
+    return { data: run, text: `run ${run.run} is ${run.status}${phase}${why}` }
   }
   const reasons = await reasonLines(session, run)
   const text = [
@@ -161,6 +164,14 @@ async function ending(context: Context, session: Session, run: Run, events: read
     ...(reasons.length === 0 ? [] : [`more: cella policy explain ${run.contract}`]),
   ].join('\n')
   return { data: run, text, exitCode: 1 }
+}
+
+/** Why a run waits, in words. */
+function waitingLine({ position, of, boundary, isolation, workers, busy }: NonNullable<Run['waiting']>): string {
+  const kind = `boundary ${printable(boundary)} and isolation ${isolation}`
+  if (workers === 0) return `it waits for a worker of ${kind} or better: none is here`
+  const who = `${formatCount(workers, 'worker')} of ${kind} or better, ${busy} at work`
+  return `it is ${position} of ${of} that wait for this boundary; ${who}`
 }
 
 /** Why vaults refused: in full where the reasons were sealed to this account, as codes otherwise. */

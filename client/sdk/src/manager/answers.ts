@@ -87,6 +87,17 @@ export const runSchema = z.object({
   receipt: digestField.nullish(),
   /** Envelopes of a refusal's decisions. */
   decisions: z.array(text).max(128).nullish(),
+  /** Of a run that is queued: its place, and who could take it, as the manager says. */
+  waiting: z
+    .object({
+      position: z.int().min(1),
+      of: z.int().min(0),
+      boundary: z.string().max(40),
+      isolation: z.int().min(1).max(3),
+      workers: z.int().min(0),
+      busy: z.int().min(0),
+    })
+    .nullish(),
 })
 export type Run = z.infer<typeof runSchema>
 

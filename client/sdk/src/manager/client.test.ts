@@ -73,7 +73,7 @@ describe('requests', () => {
       assert.equal(seen.payload.body, digestOf(body))
       json(response, 200, { runs: [] })
     }
-    await client().startRuns(digest, 3)
+    await client().startRuns(digest, { count: 3, priority: 0 })
     assert.deepEqual(seen!.header, { alg: 'Ed25519', kid: keyIdOf(ed25519PublicKey(seed)), typ: 'cella/request' })
     assert.deepEqual(
       [seen!.payload.method, seen!.payload.path, seen!.verified],
@@ -102,7 +102,7 @@ describe('requests', () => {
       count++
       request.socket.destroy()
     }
-    await assert.rejects(client().startRuns(digest, 1), refusedWith('ERR_MANAGER_UNAVAILABLE'))
+    await assert.rejects(client().startRuns(digest, { count: 1, priority: 0 }), refusedWith('ERR_MANAGER_UNAVAILABLE'))
     assert.equal(count, 1)
   })
 

@@ -147,8 +147,8 @@ export class ManagerClient {
     return response.body
   }
 
-  async startRuns(contract: Digest, count: number): Promise<Run[]> {
-    return (await this.#post(`/v1/contracts/${contract}/runs`, { count }, runsSchema, false)).runs
+  async startRuns(contract: Digest, options: { count: number; priority: number }): Promise<Run[]> {
+    return (await this.#post(`/v1/contracts/${contract}/runs`, options, runsSchema, false)).runs
   }
 
   async runs(contract?: Digest): Promise<Run[]> {

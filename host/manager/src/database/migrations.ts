@@ -212,6 +212,40 @@ export const migrations: readonly Migration[] = [
         )`.execute(database)
     },
   },
+  {
+    name: '0007-turns',
+    up: async (database) => {
+      await sql`
+        alter table runs
+          add column boundary text,
+          add column isolation integer,
+          add column organisation text,
+          add column priority integer not null default 0`.execute(database)
+      // The queue was named runs-BOUNDARY-ISOLATION.
+      await sql`
+        update runs set
+          boundary = substring(queue from '^runs-(.*)-[0-9]$'),
+          isolation = right(queue, 1)::integer,
+          organisation = (select organisation from documents where digest = contract)`.execute(database)
+      await sql`
+        alter table runs
+          alter column boundary set not null,
+          alter column isolation set not null,
+          alter column organisation set not null,
+          drop column queue`.execute(database)
+      await sql`
+        create index runs_waiting on runs (boundary, organisation, priority desc, isolation desc, position)
+        where status = 'queued'`.execute(database)
+      await sql`create table turns (organisation text primary key, turn bigint not null)`.execute(database)
+      await sql`create sequence turns_taken`.execute(database)
+      await sql`
+        alter table workers add column boundary text, add column isolation integer, add column tee text`.execute(
+        database,
+      )
+      // Of the queue before this one.
+      await sql`drop schema if exists queue cascade`.execute(database)
+    },
+  },
 ]
 
 /** Serves as the lock's name in the whole cluster; chosen once at random. */

@@ -1,3 +1,4 @@
+import type { Boundary } from '@cella/documents'
 import type { Generated, JSONColumnType } from 'kysely'
 
 // Every row is a copy of something signed, of something logged, or of the queue's state. None of it decides a release.
@@ -76,8 +77,13 @@ export interface RunsTable {
   attempts_max: number
   status: RunStatus
   phase: string
-  /** Name of the queue its jobs go through. */
-  queue: string
+  /** What a worker must have to take it: this boundary, at least this isolation. */
+  boundary: Boundary
+  isolation: number
+  /** Of the contract: whose turn it takes. */
+  organisation: string
+  /** Among those of its organisation; higher ones first. */
+  priority: Generated<number>
   /** Fencing number of the newest lease; null while queued. */
   lease: number | null
   lease_until: Date | null
@@ -147,6 +153,16 @@ interface EventBodiesTable {
 interface WorkersTable {
   name: string
   seen_at: Date
+  /** What it says of itself, to be offered runs; no more than that. Null before it asked for one. */
+  boundary: Boundary | null
+  isolation: number | null
+  tee: string | null
+}
+
+/** When each organisation last took a turn at a worker, by a counter. */
+interface TurnsTable {
+  organisation: string
+  turn: number
 }
 
 /** From the caller's question to the worker's answer, seconds; what is older is thrown away. */
@@ -203,5 +219,6 @@ export interface Tables {
   events: EventsTable
   event_bodies: EventBodiesTable
   workers: WorkersTable
+  turns: TurnsTable
   challenges: ChallengesTable
 }

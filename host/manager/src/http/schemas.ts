@@ -46,4 +46,18 @@ export const runAnswer = z.object({
   error: z.object({ code: z.string(), reasons: z.array(z.unknown()).optional() }).optional(),
   receipt: z.string().optional(),
   decisions: z.array(z.string()).optional(),
+  /** Of a run that is queued, where one run is asked for. */
+  waiting: z
+    .object({
+      /** 1: the next one, as things are now. */
+      position: z.int(),
+      /** How many runs wait for this boundary. */
+      of: z.int(),
+      boundary: z.string(),
+      isolation: z.int(),
+      /** Workers that were here lately and could take it, and how many of them are at work. */
+      workers: z.int(),
+      busy: z.int(),
+    })
+    .optional(),
 })

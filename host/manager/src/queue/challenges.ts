@@ -4,7 +4,7 @@ import { ManagerError } from '../error.ts'
 import type { Wake } from './wake.ts'
 
 /** A worker asks again at least this often; one that was silent for longer is not there. */
-const liveSeconds = 90
+export const liveSeconds = 90
 const answerMs = 20_000
 /** A challenge that nobody fetched or waits for any more. */
 const lifetimeSeconds = 60

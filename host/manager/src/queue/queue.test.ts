@@ -117,6 +117,65 @@ describe('runs', () => {
     await lease(offer.lease, 'outcome', { status: 'refused', error: { code: 'ERR_TEST' } })
   })
 
+  test('of organisations take turns, however many one has waiting; priorities order an organisation’s own', async () => {
+    const other = await harness.party('Other')
+    const [mine, urgent] = [await harness.contract(party, { runs: 9 }), await harness.contract(party)]
+    const theirs = await harness.contract(other, { runs: 9 })
+    const waitingOf = async (of: Party, digest: Digest, run: number) =>
+      (await harness.send(of.account, 'GET', `/v1/runs/${digest}/${run}`)).json.waiting
+    await start(mine.digest, 3)
+    await start(theirs.digest, 2, other.account)
+    await harness.send(party.account, 'POST', `/v1/contracts/${urgent.digest}/runs`, { priority: 5 })
+    const places = [await waitingOf(party, urgent.digest, 1), await waitingOf(party, mine.digest, 3)]
+    assert.deepEqual(places.map(({ position, of }) => [position, of]).at(-1), [6, 6])
+    const order: string[] = []
+    const foretold = new Map<number, string>()
+    for (const [of, digest, runs] of [
+      [party, mine.digest, [1, 2, 3]],
+      [party, urgent.digest, [1]],
+      [other, theirs.digest, [1, 2]],
+    ] as const) {
+      for (const run of runs) foretold.set((await waitingOf(of, digest, run)).position, `${digest} ${run}`)
+    }
+    for (let turn = 0; turn < 6; turn++) {
+      const { json: offer } = await poll()
+      order.push(`${offer.contract} ${offer.run}`)
+      await lease(offer.lease, 'outcome', { status: 'refused', error: { code: 'ERR_TEST' } })
+    }
+    assert.deepEqual(
+      order.filter((one) => !one.startsWith(theirs.digest)),
+      [`${urgent.digest} 1`, `${mine.digest} 1`, `${mine.digest} 2`, `${mine.digest} 3`],
+    )
+    // Neither waits for all of the other: their two are among the first four.
+    assert.equal(order.slice(0, 4).filter((one) => one.startsWith(theirs.digest)).length, 2)
+    assert.deepEqual(
+      order.map((_, at) => foretold.get(at + 1)),
+      order,
+    )
+    const tooHigh = await harness.send(party.account, 'POST', `/v1/contracts/${urgent.digest}/runs`, { priority: 10 })
+    assert.equal(tooHigh.json.error.code, 'ERR_REQUEST_MALFORMED')
+  })
+
+  test('that wait say why: no worker of their boundary is here, or all are at work', async () => {
+    const signed = await harness.contract(party, { isolation: 3 })
+    await start(signed.digest)
+    const { waiting } = await show(signed.digest)
+    assert.deepEqual(waiting, { position: 1, of: 1, boundary: 'vm', isolation: 3, workers: 0, busy: 0 })
+    const busy = await harness.contract(party)
+    await start(busy.digest)
+    const { json: offer } = await poll({ ...worker, worker: 'strong', isolation: 2 })
+    assert.equal(offer.contract, busy.digest)
+    const second = await harness.contract(party, { isolation: 2 })
+    await start(second.digest)
+    const { workers, busy: atWork } = (await show(second.digest)).waiting
+    assert.deepEqual([workers, atWork], [1, 1])
+    assert.equal((await show(busy.digest)).waiting, undefined)
+    await lease(offer.lease, 'outcome', { status: 'refused', error: { code: 'ERR_TEST' } })
+    for (const digest of [signed.digest, second.digest]) {
+      await harness.send(party.account, 'POST', `/v1/runs/${digest}/1/cancel`, {})
+    }
+  })
+
   test('of a lost worker are the next attempt under a greater fence, and fail when attempts are used up', async () => {
     const signed = await harness.contract(party)
     await start(signed.digest)
@@ -176,7 +235,7 @@ describe('runs', () => {
     const database = await openDatabase({ url: harness.postgres.url, dataFolder: harness.folder })
     const queue = await RunQueue.open(database, { leaseSeconds: 30, onError: (error) => assert.fail(`${error}`) })
     await start(signed.digest)
-    const here = { name: 'w', boundary: 'vm', isolation: 1 } as const
+    const here = { name: 'w', tee: 'tdx', boundary: 'vm', isolation: 1 } as const
     const first = await queue.poll(here, 1000, new AbortController().signal)
     assert.ok(first !== undefined)
     await queue.giveBack(first)

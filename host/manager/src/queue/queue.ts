@@ -1,15 +1,15 @@
 import type { Boundary } from '@cella/documents'
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
-import { fromKysely, PgBoss } from 'pg-boss'
 import type { Database } from '../database/database.ts'
 import type { RunError, RunStatus, RunsTable, Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
 import { addNotices } from '../notices/notices.ts'
+import { Dispatcher, type PollingWorker } from './dispatcher.ts'
 import { addEvent } from './events.ts'
 import { Wake } from './wake.ts'
 
-// A run waits as one job of pg-boss. A lease takes the job and marks the run in one transaction, so that a crash at any
-// moment leaves either the job or the lease. What a lease is worth is in the run's row alone: number and end.
+// A run waits as its own row, and a lease is a change of that row: a crash at any moment leaves the one or the other. What
+// a lease is worth is in the row too: number and end.
 
 export type Run = Selectable<RunsTable>
 
@@ -38,40 +38,27 @@ export interface NotFinished {
   readonly decisions?: readonly string[] | undefined
 }
 
-interface Job {
-  readonly contract: string
-  readonly run: number
-  readonly attempt: number
-}
-
-const boundaries: readonly Boundary[] = ['process', 'container-group', 'vm', 'world']
-const isolationLevels = [1, 2, 3] as const
-const schema = 'queue'
-/** A notification may get lost; then a poll finds its run after this time. */
-const lookAgainMs = 5000
 /** An offer that its worker did not renew for so long never reached it; a lease proper begins with the first renewal. */
 const offerSeconds = 5
-/** pg-boss drops jobs that wait longer; runs wait as long as their contract lets them. */
-const waitSecondsMax = 10 * 365 * 86_400
-
-/** The queue that a run of this boundary and least isolation waits in. */
-function queueName(boundary: Boundary, isolation: number): string {
-  return `runs-${boundary}-${isolation}`
-}
 
 export class RunQueue {
   readonly wake: Wake
   readonly #tables: Kysely<Tables>
-  readonly #boss: PgBoss
+  readonly #dispatcher: Dispatcher<Offer>
   readonly #leaseSeconds: number
   #sweeping: NodeJS.Timeout | undefined
   #sweep: Promise<unknown> = Promise.resolve()
 
-  private constructor(database: Database, leaseSeconds: number) {
+  private constructor(database: Database, leaseSeconds: number, onError: (error: unknown) => void) {
     this.#tables = database.tables
     this.#leaseSeconds = leaseSeconds
     this.wake = new Wake(database.url)
-    this.#boss = new PgBoss({ connectionString: database.url, schema, max: 3, schedule: false })
+    this.#dispatcher = new Dispatcher({
+      wake: this.wake,
+      take: (worker) => this.#take(worker),
+      giveBack: (offer) => this.giveBack(offer),
+      onError,
+    })
   }
 
   /** `onError` hears of what background work could not do; it goes on. */
@@ -79,17 +66,9 @@ export class RunQueue {
     database: Database,
     options: { readonly leaseSeconds: number; readonly onError: (error: unknown) => void },
   ): Promise<RunQueue> {
-    const queue = new RunQueue(database, options.leaseSeconds)
-    queue.#boss.on('error', options.onError)
-    await queue.#boss.start()
-    const known = new Set((await queue.#boss.getQueues()).map(({ name }) => name))
-    for (const boundary of boundaries) {
-      for (const isolation of isolationLevels) {
-        const name = queueName(boundary, isolation)
-        if (!known.has(name)) await queue.#boss.createQueue(name, { retentionSeconds: waitSecondsMax, retryLimit: 0 })
-      }
-    }
+    const queue = new RunQueue(database, options.leaseSeconds, options.onError)
     await queue.wake.start()
+    queue.#dispatcher.start()
     const turn = (): void => {
       queue.#sweep = queue
         .takeBackLost()
@@ -106,8 +85,8 @@ export class RunQueue {
     clearTimeout(this.#sweeping)
     this.#sweeping = undefined
     await this.#sweep
+    await this.#dispatcher.stop()
     await this.wake.stop()
-    await this.#boss.stop({ graceful: false })
   }
 
   /** New runs of a contract, their numbers following on from the last. Throws ERR_CONTRACT_RUNS, ERR_QUOTA. */
@@ -118,11 +97,15 @@ export class RunQueue {
     readonly attemptsMax: number
     readonly boundary: Boundary
     readonly isolation: number
+    /** Of the contract: whose turn it takes. */
+    readonly organisation: string
+    /** Among the runs that its organisation has waiting: higher ones first. */
+    readonly priority: number
     readonly organisations: readonly string[]
     readonly queuedRunsMax: number
   }): Promise<Run[]> {
     const { contract, count } = options
-    const queue = queueName(options.boundary, options.isolation)
+    const { boundary, isolation, organisation, priority } = options
     return this.#tables.transaction().execute(async (transaction) => {
       // Numbers must follow on: one at a time.
       await sql`select 1 from documents where digest = ${contract} for update`.execute(transaction)
@@ -150,7 +133,10 @@ export class RunQueue {
             attempts_max: options.attemptsMax,
             status: 'queued' as const,
             phase: 'queued',
-            queue,
+            boundary,
+            isolation,
+            organisation,
+            priority,
           })),
         )
         .returningAll()
@@ -162,8 +148,8 @@ export class RunQueue {
         .execute()
       for (const run of runs) {
         await addEvent(transaction, run, 'queued')
-        await this.#send(transaction, run)
       }
+      await wakeWorkers(transaction, boundary)
       for (const { run } of runs) {
         const detail = { run, status: 'queued' }
         await addNotices(transaction, options.organisations, { kind: 'run', about: contract, detail })
@@ -174,16 +160,13 @@ export class RunQueue {
 
   async #checkQueued(
     transaction: Transaction<Tables>,
-    options: { readonly contract: string; readonly count: number; readonly queuedRunsMax: number },
+    options: { readonly organisation: string; readonly count: number; readonly queuedRunsMax: number },
   ): Promise<void> {
     const { waiting } = await transaction
       .selectFrom('runs')
-      .innerJoin('documents', 'documents.digest', 'runs.contract')
       .select((select) => select.fn.countAll<number>().as('waiting'))
       .where('status', '=', 'queued')
-      .where('documents.organisation', '=', (inner) =>
-        inner.selectFrom('documents as own').select('own.organisation').where('own.digest', '=', options.contract),
-      )
+      .where('organisation', '=', options.organisation)
       .executeTakeFirstOrThrow()
     if (waiting + options.count > options.queuedRunsMax) {
       throw new ManagerError('ERR_QUOTA', `${waiting} runs of this organisation wait already`, {
@@ -192,68 +175,51 @@ export class RunQueue {
     }
   }
 
-  async #send(
-    transaction: Transaction<Tables>,
-    run: Pick<Run, 'contract' | 'run' | 'attempt' | 'queue'>,
-  ): Promise<void> {
-    const job: Job = { contract: run.contract, run: run.run, attempt: run.attempt }
-    await this.#boss.send(run.queue, job, { db: fromKysely(transaction) })
-    await sql`select pg_notify('cella_runs', ${run.queue})`.execute(transaction)
-  }
-
   /** Waits for a run that fits, at most `milliseconds`. Ends early and empty-handed when `signal` aborts. */
-  async poll(
-    worker: { readonly name: string; readonly boundary: Boundary; readonly isolation: number },
-    milliseconds: number,
-    signal: AbortSignal,
-  ): Promise<Offer | undefined> {
-    // A worker that isolates better may take what asks for less; what only it can take comes first.
-    const queues = isolationLevels
-      .filter((isolation) => isolation <= worker.isolation)
-      .map((isolation) => queueName(worker.boundary, isolation))
-      .reverse()
-    const deadline = performance.now() + milliseconds
-    while (!signal.aborted) {
-      // Begins to listen before it looks, so that nothing is missed in between.
-      const left = deadline - performance.now()
-      const woken = new AbortController()
-      const wait = this.wake.wait(
-        'cella_runs',
-        new Set(queues),
-        Math.max(0, Math.min(left, lookAgainMs)),
-        AbortSignal.any([signal, woken.signal]),
-      )
-      try {
-        const offer = await this.#take(queues, worker.name)
-        if (offer !== undefined || left <= 0) return offer
-        await wait
-      } finally {
-        woken.abort()
-      }
-    }
-    return undefined
+  async poll(worker: PollingWorker, milliseconds: number, signal: AbortSignal): Promise<Offer | undefined> {
+    const { name, boundary, isolation, tee } = worker
+    await sql`
+      insert into workers (name, seen_at, boundary, isolation, tee)
+      values (${name}, now(), ${boundary}, ${isolation}, ${tee})
+      on conflict (name) do update
+      set seen_at = excluded.seen_at, boundary = excluded.boundary, isolation = excluded.isolation, tee = excluded.tee`.execute(
+      this.#tables,
+    )
+    return this.#dispatcher.wait(worker, milliseconds, signal)
   }
 
-  async #take(queues: readonly string[], worker: string): Promise<Offer | undefined> {
-    for (const queue of queues) {
-      for (;;) {
-        const taken = await this.#tables.transaction().execute((transaction) => this.#lease(transaction, queue, worker))
-        if (taken === 'empty') break
-        if (taken !== 'stale') return taken
-      }
-    }
-    return undefined
+  /**
+   * Leases the next run that fits. Organisations take turns: the one that waited longest since its last turn comes first,
+   * however many runs another has waiting. Among its own the higher priority, then what asks for more isolation (a worker
+   * that isolates better may take what asks for less, but who else could take this?), then the older.
+   */
+  async #take({ name, boundary, isolation }: PollingWorker): Promise<Offer | undefined> {
+    return this.#tables.transaction().execute(async (transaction) => {
+      const row = await transaction
+        .selectFrom('runs')
+        .leftJoin('turns', 'turns.organisation', 'runs.organisation')
+        .selectAll('runs')
+        .where('runs.status', '=', 'queued')
+        .where('runs.boundary', '=', boundary)
+        .where('runs.isolation', '<=', isolation)
+        .orderBy(sql`coalesce(turns.turn, 0)`)
+        .orderBy('runs.priority', 'desc')
+        .orderBy('runs.isolation', 'desc')
+        .orderBy('runs.position')
+        .limit(1)
+        .forUpdate('runs')
+        .skipLocked()
+        .executeTakeFirst()
+      if (row === undefined) return undefined
+      await sql`
+        insert into turns (organisation, turn) values (${row.organisation}, nextval('turns_taken'))
+        on conflict (organisation) do update set turn = excluded.turn`.execute(transaction)
+      return this.#lease(transaction, row, name)
+    })
   }
 
-  async #lease(transaction: Transaction<Tables>, queue: string, worker: string): Promise<Offer | 'empty' | 'stale'> {
-    const db = fromKysely(transaction)
-    const [job] = await this.#boss.fetch<Job>(queue, { db })
-    if (job === undefined) return 'empty'
-    await this.#boss.complete(queue, job.id, null, { db })
-    const { contract, run, attempt } = job.data
-    const row = await lockRun(transaction, contract, run)
-    // Cancelled meanwhile.
-    if (row?.status !== 'queued' || row.attempt !== attempt) return 'stale'
+  async #lease(transaction: Transaction<Tables>, row: Run, worker: string): Promise<Offer> {
+    const { contract, run, attempt } = row
     const { lease } = await transaction
       .insertInto('leases')
       .values({ contract, run, attempt, worker })
@@ -441,7 +407,7 @@ export class RunQueue {
       .where('run', '=', run.run)
       .execute()
     await addEvent(transaction, run, 'queued')
-    await this.#send(transaction, run)
+    await wakeWorkers(transaction, run.boundary)
   }
 
   #leaseEnd(secondsMax: number = this.#leaseSeconds): ReturnType<typeof sql<Date>> {
@@ -459,6 +425,10 @@ export class RunQueue {
     }
     return row
   }
+}
+
+async function wakeWorkers(transaction: Transaction<Tables>, boundary: Boundary): Promise<void> {
+  await sql`select pg_notify('cella_runs', ${boundary})`.execute(transaction)
 }
 
 async function leaseOf(

@@ -8,6 +8,7 @@ import { type Caller, organisationsOf } from '../http/authentication.ts'
 import { type EventSource, sendEvents } from '../http/event-stream.ts'
 import { afterQuery, digestParam, limitQuery, passedOn, refusals, runAnswer, runParam } from '../http/schemas.ts'
 import { eventsAfter, eventsKey, type RunEvent } from '../queue/events.ts'
+import { waitingOf } from '../queue/waiting.ts'
 
 type Run = Selectable<RunsTable>
 
@@ -24,7 +25,11 @@ export function runRoutes(app: App, manager: Manager): void {
       schema: {
         summary: 'Queues runs; for the contract’s author account',
         params: z.object({ digest: digestParam }),
-        body: z.strictObject({ count: z.int().min(1).max(100).default(1) }),
+        body: z.strictObject({
+          count: z.int().min(1).max(100).default(1),
+          /** Among the runs that the contract's organisation has waiting; higher ones first. */
+          priority: z.int().min(0).max(9).default(0),
+        }),
         response: { 201: z.object({ runs: z.array(runAnswer) }), ...refusals },
       },
     },
@@ -48,6 +53,8 @@ export function runRoutes(app: App, manager: Manager): void {
         attemptsMax: step.attempts,
         boundary: step.boundary,
         isolation: contract.isolation,
+        organisation: contract.organisation,
+        priority: request.body.priority,
         organisations,
         queuedRunsMax: config.limits.queuedRunsMax,
       })
@@ -98,7 +105,11 @@ export function runRoutes(app: App, manager: Manager): void {
       config: { access: 'account' },
       schema: { params: runParams, response: { 200: runAnswer, ...refusals } },
     },
-    async (request) => show(await own(request.caller, request.params)),
+    async (request) => {
+      const run = await own(request.caller, request.params)
+      if (run.status !== 'queued') return show(run)
+      return { ...show(run), waiting: await waitingOf(tables, run) }
+    },
   )
 
   app.post(

@@ -67,7 +67,7 @@ export function workerRoutes(app: App, manager: Manager): void {
       },
     },
     async (request, reply) => {
-      const { worker, boundary, isolation } = request.body
+      const { worker, boundary, isolation, tee } = request.body
       const gone = new AbortController()
       let offer: Offer | undefined
       const giveBack = (): void => {
@@ -79,7 +79,7 @@ export function workerRoutes(app: App, manager: Manager): void {
         if (!reply.raw.writableFinished) giveBack()
       })
       offer = await queue.poll(
-        { name: worker, boundary, isolation },
+        { name: worker, boundary, isolation, tee },
         config.limits.pollSeconds * 1000,
         AbortSignal.any([manager.stopping, gone.signal]),
       )
