@@ -76,7 +76,7 @@ class EmbeddedLog implements Log {
   readonly #parts: Parts
   readonly #opened: readonly { close(): Promise<void> }[]
   readonly #signing: Signing
-  readonly #waiting = new WaitingAppends()
+  readonly #waiting: WaitingAppends
   #cosigner!: Cosigner
   #signed: SignedTree
   /** Durable, and not in a signed checkpoint yet. */
@@ -99,6 +99,7 @@ class EmbeddedLog implements Log {
     this.#signed = parts.lastSigned.tree ?? { size: 0, root: parts.state.root() }
     const tile = (path: string): Promise<Uint8Array> => this.#tileUpTo(path, parts.state.size)
     this.#signing = new Signing({ signer: options.signer, lastSigned: parts.lastSigned, tile })
+    this.#waiting = new WaitingAppends(options, () => parts.state.size - (this.#cosigner.cosigned ?? this.#signed).size)
   }
 
   get origin(): string {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { encodeHex } from '@cella/bytes'
 import {
   inclusionProof,
@@ -13,6 +14,7 @@ import {
 } from '@cella/log'
 import { leafOf, startTestWitness, type TestPlace, type TestWitness } from '../test/support.ts'
 import type { Log } from './log.ts'
+import type { LogServerError } from './log-server-error.ts'
 
 const range = (from: number, to: number): Uint8Array[] =>
   Array.from({ length: to - from }, (_, index) => leafOf(from + index))
@@ -139,6 +141,30 @@ export function logSuite(name: string, placeForLog: PlaceForLog): void {
       const { indices, checkpoint } = await log.append([leafOf(1)])
       assert.deepEqual(indices, [1])
       assert.equal(verifyCheckpoint(checkpoint, place.policy).witnesses.length, 2)
+    })
+
+    test('refuses more while what it took is not cosigned, and takes it once it is', async (context) => {
+      const witness = await startTestWitness(context, 'witness.example/a')
+      const log = await (await placeForLog(context, [witness])).open({ openLeavesMax: 100, witnessTimeoutMs: 500 })
+      const retried = async (leaves: Uint8Array[]): Promise<number[]> => {
+        for (;;) {
+          try {
+            return (await log.append(leaves)).indices
+          } catch (error) {
+            assert.match((error as LogServerError).code, /^ERR_LOG_(?:BUSY|UNWITNESSED)$/)
+            await sleep(20)
+          }
+        }
+      }
+      await retried([leafOf(0)])
+      witness.failing = 500
+      await assert.rejects(log.append(range(1, 61)), { code: 'ERR_LOG_UNWITNESSED' })
+      await assert.rejects(log.append(range(61, 121)), { code: 'ERR_LOG_BUSY' })
+      witness.failing = undefined
+      // Nothing of what was refused was taken: these follow what was.
+      assert.equal((await retried(range(61, 121)))[0], 61)
+      // What is more than the bound is taken when nothing else waits.
+      assert.equal((await retried(range(121, 321))).length, 200)
     })
 
     test('a quorum smaller than all goes on without one of them', async (context) => {

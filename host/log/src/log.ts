@@ -15,6 +15,8 @@ export interface LogOptions {
   readonly quorum?: number
   /** Default 10,000. */
   readonly witnessTimeoutMs?: number
+  /** Leaves that may be accepted and not in a cosigned checkpoint yet; more are refused. Default 2^18, some 100 MB. */
+  readonly openLeavesMax?: number
   /**
    * The storage failed, or a witness contradicts: nothing more is signed, and what memory holds can't be trusted any more.
    * The process must end.
@@ -65,13 +67,21 @@ export interface Job {
   readonly reject: (error: Error) => void
 }
 
-const waitingLeavesMax = 1_000_000
+const openLeavesMaxDefault = 2 ** 18
 const newsLeavesMax = 1024
 
 /** Appends that wait for the next batch; a batch is whatever came while the one before was on its way. */
 export class WaitingAppends {
+  readonly #openLeavesMax: number
+  readonly #taken: () => number
   #jobs: Job[] = []
   #leaves = 0
+
+  /** `taken` says how many leaves of earlier batches are in no cosigned checkpoint yet. */
+  constructor(options: Pick<LogOptions, 'openLeavesMax'>, taken: () => number) {
+    this.#openLeavesMax = options.openLeavesMax ?? openLeavesMaxDefault
+    this.#taken = taken
+  }
 
   get isEmpty(): boolean {
     return this.#jobs.length === 0
@@ -83,8 +93,10 @@ export class WaitingAppends {
       throw new RangeError(`append takes 1 to ${batchLeavesMax} leaves, not ${leaves.length}`)
     }
     for (const leaf of leaves) parseLeaf(leaf)
-    if (this.#leaves + leaves.length > waitingLeavesMax) {
-      throw new LogServerError('ERR_LOG_BUSY', `${this.#leaves} leaves are waiting; send these again later`)
+    const open = this.#leaves + this.#taken()
+    // An append alone is always taken.
+    if (open > 0 && open + leaves.length > this.#openLeavesMax) {
+      throw new LogServerError('ERR_LOG_BUSY', `${open} leaves wait for a checkpoint; send these again later`)
     }
     this.#leaves += leaves.length
     const copies = leaves.map((leaf) => new Uint8Array(leaf))

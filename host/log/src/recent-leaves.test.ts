@@ -18,3 +18,15 @@ test('the newest leaves are found by their first index, the oldest are forgotten
   const found = hashes.filter((hash) => recent.find(hash) !== undefined).length
   assert.ok(found >= 64 && found <= 128, `${found} of 1000 are held`)
 })
+
+test('a hash that begins or ends like one that is held is another', () => {
+  const recent = new RecentLeaves(64)
+  const hash = leafHash(leafOf(0))
+  recent.add(hash, 7)
+  for (let at = 0; at < 32; at++) {
+    const other = new Uint8Array(hash)
+    other[at]! ^= 1
+    assert.equal(recent.find(other), undefined, `byte ${at}`)
+  }
+  assert.equal(recent.find(hash), 7)
+})

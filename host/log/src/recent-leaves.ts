@@ -7,8 +7,10 @@ import { randomBytes } from '@cella/primitives'
 /** Leaf hashes of one table; between one and two tables are held. */
 const tableLeavesDefault = 2 ** 20
 
+const hashWords = 8
+
 interface Table {
-  /** The first 16 bytes of each hash. */
+  /** Each hash. */
   readonly words: Uint32Array
   /** The log's index of each. */
   readonly indices: Float64Array
@@ -21,7 +23,7 @@ interface Table {
 export class RecentLeaves {
   readonly tableLeaves: number
   readonly #seed = new Uint32Array(randomBytes(4).buffer)[0]!
-  readonly #wanted = new Uint32Array(4)
+  readonly #wanted = new Uint32Array(hashWords)
   readonly #wantedBytes = new Uint8Array(this.#wanted.buffer)
   #filling: Table
   #past: Table | undefined
@@ -41,7 +43,7 @@ export class RecentLeaves {
     }
     const table = this.#filling
     const slot = this.#slotOf(table)
-    table.words.set(this.#wanted, table.count * 4)
+    table.words.set(this.#wanted, table.count * hashWords)
     table.indices[table.count] = index
     table.count += 1
     table.slots[slot] = table.count
@@ -49,7 +51,7 @@ export class RecentLeaves {
 
   /** The index of the leaf with this hash, or `undefined` when it is not among the newest. */
   find(hash: Uint8Array): number | undefined {
-    for (let at = 0; at < 16; at++) this.#wantedBytes[at] = hash[at]!
+    this.#wantedBytes.set(hash)
     return this.#findIn(this.#filling) ?? (this.#past && this.#findIn(this.#past))
   }
 
@@ -60,25 +62,27 @@ export class RecentLeaves {
 
   /** The slot of the wanted hash, or the free one where it would go. */
   #slotOf({ words, slots }: Table): number {
-    const [a, b, c, d] = this.#wanted as unknown as [number, number, number, number]
     const mask = slots.length - 1
     // Senders choose their leaves, so the place has a secret part.
-    const mixed = Math.imul(a ^ this.#seed, 0x85ebca6b) ^ b
+    const mixed = Math.imul(this.#wanted[0]! ^ this.#seed, 0x85ebca6b) ^ this.#wanted[1]!
     let slot = (mixed ^ (mixed >>> 15)) & mask
     for (;;) {
       const place = slots[slot]!
-      const at = (place - 1) * 4
-      if (place === 0 || (words[at] === a && words[at + 1] === b && words[at + 2] === c && words[at + 3] === d)) {
-        return slot
-      }
+      if (place === 0 || this.#isWanted(words, (place - 1) * hashWords)) return slot
       slot = (slot + 1) & mask
     }
+  }
+
+  /** Whole hashes are compared: leaves whose hashes only begin alike are not one. */
+  #isWanted(words: Uint32Array, from: number): boolean {
+    for (let at = 0; at < hashWords; at++) if (words[from + at] !== this.#wanted[at]) return false
+    return true
   }
 }
 
 function newTable(leaves: number): Table {
   return {
-    words: new Uint32Array(leaves * 4),
+    words: new Uint32Array(leaves * hashWords),
     indices: new Float64Array(leaves),
     slots: new Uint32Array(leaves * 2),
     count: 0,

@@ -46,11 +46,13 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Log>
 
 class PostgresLog implements Log {
   readonly #options: PostgresLogOptions & { readonly quorum: number }
-  readonly #waiting = new WaitingAppends()
+  readonly #waiting: WaitingAppends
   readonly #waiters = new Waiters<SizedCheckpoint>()
   /** Who waits for tiles. */
   readonly #readers = new Waiters()
   #published: SizedCheckpoint | undefined
+  /** Leaves that have their place. */
+  #sequenced = 0
   /** Leaves in the store's tiles. */
   #stored = 0
   #integrator: Integrator | undefined
@@ -68,6 +70,9 @@ class PostgresLog implements Log {
 
   constructor(options: PostgresLogOptions & { readonly quorum: number }) {
     this.#options = options
+    this.#waiting = new WaitingAppends(options, () => {
+      return Math.max(0, this.#sequenced - (this.#published?.size ?? this.#sequenced))
+    })
   }
 
   get origin(): string {
@@ -155,6 +160,7 @@ class PostgresLog implements Log {
         const published = this.#published?.size ?? 0
         const { before, sequenced } = await sequence(this.#appender, jobs)
         if (before < published) throw lostLeaves(before, published)
+        this.#sequenced = Math.max(before, ...sequenced.map(sizeOf))
         for (const one of sequenced) this.#answer(one)
       } catch (error) {
         if (!mayPass(error)) this.#fail(asError(error))
@@ -174,7 +180,7 @@ class PostgresLog implements Log {
   }
 
   #answer({ job, indices }: Sequenced): void {
-    const size = indices.reduce((most, index) => Math.max(most, index), 0) + 1
+    const size = sizeOf({ indices })
     if (this.#published !== undefined && this.#published.size >= size) {
       job.resolve({ indices, checkpoint: this.#published.bytes })
       return
@@ -297,6 +303,11 @@ class PostgresLog implements Log {
 function mayPass(error: unknown): boolean {
   if (error instanceof BlobError) return error.code === 'ERR_BLOB_UNAVAILABLE'
   return error instanceof LogServerError && /^ERR_LOG_UN(?:AVAILABLE|WITNESSED)$/.test(error.code)
+}
+
+/** Leaves of the smallest log that has them all. */
+function sizeOf({ indices }: Pick<Sequenced, 'indices'>): number {
+  return indices.reduce((most, index) => Math.max(most, index), 0) + 1
 }
 
 function lostLeaves(before: number, published: number): LogServerError {
