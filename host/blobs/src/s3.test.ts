@@ -1,64 +1,28 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import { createRequire } from 'node:module'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { test } from 'node:test'
+import { s3Credentials, startS3 } from '@cella/testing/s3'
 import { BlobError } from './error.ts'
 import { objectStoreSuite } from './objects.suite.ts'
 import { openS3Store } from './s3.ts'
 import { openS3Objects } from './s3-objects.ts'
 import { blobStoreSuite } from './store.suite.ts'
 
-// Ships no types and has its entry where not every tool finds it.
-const require: NodeJS.Require = createRequire(import.meta.url)
-// biome-ignore lint/correctness/noUnresolvedImports: a folder as entry, which Node finds
-const S3rver = require('s3rver') as new (options: {
-  port: number
-  address: string
-  silent: boolean
-  directory: string
-  configureBuckets: readonly { name: string }[]
-}) => { run(): Promise<{ port: number }>; close(): Promise<void> }
-
-// s3rver is an independent server of the S3 API. It neither checks signatures of version 4 nor knows If-None-Match; the
-// second test below sees what is sent, on a bare HTTP server.
-
-const credentials = { region: 'us-east-1', accessKeyId: 'S3RVER', secretAccessKey: 'S3RVER' }
-
-async function startS3(): Promise<{ endpoint: string; close: () => Promise<void> }> {
-  const directory = await mkdtemp(join(tmpdir(), 'cella-s3-'))
-  const server = new S3rver({
-    port: 0,
-    address: '127.0.0.1',
-    silent: true,
-    directory,
-    configureBuckets: [{ name: 'cella' }],
-  })
-  const { port } = await server.run()
-  return {
-    endpoint: `http://127.0.0.1:${port}`,
-    close: async () => {
-      await server.close()
-      await rm(directory, { recursive: true })
-    },
-  }
-}
+// The second test below sees what is sent, on a bare HTTP server: s3rver checks no signatures.
 
 blobStoreSuite('S3', async () => {
   const { endpoint, close } = await startS3()
   return {
-    open: (limits) => openS3Store({ ...credentials, endpoint, bucket: 'cella', prefix: 'one/', limits }),
+    open: (limits) => openS3Store({ ...s3Credentials, endpoint, prefix: 'one/', limits }),
     close,
   }
 })
 
 objectStoreSuite('S3', async () => {
   const { endpoint, close } = await startS3()
-  return { open: async () => openS3Objects({ ...credentials, endpoint, bucket: 'cella', prefix: 'two/' }), close }
+  return { open: async () => openS3Objects({ ...s3Credentials, endpoint, prefix: 'two/' }), close }
 })
 
 test('signs every request with the digest of its body', async () => {
@@ -74,7 +38,7 @@ test('signs every request with the digest of its body', async () => {
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
-  await openS3Store({ ...credentials, endpoint: `http://127.0.0.1:${port}`, bucket: 'cella' })
+  await openS3Store({ ...s3Credentials, endpoint: `http://127.0.0.1:${port}` })
   server.close()
   assert.deepEqual(
     seen.map(({ method }) => method),
@@ -95,7 +59,7 @@ test('says that the store is unavailable, without a credential in the text', asy
   await new Promise((resolve) => closed.close(resolve))
   const canary = randomBytes(20).toString('hex')
   await assert.rejects(
-    openS3Store({ ...credentials, secretAccessKey: canary, endpoint: `http://127.0.0.1:${port}`, bucket: 'cella' }),
+    openS3Store({ ...s3Credentials, secretAccessKey: canary, endpoint: `http://127.0.0.1:${port}` }),
     (error: unknown) => {
       assert.ok(error instanceof BlobError)
       assert.equal(error.code, 'ERR_BLOB_UNAVAILABLE')

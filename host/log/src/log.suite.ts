@@ -3,18 +3,26 @@ import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { encodeHex } from '@cella/bytes'
 import {
+  emptyRoot,
   inclusionProof,
   LogView,
   leafHash,
+  type NoteKey,
+  type NoteSignature,
+  type NoteSigner,
   partialTiles,
+  signNote,
   tileHashes,
   tilePath,
   verifyCheckpoint,
+  verifyConsistency,
   verifyInclusion,
 } from '@cella/log'
 import { leafOf, startTestWitness, type TestPlace, type TestWitness } from '../test/support.ts'
+import type { SignedTree } from './last-signed.ts'
 import type { Log } from './log.ts'
 import type { LogServerError } from './log-server-error.ts'
+import type { CheckpointSigner, SigningRequest } from './signing.ts'
 
 const range = (from: number, to: number): Uint8Array[] =>
   Array.from({ length: to - from }, (_, index) => leafOf(from + index))
@@ -219,6 +227,52 @@ export function logSuite(name: string, placeForLog: PlaceForLog): void {
       assert.equal(place.fatal.length, 1)
     })
 
+    test('a signer elsewhere gets what it needs to see that each tree continues the one it signed before', async (context) => {
+      const place = await placeForLog(context)
+      const signer = new RememberingSigner(place.signer)
+      const log = await place.open({ signer })
+      for (const [from, to] of [
+        [0, 1],
+        [1, 2],
+        [2, 300],
+        [300, 301],
+        [301, 700],
+      ] as const) {
+        await log.append(range(from, to))
+      }
+      await log.close()
+      const again = await place.open({ signer })
+      await again.append(range(700, 800))
+      assert.equal(signer.held.size, 800)
+      assert.ok(signer.proven >= 5, `${signer.proven} proofs`)
+      assert.equal(verifyCheckpoint(again.checkpoint()!, place.policy).size, 800)
+    })
+
+    test('a signer that refuses stops the log', async (context) => {
+      const place = await placeForLog(context)
+      const signer = new RememberingSigner(place.signer)
+      const log = await place.open({ signer })
+      await log.append(range(0, 5))
+      // It saw another history before.
+      signer.held = { ...signer.held, root: new Uint8Array(32) }
+      await assert.rejects(log.append(range(5, 9)), { name: 'LogServerError' })
+      assert.equal(place.fatal.length, 1)
+      assert.equal(verifyCheckpoint(log.checkpoint()!, place.policy).size, 5)
+    })
+
+    test('a clock that is set back changes nothing', async (context) => {
+      const place = await placeForLog(context)
+      context.mock.timers.enable({ apis: ['Date'], now: 1_760_000_000_000 })
+      const log = await place.open()
+      await log.append(range(0, 3))
+      context.mock.timers.setTime(1_000)
+      assert.deepEqual((await log.append(range(2, 6))).indices, [2, 3, 4, 5])
+      await log.close()
+      context.mock.timers.setTime(0)
+      const again = await place.open()
+      assert.deepEqual((await again.append(range(4, 8))).indices, [4, 5, 6, 7])
+    })
+
     test('signs the same root again for the same size', async (context) => {
       const place = await placeForLog(context)
       const log = await place.open()
@@ -229,4 +283,34 @@ export function logSuite(name: string, placeForLog: PlaceForLog): void {
       assert.equal(encodeHex(again.checkpoint()!), encodeHex(before))
     })
   })
+}
+
+/** Signs nothing that does not continue what it signed before. */
+class RememberingSigner implements CheckpointSigner {
+  readonly #signer: NoteSigner
+  held: SignedTree = { size: 0, root: emptyRoot() }
+  proven = 0
+
+  constructor(signer: NoteSigner) {
+    this.#signer = signer
+  }
+
+  get key(): NoteKey {
+    return this.#signer.key
+  }
+
+  async sign({ text, next, previous, proof }: SigningRequest): Promise<NoteSignature> {
+    assert.equal(previous.size, this.held.size)
+    const path = await proof()
+    const [oldSize, newSize] = [this.held.size, next.size]
+    if (oldSize > 0 && newSize > oldSize) {
+      verifyConsistency({ oldSize, newSize, oldRoot: this.held.root, newRoot: next.root, path })
+      this.proven += 1
+    } else {
+      assert.equal(path.length, 0)
+      if (newSize === oldSize) assert.deepEqual(Buffer.from(next.root), Buffer.from(this.held.root))
+    }
+    this.held = { size: next.size, root: next.root }
+    return signNote(text, this.#signer)
+  }
 }

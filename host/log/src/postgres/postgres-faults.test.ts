@@ -1,0 +1,227 @@
+import assert from 'node:assert/strict'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { BlobError, type ObjectStore, openFolderObjects, openS3Objects } from '@cella/blobs'
+import { LogView } from '@cella/log'
+import { startPostgres } from '@cella/manager/postgres'
+import { s3Credentials, startS3 } from '@cella/testing/s3'
+import { inDatabase, makeDatabase, placeOnPostgres, type TestPostgresLog } from '../../test/postgres.ts'
+import { leafOf, startTestWitness } from '../../test/support.ts'
+import { fsck } from '../fsck.ts'
+import type { Log } from '../log.ts'
+import type { LogServerError } from '../log-server-error.ts'
+
+// The PostgreSQL log over a store that fails and a database that forgets.
+
+const isLong = process.env.CELLA_LONG === '1'
+const folder = mkdtempSync(join(tmpdir(), 'cella-log-pg-'))
+const server = await startPostgres({ folder })
+after(async () => {
+  await server.stop()
+  rmSync(folder, { recursive: true })
+})
+
+const range = (from: number, to: number): Uint8Array[] =>
+  Array.from({ length: to - from }, (_, index) => leafOf(from + index))
+
+/** A store whose writes fail where a test says so: of several objects some are written. */
+class FaultyStore implements ObjectStore {
+  readonly #store: ObjectStore
+  readonly #fails: (call: number, name: string) => boolean
+  calls = 0
+
+  constructor(store: ObjectStore, fails: (call: number, name: string) => boolean) {
+    this.#store = store
+    this.#fails = fails
+  }
+
+  get(key: string): Promise<Uint8Array | undefined> {
+    return this.#store.get(key)
+  }
+
+  async putNew(objects: ReadonlyMap<string, Uint8Array>): Promise<void> {
+    if (!this.#failsNow('putNew')) return this.#store.putNew(objects)
+    await this.#store.putNew(new Map([...objects].filter((_, at) => at % 2 === 0)))
+    throw gone()
+  }
+
+  async put(key: string, bytes: Uint8Array): Promise<void> {
+    if (this.#failsNow(key)) throw gone()
+    await this.#store.put(key, bytes)
+  }
+
+  async removeBelow(path: string): Promise<void> {
+    if (this.#failsNow('removeBelow')) throw gone()
+    await this.#store.removeBelow(path)
+  }
+
+  #failsNow(name: string): boolean {
+    this.calls += 1
+    return this.#fails(this.calls, name)
+  }
+}
+
+function gone(): BlobError {
+  return new BlobError('ERR_BLOB_UNAVAILABLE', 'the store went away')
+}
+
+const appends = [1, 100, 155, 1, 30, 225, 2, 3]
+
+/** Appends until something fails; the index of each leaf that was acknowledged. */
+async function appendAll(log: Log): Promise<Map<number, number>> {
+  const told = new Map<number, number>()
+  let next = 0
+  try {
+    for (const count of appends) {
+      const leaves = Array.from({ length: count }, () => next++)
+      const { indices } = await log.append(leaves.map(leafOf))
+      for (const [at, leaf] of leaves.entries()) told.set(leaf, indices[at]!)
+    }
+  } catch (error) {
+    assert.match((error as LogServerError).code, /^ERR_LOG_(?:UNWITNESSED|UNAVAILABLE)$/)
+  }
+  return told
+}
+
+async function checkAfter(place: TestPostgresLog, told: ReadonlyMap<number, number>): Promise<void> {
+  const log = await place.open()
+  const leaves = [...told.keys()]
+  if (leaves.length > 0) assert.deepEqual((await log.append(leaves.map(leafOf))).indices, [...told.values()])
+  await log.append([leafOf(1_000_000)])
+  await log.close()
+  assert.deepEqual(place.fatal, [])
+  assert.deepEqual((await fsck(place.storeFolder, place.policy)).problems, [])
+}
+
+test('a store that goes away at any of its writes, half done, takes nothing that was acknowledged', async (context) => {
+  let acknowledged = 0
+  for (let first = 1; first <= 40; first += isLong ? 1 : 5) {
+    const place = await placeOnPostgres(context, server.url)
+    const store = new FaultyStore(await openFolderObjects({ folder: place.storeFolder }), (call) => call >= first)
+    const log = await place.open({ store, witnessTimeoutMs: 300 })
+    const told = await appendAll(log)
+    acknowledged += told.size
+    await log.close()
+    await checkAfter(place, told).catch((cause: unknown) => {
+      throw new Error(`the store went away at write ${first}`, { cause })
+    })
+  }
+  assert.ok(acknowledged > 0)
+})
+
+test('a store that fails a few times is asked again, and the log goes on', async (context) => {
+  const place = await placeOnPostgres(context, server.url)
+  const store = new FaultyStore(await openFolderObjects({ folder: place.storeFolder }), (call) => call % 4 === 3)
+  const log = await place.open({ store })
+  assert.equal((await appendAll(log)).size, 517)
+  await log.close()
+  await checkAfter(place, new Map())
+})
+
+test('what the integrator wrote and the database lost is made again', async (context) => {
+  const place = await placeOnPostgres(context, server.url)
+  // Tiles can't be stored, so the leaves stay in the database.
+  const store = new FaultyStore(await openFolderObjects({ folder: place.storeFolder }), (_, name) => name === 'putNew')
+  const log = await place.open({ store })
+  const told = await appendAll(log)
+  assert.equal(told.size, 517)
+  await log.close()
+  await inDatabase(place.url, 'delete from cella_log.published; delete from cella_log.stored')
+  await checkAfter(place, told)
+})
+
+test('a tile of a checkpoint that is not stored yet is answered by the integrator, and waited for by others', async (context) => {
+  const place = await placeOnPostgres(context, server.url)
+  let mayStore = false
+  const store = new FaultyStore(
+    await openFolderObjects({ folder: place.storeFolder }),
+    (_, name) => name === 'putNew' && !mayStore,
+  )
+  const [first, second] = [await place.open({ store }), await place.open({ store, witnessTimeoutMs: 60_000 })]
+  await first.append(range(0, 300))
+  while ((await second.news(300)) === undefined) await sleep(10)
+  const waiting = second.tile('tile/0/001.p/44')
+  await assert.rejects((await place.open({ store, witnessTimeoutMs: 50 })).tile('tile/0/001.p/44'), {
+    code: 'ERR_LOG_UNAVAILABLE',
+  })
+  mayStore = true
+  assert.equal((await waiting)?.length, 44 * 32)
+  assert.equal((await first.tile('tile/entries/000.p/9'))?.length, 9 * 66)
+})
+
+test('database, store and last signed all set back: a witness that is ahead stops the log', async (context) => {
+  const witness = await startTestWitness(context, 'witness.example/a')
+  const place = await placeOnPostgres(context, server.url, [witness])
+  const log = await place.open()
+  await log.append(range(0, 10))
+  await log.close()
+  const name = new URL(place.url).pathname.slice(1)
+  const url = await makeDatabase(server.url, `${name}_backup`, name)
+  cpSync(place.storeFolder, `${place.storeFolder}.backup`, { recursive: true })
+  cpSync(place.lastSignedFile, `${place.lastSignedFile}.backup`)
+  const again = await place.open()
+  await again.append(range(10, 20))
+  await again.close()
+  const store = await openFolderObjects({ folder: `${place.storeFolder}.backup` })
+  const restored = await place.open({ url, store, lastSignedFile: `${place.lastSignedFile}.backup` })
+  await assert.rejects(restored.append(range(50, 60)), { code: 'ERR_LOG_BEHIND_WITNESS' })
+  assert.match(place.fatal[0]!.message, /restored from a backup or runs twice; nothing more is signed/)
+  assert.equal(witness.state.size, 20)
+})
+
+test('goes on from what the store says was signed, on a machine whose file is older', async (context) => {
+  const place = await placeOnPostgres(context, server.url)
+  const log = await place.open()
+  await log.append(range(0, 10))
+  await log.close()
+  cpSync(place.lastSignedFile, `${place.lastSignedFile}.other`)
+  const again = await place.open()
+  await again.append(range(10, 20))
+  await again.close()
+  const other = await place.open({ lastSignedFile: `${place.lastSignedFile}.other` })
+  assert.equal((await other.append(range(15, 25))).indices[9], 24)
+  await other.close()
+  assert.deepEqual(place.fatal, [])
+  assert.equal((await fsck(place.storeFolder, place.policy)).size, 25)
+})
+
+test('refuses a database that acknowledges before the disk has it', async (context) => {
+  const place = await placeOnPostgres(context, server.url)
+  for (const name of ['fsync', 'full_page_writes']) {
+    const set = async (value: string): Promise<void> => {
+      await inDatabase(server.url, `alter system set ${name} = ${value}`)
+      await inDatabase(server.url, 'select pg_reload_conf()')
+      while ((await inDatabase(server.url, `show ${name}`)).rows[0][name] !== value) await sleep(10)
+    }
+    await set('off')
+    try {
+      await assert.rejects(place.open(), { code: 'ERR_LOG_CONFIG', message: new RegExp(`${name} off`) })
+    } finally {
+      await set('on')
+    }
+  }
+})
+
+test('with tiles in a bucket, two front-ends serve one log that a reader follows', async (context) => {
+  const { endpoint, close } = await startS3()
+  context.after(close)
+  const place = await placeOnPostgres(context, server.url)
+  const open = (): Promise<Log> =>
+    place.open({ store: openS3Objects({ ...s3Credentials, endpoint, prefix: 'log/' }), witnessTimeoutMs: 60_000 })
+  const logs = [await open(), await open()]
+  await Promise.all(range(0, 600).map((leaf, at) => logs[at % 2]!.append([leaf])))
+  let asked = logs[1]!
+  const read = { checkpoint: async () => asked.checkpoint()!, tile: async (path: string) => (await asked.tile(path))! }
+  const view = new LogView({ policy: place.policy, read })
+  while (view.size < 600) await view.advance()
+  for (const log of logs) await log.close()
+  const again = await open()
+  assert.equal((await again.append([leafOf(600)])).indices[0], 600)
+  asked = again
+  await view.advance()
+  assert.equal(view.size, 601)
+  assert.deepEqual(place.fatal, [])
+})
