@@ -226,7 +226,7 @@ test('from nothing to a verified result by commands alone', async (context) => {
       assert.equal(published.code, 0, published.stderr)
       assert.match(published.stderr, /Only the program Pay gap of University \([0-9a-f]+…\) may compute on it\./)
     }
-    const assets = await done<{ series: string }[]>('office', ['assets', 'list'])
+    const { assets } = await done<{ assets: { series: string }[] }>('office', ['assets', 'list'])
     assert.deepEqual(assets.map(({ series }) => series).sort(), ['pay-gap', 'payroll', 'payroll'])
   })
 
@@ -373,6 +373,27 @@ test('from nothing to a verified result by commands alone', async (context) => {
       assert.ok(other.audit.entries.length > 0 && other.audit.entries.every(({ index }) => !seen.has(index)))
     },
   )
+
+  await context.test('an owner lists who asked for an asset, with proofs, and what the list can’t show', async () => {
+    const table = path('access.csv')
+    const report = await done<{
+      complete: boolean
+      problems: string[]
+      records: { run: number; verdict: string; reasons: string[]; receivers: string[]; purpose: string }[]
+    }>('large', ['assets', 'access', 'own/payroll', '--csv', table])
+    const rows = report.records.map(({ run, verdict }) => [run, verdict])
+    // Of run 2, the entry of the decision was erased above.
+    assert.deepEqual(rows, [
+      [1, 'denied'],
+      [3, 'released'],
+      [4, 'denied'],
+    ])
+    assert.equal(report.complete, false)
+    assert.match(report.problems.join(), /entry 1: its body was erased/)
+    assert.match(report.records[2]!.reasons.join(), /ERR_LIMIT_RUNS/)
+    assert.ok(report.records.every(({ receivers, purpose }) => receivers.length > 0 && purpose !== ''))
+    assert.equal((await readFile(table, 'utf8')).split('\r\n').length, 5)
+  })
 
   await context.test('a withdrawn asset is released no more', async () => {
     await done('small', ['assets', 'revoke', 'own/payroll', '--reason', 'test'])

@@ -107,7 +107,10 @@ interface Listed {
 
 /** Changes lists of documents, whatever was asked for. */
 function onLists(change: (documents: Listed['documents']) => Listed['documents']): Attack {
-  return onAnswer<Listed>(/^\/v1\/documents\?/, (answer) => ({ ...answer, documents: change(answer.documents) }))
+  return onAnswer<Listed>(/^\/v1\/(?:documents|assets)\?/, (answer) => ({
+    ...answer,
+    documents: change(answer.documents),
+  }))
 }
 
 describe('to who publishes', () => {
@@ -372,7 +375,7 @@ describe('to who resolves names', () => {
     {
       name: 'the payroll of another in place of the one named',
       attack: async () => {
-        const listed = await scene.south.session.manager.documents({ organisations: [scene.south.id] })
+        const { documents: listed } = await scene.south.session.manager.assets({ organisations: [scene.south.id] })
         const theirs = listed.find(({ document }) => isOf('cella/manifest', scene.south.id)(document))!
         return onLists((documents) =>
           documents.map((one) =>

@@ -56,7 +56,7 @@ before(async () => {
   const file = await installation.up()
   scene = await setScene(file, { folder, uses: 1000 })
   const { north } = scene
-  const documents = await north.session.manager.documents({ organisations: [north.id], type: 'cella/terms' })
+  const documents = await north.session.manager.documents({ organisations: [north.id], types: ['cella/terms'] })
   oldTerms = documents[0]!.document
   await publishTerms(north.session, { ...termsFor(file), isolation: 1 })
   contract = await approvedContract(scene, { runs: 1000, attempts: 1 })
@@ -162,7 +162,7 @@ describe('a manager that changes what it offers', () => {
     {
       name: 'gives an approval of another contract',
       attack: async () => {
-        const listed = await scene.north.session.manager.documents({ type: 'cella/approval', about: [other] })
+        const listed = await scene.north.session.manager.documents({ types: ['cella/approval'], about: [other] })
         return onOffer((offer) => ({
           ...offer,
           documents: [
@@ -700,7 +700,7 @@ describe('a manager that hides what was withdrawn', () => {
 
   const withdrawApproval = async (): Promise<unknown> => {
     const { north } = scene
-    const listed = await north.session.manager.documents({ type: 'cella/approval', about: [contract] })
+    const listed = await north.session.manager.documents({ types: ['cella/approval'], about: [contract] })
     const own = listed.filter(({ document }) => of('cella/approval', north.id)(parseDocument(document)))
     return revokeDocument(north.session, {
       subject: parseDocument(own.at(-1)!.document).digest,

@@ -73,7 +73,7 @@ describe('a contract without', () => {
         code: 'ERR_DRAFT_REFUSED',
         message: code,
       })
-      const approvals = await north.session.manager.documents({ organisations: [north.id], type: 'cella/approval' })
+      const approvals = await north.session.manager.documents({ organisations: [north.id], types: ['cella/approval'] })
       assert.equal(approvals.length, 0, 'an approval was signed and sent')
       await assert.rejects(startRuns(university.session, digest), {
         code: 'ERR_MANAGER_REFUSED',

@@ -1,9 +1,23 @@
 import { type Digest, parseDigest } from '@cella/bytes'
 import { type Role, roleField } from '@cella/documents'
 import type { ColumnType, Treatment } from '@cella/table'
+import type { Command } from 'commander'
 import { UsageError } from './error.ts'
+import { integerOption } from './flags.ts'
 
 export { collect, integerOption } from './flags.ts'
+
+/** `--limit` and `--before`, of lists that begin with the newest. */
+export function addPageOptions(command: Command): void {
+  command
+    .option('--limit <count>', 'so many at most, 1 to 200', integerOption('--limit', 1), 50)
+    .option('--before <position>', 'the page before this one began here', integerOption('--before', 0))
+}
+
+/** How to see the rest of a list. */
+export function moreText(next: number | undefined): string {
+  return next === undefined ? '' : `\nthere are more: --before ${next}`
+}
 
 /** 64 hexadecimal digits. */
 export function digestArgument(text: string | undefined, what: string): Digest {

@@ -1,9 +1,15 @@
-import type { Manifest } from '@cella/documents'
+import type { Catalogue, Manifest } from '@cella/documents'
 import type { Verdict } from '@cella/receipt'
 import type { Treatment } from '@cella/table'
 import type { Style } from './terminal/style.ts'
 import { printable, wrap } from './terminal/text.ts'
 import { formatCount } from './terminal/units.ts'
+
+/** Whom an asset is shown to, in a few words. */
+export function audienceText(catalogue: Catalogue | undefined, nameOf: (id: string) => string): string {
+  const audience = catalogue?.audience ?? 'everyone'
+  return typeof audience === 'string' ? audience : audience.map((id) => nameOf(id)).join(', ')
+}
 
 /** A treatment in a few words. */
 export function treatmentText(treatment: Treatment): string {

@@ -12,14 +12,14 @@ import {
   type Workflow,
 } from '@cella/documents'
 import { randomBytes } from '@cella/primitives'
-import { assetsOf, contractProblems, type DocumentSet, type Judgement, judgeAtEach, type Reason } from '@cella/release'
+import { contractProblems, type DocumentSet, type Judgement, judgeAtEach, type Reason } from '@cella/release'
 import type { DeclaredOutput, OutputRules } from '@cella/table'
+import { type AssetName, findAsset } from './assets.ts'
 import { type AssumedWorker, assumedWorker } from './assumed-worker.ts'
-import { type Gathered, gather, gatherForContract, merge } from './documents.ts'
+import { type Gathered, gather, gatherForContract } from './documents.ts'
 import { startPolicyEngine } from './engine.ts'
 import { SdkError } from './error.ts'
 import { membersOf, nameOf } from './organisations.ts'
-import { revisionsOf } from './publish.ts'
 import type { Session } from './session.ts'
 import { type Logged, submitDocument } from './submit.ts'
 
@@ -76,10 +76,14 @@ export async function resolveContract(session: Session, draft: ContractDraft): P
     ...draft.inputs.map((input) => input.organisation),
     ...[...draft.outputs.flatMap(({ receivers }) => receivers), ...draft.diagnostics].map((one) => one.organisation),
   ]
-  const gathered = await gather(session, { organisations: [...new Set(organisations)] })
+  const program = await namedAsset(session, draft.program)
+  const inputs: { name: string; manifest: SignedDocument<'cella/manifest'> }[] = []
+  for (const input of draft.inputs) inputs.push({ name: input.name, manifest: await namedAsset(session, input) })
+  const gathered = await gather(session, {
+    organisations: [...new Set(organisations)],
+    digests: [...new Set([program, ...inputs.map(({ manifest }) => manifest)].map(({ digest }) => digest))],
+  })
   const { documents } = gathered
-  const program = findAsset(documents, draft.program)
-  const inputs = draft.inputs.map((input) => ({ name: input.name, manifest: findAsset(documents, input) }))
   const payload: Contract = {
     type: 'cella/contract',
     version: 1,
@@ -178,7 +182,7 @@ export async function createWorkflow(session: Session, draft: ContractDraft): Pr
     ],
     outputs: await Promise.all(
       draft.outputs.map(async (output) => {
-        const declared = output.declared ?? declaredBy((await programOf(session, draft)).payload, output.name)
+        const declared = output.declared ?? declaredBy((await namedAsset(session, draft.program)).payload, output.name)
         return {
           name: output.name,
           step: 'main',
@@ -305,9 +309,7 @@ export async function checkResolved(
 ): Promise<AssetForecast[]> {
   const keys = await session.keys()
   const signed = await signDocument<'cella/contract'>(payload, [keys.account.seed.expose()])
-  const assets = await gather(session, { digests: assetsOf(payload).map(({ manifest }) => manifest) })
-  const { documents } = await merge(session, [gathered, assets])
-  return forecast(session, signed, documents)
+  return forecast(session, signed, gathered.documents)
 }
 
 /** A contract with everything that bears on it, and how each asset would be judged now. */
@@ -341,24 +343,10 @@ export async function approveContract(
   return submitDocument<'cella/approval'>(session, payload, { signers: [keys.account] })
 }
 
-async function programOf(session: Session, draft: ContractDraft): Promise<SignedDocument<'cella/manifest'>> {
-  const { documents } = await gather(session, { organisations: [draft.program.organisation] })
-  return findAsset(documents, draft.program)
-}
-
-function findAsset(
-  documents: DocumentSet,
-  { organisation, series }: { organisation: Digest; series: string },
-): SignedDocument<'cella/manifest'> {
-  const [newest] = revisionsOf(documents, organisation, series)
-  if (newest !== undefined) return newest
-  const known = documents
-    .all('cella/manifest')
-    .filter(({ payload }) => payload.organisation === organisation)
-    .map(({ payload }) => payload.series)
-  throw new SdkError('ERR_NAME_UNKNOWN', `organisation ${organisation} has no asset “${series}” in force`, {
-    hint: `it has published: ${[...new Set(known)].join(', ') || 'nothing'}`,
-  })
+/** The newest revision in force of an asset. */
+async function namedAsset(session: Session, name: AssetName): Promise<SignedDocument<'cella/manifest'>> {
+  const { asset } = await findAsset(session, name)
+  return asset.manifest
 }
 
 function declaredBy(manifest: Manifest, output: string): DeclaredOutput {
@@ -421,7 +409,7 @@ const approvalsMax = 100
 /** The contracts of one’s organisation’s newest approvals, at most 100, in their order. */
 export async function approvedContracts(session: Session): Promise<SignedDocument<'cella/contract'>[]> {
   const own = await session.organisation()
-  const listed = await session.manager.documents({ organisations: [own], type: 'cella/approval' })
+  const listed = await session.manager.documents({ organisations: [own], types: ['cella/approval'] })
   const named = listed.flatMap(({ document }) => {
     const approval = parseDocument(document)
     return isType(approval, 'cella/approval') ? [approval.payload.contract] : []

@@ -2,7 +2,7 @@ import type { Digest } from '@cella/bytes'
 import { DocumentError, type DocumentType, parseDocument } from '@cella/documents'
 import { assetsOf, type DocumentSet, organisationId, readDocumentSet } from '@cella/release'
 import { SdkError } from './error.ts'
-import type { Locations } from './manager/answers.ts'
+import type { ListedDocument, Locations } from './manager/answers.ts'
 import type { DocumentFilter } from './manager/client.ts'
 import type { Session } from './session.ts'
 
@@ -15,10 +15,29 @@ export interface Gathered {
   readonly locations: ReadonlyMap<Digest, Locations>
 }
 
-/** Everything that the manager knows of these organisations, and of these documents and what names them. */
+/** What tells who an organisation is, who may sign for it, and what it accepts: no signature is judged without. */
+const judging: readonly DocumentType[] = [
+  'cella/organisation',
+  'cella/membership',
+  'cella/terms',
+  'cella/build',
+  'cella/attestation-policy',
+]
+/** What is said about a document in others. Contracts that name an asset are not: there may be any number. */
+const saying: readonly DocumentType[] = ['cella/grant', 'cella/approval', 'cella/request', 'cella/response']
+
+/**
+ * These documents, those listed elsewhere, what is said about each of `digests`, and of all their organisations and of
+ * `organisations` what judges signatures. What an organisation published is not among it: `cella/manifest` is found by name or
+ * digest, however many there are.
+ */
 export async function gather(
   session: Session,
-  wanted: { organisations?: readonly Digest[]; digests?: readonly Digest[]; types?: readonly DocumentType[] },
+  wanted: {
+    organisations?: readonly Digest[]
+    digests?: readonly Digest[]
+    listed?: readonly ListedDocument[]
+  },
 ): Promise<Gathered> {
   const log = await session.log()
   // Lists are for members only: requests need the account's token.
@@ -35,6 +54,7 @@ export async function gather(
       if (!(error instanceof DocumentError)) throw error
     }
   }
+  for (const listed of wanted.listed ?? []) keep(listed.document, listed.locations)
   const organisations = new Set(wanted.organisations)
   const keepAll = async (filter: DocumentFilter): Promise<void> => {
     for (const listed of await session.manager.documents(filter)) keep(listed.document, listed.locations)
@@ -42,15 +62,14 @@ export async function gather(
   // Absent is no failure here: who needs it says so by name.
   if (wanted.digests !== undefined && wanted.digests.length > 0) {
     await keepAll({ digests: wanted.digests })
-    await keepAll({ about: wanted.digests })
+    await keepAll({ about: wanted.digests, types: saying })
   }
-  for (const type of wanted.types ?? []) await keepAll({ type })
   // No signature can be judged without the organisation for which it was made.
   for (const envelope of envelopes.values()) {
     const { payload, digest } = parseDocument(envelope)
     organisations.add(payload.organisation ?? digest)
   }
-  if (organisations.size > 0) await keepAll({ organisations: [...organisations] })
+  if (organisations.size > 0) await keepAll({ organisations: [...organisations], types: judging })
   await log.advance()
   return { documents: await readDocumentSet([...envelopes.values()], log.view), envelopes, locations }
 }

@@ -1,3 +1,5 @@
+export { type AccessRecord, type AccessReport, readAccess } from './access.ts'
+export { type AssetState, findAsset, listAssets, revisionsOf, revokeAsset } from './assets.ts'
 export { appraiseChallenged, type ChallengeAnswer, challenge } from './challenge.ts'
 export {
   type AssetForecast,
@@ -88,16 +90,7 @@ export {
   type TermsDraft,
   trustOrganisation,
 } from './organisations.ts'
-export {
-  type AssetState,
-  listAssets,
-  type Published,
-  type PublishOptions,
-  policyErrors,
-  publishAsset,
-  revisionsOf,
-  revokeAsset,
-} from './publish.ts'
+export { type Published, type PublishOptions, policyErrors, publishAsset } from './publish.ts'
 export {
   acknowledgements,
   listWithdrawals,

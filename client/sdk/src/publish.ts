@@ -1,12 +1,11 @@
 import { join } from 'node:path'
 import { type Digest, encodeBase64url } from '@cella/bytes'
-import type { Manifest, SignedDocument } from '@cella/documents'
+import type { Catalogue, Manifest, SignedDocument } from '@cella/documents'
 import { type PolicyProblem, policyEngineDigest, validatePolicy } from '@cella/policy'
 import type { KeyId } from '@cella/primitives'
-import type { DocumentSet } from '@cella/release'
 import { type Dek, generateDek, grantInfo, type Sealed, splitDek, wrapDek } from '@cella/seal'
 import type { CanonicalTable } from '@cella/tables'
-import { gather } from './documents.ts'
+import { revisionsOf } from './assets.ts'
 import { startPolicyEngine } from './engine.ts'
 import { SdkError } from './error.ts'
 import { fileDigest, withSealed } from './sealing.ts'
@@ -26,6 +25,8 @@ export interface PublishOptions {
   /** Cedar text: of `compilePolicy`, or the owner's own. */
   readonly policy: string
   readonly outputRules: Manifest['outputRules']
+  /** Whom it is shown to, and what it is said to be; default: everyone, without words. */
+  readonly catalogue?: Catalogue | undefined
   readonly approval: Manifest['approval']
   readonly purposes: readonly string[]
   readonly notBefore: number
@@ -74,7 +75,8 @@ export async function publishAsset(session: Session, options: PublishOptions): P
   for (const vault of await chooseVaults(session, options.vaults)) {
     vaults.push(await appraiseVault(session, { vault, organisation, terms: terms.payload, documents }))
   }
-  const previous = revisionsOf(documents, organisation, options.series)
+  const { revisions } = await revisionsOf(session, { organisation, series: options.series })
+  const previous = revisions.map(({ manifest }) => manifest)
   const dek = generateDek()
   try {
     return await withSealed(
@@ -139,23 +141,6 @@ async function* inOnePiece(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes
 }
 
-/** Revisions in force of a series, newest first. */
-export function revisionsOf(
-  documents: DocumentSet,
-  organisation: Digest,
-  series: string,
-): SignedDocument<'cella/manifest'>[] {
-  return documents
-    .all('cella/manifest')
-    .filter(
-      (document) =>
-        document.payload.organisation === organisation &&
-        document.payload.series === series &&
-        documents.counts(document),
-    )
-    .sort((a, b) => b.payload.revision - a.payload.revision)
-}
-
 async function manifestOf(
   options: PublishOptions,
   {
@@ -176,6 +161,7 @@ async function manifestOf(
     revision: (previous?.payload.revision ?? 0) + 1,
     previous: previous?.digest ?? null,
     title: options.title,
+    ...(options.catalogue && { catalogue: options.catalogue }),
     sealed: {
       format: 'cella-sealed/1',
       rootDigest: sealed.rootDigest,
@@ -259,42 +245,4 @@ async function grantAll(
     grants.push(grant.document)
   }
   return grants
-}
-
-/** An asset as the log has it now. */
-export interface AssetState {
-  readonly manifest: SignedDocument<'cella/manifest'>
-  readonly index: number | undefined
-  readonly state: 'in force' | 'withdrawn' | 'not counting'
-}
-
-/** Assets of the trusted organisations, newest first. */
-export async function listAssets(session: Session, organisations: readonly Digest[]): Promise<AssetState[]> {
-  const { documents } = await gather(session, { organisations })
-  return documents
-    .all('cella/manifest')
-    .map((manifest) => ({
-      manifest,
-      index: documents.indexOf(manifest.digest),
-      state: documents.counts(manifest)
-        ? ('in force' as const)
-        : documents.revokedAt(manifest.digest) !== undefined
-          ? ('withdrawn' as const)
-          : ('not counting' as const),
-    }))
-    .sort((a, b) => (b.index ?? 0) - (a.index ?? 0))
-}
-
-/** Withdraws an asset of one's own organisation: from its entry in the log on, no vault releases its key. */
-export async function revokeAsset(
-  session: Session,
-  options: { manifest: Digest; reason: string },
-): Promise<Logged<'cella/revocation'>> {
-  const keys = await session.keys()
-  return revokeDocument(session, {
-    subject: options.manifest,
-    reason: options.reason,
-    organisation: await session.organisation(),
-    signers: [keys.account],
-  })
 }

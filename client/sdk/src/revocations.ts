@@ -121,17 +121,24 @@ export async function withdrawalOf(
   return (await withdrawals(session, { subject, ...options }))[0]
 }
 
-/** Every withdrawal that one's organisation has asked for, the newest first. */
+/** The newest withdrawals that one's organisation has asked for, at most 200, the newest first. */
 export function listWithdrawals(session: Session): Promise<Withdrawal[]> {
   return withdrawals(session, {})
 }
+
+const withdrawalsMax = 200
 
 async function withdrawals(
   session: Session,
   { subject: wanted, timeoutMs }: { subject?: Digest; timeoutMs?: number | undefined },
 ): Promise<Withdrawal[]> {
   const own = await session.organisation()
-  const first = await gather(session, { organisations: [own], ...(wanted && { digests: [wanted] }) })
+  await session.keys()
+  const about = wanted === undefined ? { organisations: [own] } : { about: [wanted] }
+  const all = await session.manager.documents({ ...about, types: ['cella/revocation'] })
+  const revocations = await gather(session, { organisations: [own], listed: all.slice(-withdrawalsMax) })
+  const subjects = revocations.documents.all('cella/revocation').map(({ payload }) => payload.subject)
+  const first = await merge(session, [revocations, await gather(session, { digests: [...new Set(subjects)] })])
   const withdrawn = new Map<Digest, SignedDocument<'cella/revocation'>>()
   for (const revocation of first.documents.all('cella/revocation')) {
     const { organisation, subject } = revocation.payload
@@ -154,11 +161,11 @@ async function withdrawals(
   })
   // One question to each vault answers for all that it concerns.
   const newest = Math.max(-1, ...rows.map(({ index }) => index))
-  const all = { vaults: [...new Set(rows.flatMap(({ vaults }) => vaults))], index: newest }
+  const concerned = { vaults: [...new Set(rows.flatMap(({ vaults }) => vaults))], index: newest }
   const asked =
     timeoutMs === undefined
-      ? await acknowledgements(session, all)
-      : await awaitAcknowledged(session, { ...all, timeoutMs })
+      ? await acknowledgements(session, concerned)
+      : await awaitAcknowledged(session, { ...concerned, timeoutMs })
   const standing = new Map(asked.map((answer) => [answer.vault, answer]))
   return rows
     .map((row) => ({ ...row, vaults: row.vaults.map((vault) => standingAt(standing.get(vault)!, row.index)) }))

@@ -26,6 +26,15 @@ export const programSchema = z.strictObject({
   sbom: digestField.nullable(),
 })
 
+/** Whom an asset is shown to beside its own organisation, and what it is said to be. */
+export const catalogueSchema = z.strictObject({
+  /** `unlisted` is found by who names it; a list is of organisations that find it as if it were for everyone. */
+  audience: z.union([z.enum(['everyone', 'unlisted', 'private']), z.array(digestField).min(1).max(64)]),
+  description: z.string().max(4000),
+  tags: z.array(nameField).max(16),
+})
+export type Catalogue = z.infer<typeof catalogueSchema>
+
 export const manifestSchema = z.strictObject({
   type: z.literal('cella/manifest'),
   version: z.literal(1),
@@ -37,6 +46,8 @@ export const manifestSchema = z.strictObject({
   revision: z.int().min(1).max(1_000_000),
   previous: digestField.nullable(),
   title: labelField,
+  /** Where it is absent, the asset is for everyone. */
+  catalogue: catalogueSchema.exactOptional(),
   sealed: sealedSchema,
   /** Columns with class and treatment, for tables; null for everything else. */
   table: z.strictObject({ columns: z.array(columnSchema).min(1).max(1024), rows: countField }).nullable(),

@@ -1,4 +1,6 @@
 export {
+  type Catalogue,
+  catalogueSchema,
   type Grant,
   grantSchema,
   type KeyCopy,

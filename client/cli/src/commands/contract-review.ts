@@ -2,6 +2,7 @@ import type { Digest } from '@cella/bytes'
 import type { Contract, Manifest, SignedDocument } from '@cella/documents'
 import { explainPolicy } from '@cella/policy'
 import { approvedContracts, gatherForContract, nameOf, type Session, startPolicyEngine } from '@cella/sdk'
+import { changedLines } from '../manifest-lines.ts'
 import type { Style } from '../terminal/style.ts'
 import { printable } from '../terminal/text.ts'
 import { formatTime } from '../terminal/units.ts'
@@ -24,8 +25,7 @@ export async function reviewContract(session: Session, contract: SignedDocument<
   return {
     lines,
     before: earlier.digest,
-    added: lines.filter((line) => !then.includes(line)),
-    removed: then.filter((line) => !lines.includes(line)),
+    ...changedLines(then, lines),
   }
 }
 

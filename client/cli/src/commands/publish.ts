@@ -1,11 +1,11 @@
 import type { Digest } from '@cella/bytes'
-import { type Manifest, manifestSchema } from '@cella/documents'
+import { type Catalogue, catalogueSchema, type Manifest, manifestSchema } from '@cella/documents'
 import { explainPolicy } from '@cella/policy'
 import type { KeyId } from '@cella/primitives'
 import {
-  gather,
   listAssets,
   type PublishOptions,
+  petname,
   publishAsset,
   resolveOrganisation,
   revisionsOf,
@@ -25,13 +25,16 @@ import { addSecretOptions, readSecret, type SecretOptions, secretPolicyOf } from
 import { renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { formatCount, formatTime, shortDigest } from '../terminal/units.ts'
-import { rulesText, treatmentText, withNames } from '../words.ts'
+import { audienceText, rulesText, treatmentText, withNames } from '../words.ts'
 import { knownNames } from './assets.ts'
 import { addReadOptions, type ReadFlags, readOptionsOf } from './inspect.ts'
 
 interface PublishFlags extends ReadFlags, PolicyOptions, SecretOptions {
   readonly as?: string
   readonly title?: string
+  readonly audience?: string[]
+  readonly description?: string
+  readonly tag?: string[]
   readonly kind: 'table' | 'file' | 'program' | 'secret'
   readonly minGroup?: number
   readonly rowsMax: number
@@ -62,6 +65,9 @@ export function addPublishCommand(program: Command, cli: Cli): void {
   })
     .option('--as <name>', 'name of the series (default: the file’s)')
     .option('--title <text>', 'title for people (default: the name)')
+    .option('--audience <who>', 'everyone (default), unlisted, private, or an organisation; may be repeated', collect)
+    .option('--description <text>', 'what it is, for those who look for it')
+    .option('--tag <name>', 'a word to find it by; may be repeated', collect)
     .addOption(
       new Option('--kind <kind>', 'what the file is').choices(['table', 'file', 'program', 'secret']).default('table'),
     )
@@ -107,6 +113,7 @@ export function addPublishCommand(program: Command, cli: Cli): void {
     if (!manifestSchema.safeParse({ series }).error?.issues.every(({ path }) => path[0] !== 'series')) {
       throw new UsageError(`“${series}” is no name of a series`, 'a to z, digits, “-”, “_”, “.”: --as NAME')
     }
+    const catalogue = await catalogueOf(session, flags)
     const { content, shown } = await contentOf(context, file!, flags)
     const policy =
       content.kind === 'secret'
@@ -117,6 +124,7 @@ export function addPublishCommand(program: Command, cli: Cli): void {
             note: (text) => context.say(`note: ${text}`),
           })
     await startPolicyEngine()
+    const anchors = await session.anchors()
     const outputRules = outputRulesOf(flags)
     const approval = content.kind === 'secret' ? 'policy-suffices' : flags.approval
     const words = [
@@ -129,6 +137,7 @@ export function addPublishCommand(program: Command, cli: Cli): void {
             `  Outputs: ${rulesText(outputRules)}.`,
             `  ${approval === 'each-contract' ? 'Each contract needs your organisation’s approval.' : 'No approval is needed where the policy allows.'}`,
           ]),
+      `  Shown to: ${audienceText(catalogue, (id) => petname(anchors, id) ?? id)}. The operator sees every manifest.`,
       `  In force from ${formatTime(window.notBefore)} until ${formatTime(window.notAfter)}${flags.runs === undefined ? '' : `, for ${formatCount(flags.runs, 'run')} in all`}.`,
       ...(content.kind === 'table' || content.kind === 'secret'
         ? []
@@ -141,6 +150,7 @@ export function addPublishCommand(program: Command, cli: Cli): void {
       series,
       title: flags.title ?? series,
       content,
+      catalogue,
       policy,
       outputRules,
       approval,
@@ -181,6 +191,27 @@ export function addPublishCommand(program: Command, cli: Cli): void {
       ].join('\n'),
     }
   })
+}
+
+/** What the manifest says for the catalogue; nothing where the flags say nothing. */
+async function catalogueOf(session: Session, flags: PublishFlags): Promise<Catalogue | undefined> {
+  const { audience = [], description = '', tag = [] } = flags
+  if (audience.length === 0 && description === '' && tag.length === 0) return undefined
+  const [first = 'everyone', ...others] = audience
+  const isWord = first === 'everyone' || first === 'unlisted' || first === 'private'
+  if (isWord && others.length > 0) throw new UsageError(`--audience ${first} stands alone`)
+  const catalogue = {
+    audience: isWord ? first : await Promise.all(audience.map((name) => resolveOrganisation(session, name))),
+    description,
+    tags: [...tag],
+  }
+  const parsed = catalogueSchema.safeParse(catalogue)
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  throw new UsageError(
+    `--${issue?.path[0] === 'tags' ? 'tag' : 'description'}: ${issue?.message}`,
+    'tags are of a to z, digits, “-”, “_”, “.”',
+  )
 }
 
 async function contentOf(
@@ -278,10 +309,10 @@ function outputRulesOf(flags: PublishFlags): OutputRules {
 async function programDigest(session: Session, name: string): Promise<Digest> {
   const { organisation, series } = assetName(name, '--program')
   const id = await resolveOrganisation(session, organisation)
-  const { documents } = await gather(session, { organisations: [id] })
-  const digest = revisionsOf(documents, id, series)[0]?.payload.program?.digest
+  const { revisions } = await revisionsOf(session, { organisation: id, series })
+  const digest = revisions[0]?.manifest.payload.program?.digest
   if (digest !== undefined) return digest
-  const known = (await listAssets(session, [id])).filter(({ manifest }) => manifest.payload.kind === 'program')
+  const { assets: known } = await listAssets(session, { organisations: [id], kind: 'program' })
   throw new UsageError(
     `--program ${name}: there is no such program in force`,
     `programs of that organisation: ${known.map(({ manifest }) => `${manifest.payload.series} (${shortDigest(manifest.digest)})`).join(', ') || 'none'}`,

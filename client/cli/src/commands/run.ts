@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { type Cli, does, group, leaf, type Result } from '../command.ts'
 import type { Context } from '../context.ts'
 import { UsageError } from '../error.ts'
-import { digestArgument, integerOption } from '../options.ts'
+import { addPageOptions, digestArgument, integerOption, moreText } from '../options.ts'
 import { renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { formatCount, formatSeconds, formatTime, shortDigest } from '../terminal/units.ts'
@@ -42,18 +42,18 @@ export function addRunCommands(program: Command, cli: Cli): void {
 function addList(runs: Command, cli: Cli): void {
   const command = leaf(runs, 'list', {
     summary: 'list runs, newest first',
-    examples: ['cella runs list', 'cella runs list --contract 91c2… --json'],
+    examples: ['cella runs list', 'cella runs list --contract 91c2… --limit 200 --json'],
   }).option('--contract <digest>', 'of this contract only')
-  does<{ contract?: string }>(command, cli, async (context, _, options) => {
+  addPageOptions(command)
+  does<{ contract?: string; limit: number; before?: number }>(command, cli, async (context, _, options) => {
     const session = await context.session()
     await session.keys()
-    const listed = await session.manager.runs(
-      options.contract === undefined ? undefined : digestArgument(options.contract, 'contract'),
-    )
-    const newest = [...listed].sort((a, b) => (b.createdAt ?? 0) - (a.createdAt ?? 0) || b.run - a.run)
+    const { limit, before } = options
+    const contract = options.contract === undefined ? undefined : digestArgument(options.contract, 'contract')
+    const { runs: newest, next } = await session.manager.runs({ contract, limit, before })
     return {
-      data: newest,
-      text: renderTable(
+      data: { runs: newest, next: next ?? null },
+      text: `${renderTable(
         {
           columns: [
             { name: 'contract', align: 'left' },
@@ -73,7 +73,7 @@ function addList(runs: Command, cli: Cli): void {
           ]),
         },
         context,
-      ),
+      )}${moreText(next)}`,
     }
   })
 }

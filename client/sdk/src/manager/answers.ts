@@ -62,7 +62,7 @@ export const documentPageSchema = z.object({
       }),
     )
     .max(10_000),
-  next: z.union([z.string().max(200), index]).optional(),
+  next: index.optional(),
 })
 export type ListedDocument = z.infer<typeof documentPageSchema>['documents'][number]
 
@@ -103,7 +103,7 @@ export type Run = z.infer<typeof runSchema>
 
 export const runsSchema = z.object({
   runs: z.array(runSchema).max(10_000),
-  next: z.union([z.string(), index]).nullish(),
+  next: index.optional(),
 })
 
 export const eventSchema = z.object({

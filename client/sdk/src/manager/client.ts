@@ -42,15 +42,37 @@ import { type UploadSource, upload } from './upload.ts'
 
 /** What is named together has to fit: each digest of one of these lists is a try. */
 export interface DocumentFilter {
-  readonly type?: DocumentType
+  readonly types?: readonly DocumentType[]
   /** Of these, of these organisations, or about any of these. */
   readonly digests?: readonly Digest[]
   readonly organisations?: readonly Digest[]
   readonly about?: readonly Digest[]
 }
 
+/** Which assets are listed; all that is given has to fit. */
+export interface AssetFilter {
+  readonly organisations?: readonly Digest[] | undefined
+  readonly series?: string | undefined
+  readonly kind?: 'data' | 'program' | 'secret' | undefined
+  readonly tag?: string | undefined
+  /** The first 8 to 64 digits of its digest; with all of them, an unlisted one is found. */
+  readonly prefix?: string | undefined
+  /** Words that its names, description or tags have, or begin with. */
+  readonly words?: string | undefined
+  /** Those that were withdrawn too. */
+  readonly withdrawn?: boolean | undefined
+}
+
+/** One page of a list that begins with the newest. */
+export interface PageOptions {
+  /** `next` of the page before. */
+  readonly before?: number | undefined
+  /** 1 to 200. */
+  readonly limit?: number | undefined
+}
+
 /** A request's path has an end, and so has what is named in it. */
-const digestsAtOnce = 16
+export const digestsAtOnce = 16
 
 /**
  * The manager's calls, docs/protocol.md. Everything it returns has the right shape and is otherwise unchecked: digests,
@@ -86,7 +108,7 @@ export class ManagerClient {
   }
 
   /** Every document that fits; each list of digests in the order of indices in the log. */
-  async documents({ type, digests, organisations, about }: DocumentFilter): Promise<ListedDocument[]> {
+  async documents({ types, digests, organisations, about }: DocumentFilter): Promise<ListedDocument[]> {
     const lists: [string, readonly Digest[]][] = []
     for (const [name, list] of [
       ['digest', digests],
@@ -100,7 +122,8 @@ export class ManagerClient {
     const parts = name === undefined ? [[]] : chunksOf(list, digestsAtOnce)
     const all: ListedDocument[] = []
     for (const part of parts) {
-      const query = new URLSearchParams({ limit: '200', ...(type && { type }) })
+      const query = new URLSearchParams({ limit: '200' })
+      for (const type of types ?? []) query.append('type', type)
       for (const digest of part) query.append(name!, digest)
       all.push(...(await this.#pages(query)))
     }
@@ -114,13 +137,28 @@ export class ManagerClient {
       if (after !== undefined) query.set('after', after)
       const page = await this.#get(`/v1/documents?${query}`, documentPageSchema)
       all.push(...page.documents)
-      const next = page.next === undefined ? undefined : String(page.next)
+      const next = page.next === undefined ? undefined : `${page.next}`
       if (next !== undefined && (next === after || page.documents.length === 0)) {
         throw new SdkError('ERR_MANAGER_ANSWER', `${this.url}/v1/documents: the list does not come to an end`)
       }
       after = next
     } while (after !== undefined)
     return all
+  }
+
+  /** Assets that the account's organisations find, newest first. At most 16 organisations are named. */
+  async assets(
+    { organisations = [], withdrawn = false, ...filter }: AssetFilter,
+    page: PageOptions = {},
+  ): Promise<{ documents: ListedDocument[]; next: number | undefined }> {
+    if (organisations.length > digestsAtOnce) throw new RangeError(`assets: more than ${digestsAtOnce} organisations`)
+    const query = new URLSearchParams(withdrawn ? { withdrawn: 'true' } : {})
+    for (const organisation of organisations) query.append('organisation', organisation)
+    for (const [name, value] of Object.entries({ ...filter, ...page })) {
+      if (value !== undefined) query.set(name, `${value}`)
+    }
+    const { documents, next } = await this.#get(`/v1/assets?${query}`, documentPageSchema)
+    return { documents, next }
   }
 
   /** Stores a blob; goes on where an earlier try stopped. `onProgress` gets bytes that are there of all. */
@@ -151,8 +189,18 @@ export class ManagerClient {
     return (await this.#post(`/v1/contracts/${contract}/runs`, options, runsSchema, false)).runs
   }
 
-  async runs(contract?: Digest): Promise<Run[]> {
-    return (await this.#get(`/v1/runs${contract === undefined ? '' : `?contract=${contract}`}`, runsSchema)).runs
+  /** Runs that the account's organisations take part in, newest first. */
+  async runs({ contract, before, limit = 50 }: PageOptions & { readonly contract?: Digest | undefined } = {}): Promise<{
+    runs: Run[]
+    next: number | undefined
+  }> {
+    const query = new URLSearchParams({
+      limit: `${limit}`,
+      ...(contract !== undefined && { contract }),
+      ...(before !== undefined && { before: `${before}` }),
+    })
+    const { runs, next } = await this.#get(`/v1/runs?${query}`, runsSchema)
+    return { runs, next }
   }
 
   run(contract: Digest, run: number): Promise<Run> {

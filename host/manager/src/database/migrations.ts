@@ -1,5 +1,6 @@
-import { parseDocument } from '@cella/documents'
+import { parseDocument, parseDocumentOf } from '@cella/documents'
 import { type Kysely, sql } from 'kysely'
+import { catalogueRows } from '../documents/catalogue.ts'
 import { standingOf } from '../documents/standing.ts'
 import type { Tables } from './tables.ts'
 
@@ -244,6 +245,59 @@ export const migrations: readonly Migration[] = [
       )
       // Of the queue before this one.
       await sql`drop schema if exists queue cascade`.execute(database)
+    },
+  },
+  {
+    name: '0008-catalogue',
+    up: async (database) => {
+      await sql`alter table documents add column restricted boolean not null default false`.execute(database)
+      await sql`drop index documents_by_organisation, documents_by_type`.execute(database)
+      await sql`create index documents_by_organisation on documents (organisation, type, restricted, leaf_index)`.execute(
+        database,
+      )
+      await sql`create index documents_by_type on documents (type, restricted, leaf_index)`.execute(database)
+      await sql`
+        create table restrictions (
+          digest text not null references documents on delete cascade,
+          manifest text not null references documents on delete cascade,
+          primary key (digest, manifest)
+        )`.execute(database)
+      await sql`create index restrictions_by_manifest on restrictions (manifest)`.execute(database)
+      await sql`
+        create table catalogue (
+          reader text not null,
+          leaf_index bigint not null,
+          owner text not null,
+          series text not null,
+          kind text not null,
+          digest text not null references documents on delete cascade,
+          withdrawn boolean not null default false,
+          tags text[] not null,
+          words tsvector not null,
+          primary key (reader, leaf_index)
+        )`.execute(database)
+      // No index leads over what is not the reader's, and so none is over the words.
+      await sql`create index catalogue_in_force on catalogue (reader, leaf_index) where not withdrawn`.execute(database)
+      await sql`create index catalogue_by_series on catalogue (reader, owner, series, leaf_index)`.execute(database)
+      await sql`create index catalogue_by_digest on catalogue (digest)`.execute(database)
+      await sql`create index catalogue_by_name on catalogue (owner, series)`.execute(database)
+      const typed = database as Kysely<Tables>
+      const rows = await typed
+        .selectFrom('documents')
+        .select(['digest', 'envelope', 'leaf_index'])
+        .where('type', '=', 'cella/manifest')
+        .where('leaf_index', 'is not', null)
+        .execute()
+      for (const { digest, envelope, leaf_index } of rows) {
+        const { payload } = parseDocumentOf('cella/manifest', envelope)
+        await typed
+          .insertInto('catalogue')
+          .values(catalogueRows(digest, payload, leaf_index ?? 0))
+          .execute()
+      }
+      await sql`
+        update catalogue set withdrawn = true from documents
+        where documents.subject = catalogue.digest and documents.leaf_index is not null`.execute(database)
     },
   },
 ]

@@ -25,7 +25,30 @@ export interface DocumentsTable {
   ends_at: number | null
   /** Of a manifest: whether each contract needs its owner's approval. */
   each_contract: boolean | null
+  /** Tells of an asset that is not for everyone. */
+  restricted: Generated<boolean>
   submitted_at: Generated<Date>
+}
+
+/** A manifest for each of its readers: whom it is shown to. */
+export interface CatalogueTable {
+  /** An organisation, `*` for everyone, `?` for who names it. */
+  reader: string
+  leaf_index: number
+  owner: string
+  series: string
+  kind: string
+  digest: string
+  withdrawn: Generated<boolean>
+  tags: string[]
+  /** A tsvector. */
+  words: string
+}
+
+/** Assets that are not for everyone, by the documents that tell of them: themselves, and what names them. */
+interface RestrictionsTable {
+  digest: string
+  manifest: string
 }
 
 interface MentionsTable {
@@ -207,6 +230,8 @@ export interface Tables {
   notices: NoticesTable
   webhooks: WebhooksTable
   documents: DocumentsTable
+  catalogue: CatalogueTable
+  restrictions: RestrictionsTable
   mentions: MentionsTable
   memberships: MembershipsTable
   nonces: NoncesTable

@@ -5,7 +5,8 @@ import { assetsOf, contractProblems, type Reason, readDocumentSet, VerifiedEnvel
 import type { Kysely, Selectable } from 'kysely'
 import type { DocumentsTable, Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
-import { mentionsOf } from './store.ts'
+import { isShown } from './catalogue.ts'
+import { mentionsOf } from './mentions.ts'
 
 type Row = Selectable<DocumentsTable>
 
@@ -28,9 +29,11 @@ export async function bearingOn(tables: Kysely<Tables>, digest: string): Promise
   const row = stored.find(({ type }) => type === 'cella/contract')
   if (row === undefined) throw new ManagerError('ERR_NOT_FOUND', `no contract ${digest} is stored here`)
   const contract = parseDocumentOf('cella/contract', row.envelope).payload
+  // What its author would not be shown is as if it did not exist, so that no refusal tells of it.
   const manifests = await select(
     tables,
     assetsOf(contract).map(({ manifest }) => manifest),
+    contract.organisation,
   )
   const receivers = [...contract.outputs.flatMap((output) => output.receivers), ...contract.diagnostics]
   const organisations = [
@@ -55,7 +58,7 @@ export async function bearingOn(tables: Kysely<Tables>, digest: string): Promise
   const [needed, others] = partition(basics, (found) => found.type !== 'cella/membership' || isNeeded.has(found.digest))
   for (const found of [row, ...manifests, ...about, ...needed, ...builds, ...makers, ...others])
     all.set(found.digest, found)
-  const rows = fitting([...all.values()])
+  const rows = fitting([...all.values(), ...(await withdrawalsOf(tables, [...all.keys()]))])
   return {
     contract,
     organisations,
@@ -105,13 +108,25 @@ export async function requireSound(bearing: Bearing): Promise<void> {
   })
 }
 
-function select(tables: Kysely<Tables>, digests: readonly string[]): Promise<Row[]> {
+function select(tables: Kysely<Tables>, digests: readonly string[], shownTo?: string): Promise<Row[]> {
   if (digests.length === 0) return Promise.resolve([])
   return tables
     .selectFrom('documents')
-    .selectAll()
+    .selectAll('documents')
     .where('digest', 'in', digests)
     .where('leaf_index', 'is not', null)
+    .$if(shownTo !== undefined, (query) => query.where(isShown({ organisations: [shownTo ?? ''], digests })))
+    .execute()
+}
+
+/** What withdraws any of these: of all that an organisation ever withdrew, only that bears on a contract. */
+function withdrawalsOf(tables: Kysely<Tables>, digests: readonly string[]): Promise<Row[]> {
+  return tables
+    .selectFrom('documents')
+    .selectAll()
+    .where('subject', 'in', digests)
+    .where('leaf_index', 'is not', null)
+    .limit(500)
     .execute()
 }
 
@@ -129,7 +144,7 @@ export function mentioning(tables: Kysely<Tables>, types: readonly string[], abo
     .execute()
 }
 
-const basicTypes = ['cella/organisation', 'cella/membership', 'cella/terms', 'cella/build', 'cella/revocation']
+const basicTypes = ['cella/organisation', 'cella/membership', 'cella/terms', 'cella/build']
 
 export function ofOrganisations(tables: Kysely<Tables>, organisations: readonly string[]): Promise<Row[]> {
   if (organisations.length === 0) return Promise.resolve([])

@@ -5,7 +5,9 @@ import type { Kysely, Selectable } from 'kysely'
 import type { DocumentsTable, Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
 import { fitting, mentioning, ofOrganisations } from './bearing.ts'
-import { type Locations, mentionsOf } from './store.ts'
+import { keepRestrictions, restrictionsOf } from './catalogue.ts'
+import { mentionsOf } from './mentions.ts'
+import type { Locations } from './store.ts'
 
 type Row = Selectable<DocumentsTable>
 
@@ -24,10 +26,21 @@ export async function bearingOnSecret(
   wanted: { organisation: string; series: string; revision: number | 'latest' },
 ): Promise<SecretBearing> {
   const { organisation, series, revision } = wanted
-  const manifests = (await ofType(tables, organisation, 'cella/manifest'))
-    .filter((row) => {
-      const { payload } = parseDocumentOf('cella/manifest', row.envelope)
-      return payload.series === series && (revision === 'latest' || payload.revision === revision)
+  const revisions = await tables
+    .selectFrom('documents')
+    .selectAll()
+    .where('digest', 'in', (inner) =>
+      inner
+        .selectFrom('catalogue')
+        .select('catalogue.digest')
+        .where('owner', '=', organisation)
+        .where('series', '=', series),
+    )
+    .orderBy('leaf_index', 'desc')
+    .execute()
+  const manifests = revisions
+    .filter(({ envelope }) => {
+      return revision === 'latest' || parseDocumentOf('cella/manifest', envelope).payload.revision === revision
     })
     .slice(0, revisionsMax)
   if (manifests.length === 0) throw new ManagerError('ERR_NOT_FOUND', `organisation ${organisation} has no ${series}`)
@@ -66,13 +79,15 @@ export async function keepSecretDecision(
   tables: Kysely<Tables>,
   given: { document: string; salt: string; leaf: string; index: number },
 ): Promise<string> {
-  const { payload, digest, envelope } = parseDocumentOf('cella/secret-decision', given.document)
+  const document = parseDocumentOf('cella/secret-decision', given.document)
+  const { payload, digest, envelope } = document
   const salt = decodeBase64url(given.salt, 'salt')
   const leaf = parseLeaf(decodeBase64url(given.leaf, 'leaf'))
   const commitment = commitmentOf('decision', salt, decodeHex(digest, 'digest'))
   if (leaf.kind !== 'decision' || encodeBase64url(leaf.commitment) !== encodeBase64url(commitment)) {
     throw new ManagerError('ERR_REQUEST_MALFORMED', 'the leaf is of something else than the decision')
   }
+  const restrictions = await restrictionsOf(tables, document)
   await tables.transaction().execute(async (transaction) => {
     const { numInsertedOrUpdatedRows } = await transaction
       .insertInto('documents')
@@ -85,10 +100,12 @@ export async function keepSecretDecision(
         salt: given.salt,
         leaf: given.leaf,
         leaf_index: given.index,
+        restricted: restrictions.length > 0,
       })
       .onConflict((conflict) => conflict.doNothing())
       .executeTakeFirst()
     if (numInsertedOrUpdatedRows === 0n) return
+    await keepRestrictions(transaction, digest, restrictions)
     const about = [...mentionsOf(payload)].map((named) => ({ digest, about: named }))
     await transaction.insertInto('mentions').values(about).execute()
   })

@@ -1,12 +1,14 @@
-import { type Digest, decodeBase64url, decodeHex, encodeBase64url } from '@cella/bytes'
+import { decodeBase64url, decodeHex, encodeBase64url } from '@cella/bytes'
 import { type DocumentType, isType, parseDocument, type SignedDocument } from '@cella/documents'
 import { commitmentOf, encodeLeaf, publishedTag, revokedTag } from '@cella/log'
 import { keyIdOf } from '@cella/primitives'
-import type { Kysely, Selectable } from 'kysely'
+import { type Kysely, type Selectable, sql } from 'kysely'
 import type { DocumentsTable, Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
 import type { LogClient } from '../log-client.ts'
 import { addNotices } from '../notices/notices.ts'
+import { addToCatalogue, isShown, keepRestrictions, restrictionsOf } from './catalogue.ts'
+import { mentionsOf } from './mentions.ts'
 import { standingOf } from './standing.ts'
 import { verifySubmission } from './verify.ts'
 
@@ -53,6 +55,7 @@ export async function submitDocument(
   const isNew = row?.leaf_index == null
   if (row === undefined) {
     const document = await verifySubmission(tables, parsed)
+    await requireOwnSubject(tables, document)
     await check(document)
     row = await insert(tables, document, submission.salt, locations)
   } else if (locations !== undefined && JSON.stringify(row.locations) !== JSON.stringify(locations)) {
@@ -71,6 +74,15 @@ export async function submitDocument(
   return { isNew, digest: row.digest, ...(await proofsOf(log, row)) }
 }
 
+/** Whoever could withdraw what is another's could stop it. One answer for what is not there and what is not one's own. */
+async function requireOwnSubject(tables: Kysely<Tables>, document: SignedDocument): Promise<void> {
+  if (!isType(document, 'cella/revocation')) return
+  const { subject, organisation } = document.payload
+  const row = await find(tables, subject)
+  if (row?.organisation === organisation) return
+  throw new ManagerError('ERR_NOT_ALLOWED', `organisation ${organisation} has no document ${subject} here`)
+}
+
 /** Logs documents submitted before `before` whose submitter never got an answer. Returns how many. */
 export async function logPending(tables: Kysely<Tables>, log: LogClient, before: Date): Promise<number> {
   const rows = await tables
@@ -85,7 +97,7 @@ export async function logPending(tables: Kysely<Tables>, log: LogClient, before:
   return rows.length
 }
 
-export async function find(tables: Kysely<Tables>, digest: string): Promise<Row | undefined> {
+async function find(tables: Kysely<Tables>, digest: string): Promise<Row | undefined> {
   return tables.selectFrom('documents').selectAll().where('digest', '=', digest).executeTakeFirst()
 }
 
@@ -120,6 +132,7 @@ async function insert(
       tag: revokedTag(subject),
     })
   const organisation = document.payload.organisation ?? document.digest
+  const restrictions = await restrictionsOf(tables, document)
   await tables.transaction().execute(async (transaction) => {
     const { numInsertedOrUpdatedRows } = await transaction
       .insertInto('documents')
@@ -134,11 +147,13 @@ async function insert(
         subject,
         revoked_leaf: revokedLeaf && encodeBase64url(revokedLeaf),
         locations: locations === undefined ? null : JSON.stringify(locations),
+        restricted: restrictions.length > 0,
         ...standingOf(document),
       })
       .onConflict((conflict) => conflict.doNothing())
       .executeTakeFirst()
     if (numInsertedOrUpdatedRows === 0n) return
+    await keepRestrictions(transaction, document.digest, restrictions)
     const about = [...mentionsOf(document.payload)]
     if (about.length > 0) {
       await transaction
@@ -179,6 +194,7 @@ async function logLeaves(tables: Kysely<Tables>, log: LogClient, row: Row): Prom
     if (isFirst === undefined) {
       return transaction.selectFrom('documents').selectAll().where('digest', '=', row.digest).executeTakeFirstOrThrow()
     }
+    await addToCatalogue(transaction, isFirst)
     const { type, organisation: by } = row
     await addNotices(transaction, await concernedBy(transaction, row), {
       kind: 'document',
@@ -215,22 +231,10 @@ async function concernedBy(transaction: Kysely<Tables>, row: Row): Promise<strin
   return [row.organisation, ...[...named, ...building].map(({ organisation }) => organisation)]
 }
 
-const mentioning = new Set(['contract', 'manifest', 'subject', 'previous', 'program', 'membership', 'request', 'to'])
-
-/** Digests that a payload names in the members that `about=` searches. */
-export function mentionsOf(payload: unknown, found: Set<Digest> = new Set()): Set<Digest> {
-  if (Array.isArray(payload)) for (const item of payload) mentionsOf(item, found)
-  else if (typeof payload === 'object' && payload !== null) {
-    for (const [name, value] of Object.entries(payload)) {
-      if (mentioning.has(name) && typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)) found.add(value as Digest)
-      else mentionsOf(value, found)
-    }
-  }
-  return found
-}
-
 export interface Listing {
-  readonly type?: DocumentType | undefined
+  /** An account's organisations; undefined for a worker, to whom everything is shown. */
+  readonly for: readonly string[] | undefined
+  readonly types?: readonly DocumentType[] | undefined
   readonly digests?: readonly string[] | undefined
   readonly organisations?: readonly string[] | undefined
   readonly about?: readonly string[] | undefined
@@ -241,13 +245,46 @@ export interface Listing {
 /** Envelopes of one page, in characters. */
 const pageBytesMax = 4 * 2 ** 20
 
+/**
+ * What of a list is shown to an account. Whoever names digests may see what these open; of a list by organisation or type, others
+ * than the organisation itself see what is for everyone, and so that nothing else is even read, that is a column of its index.
+ */
+function shownIn({
+  for: own,
+  digests,
+  about,
+  organisations,
+}: Listing & { for: readonly string[] }): ReturnType<typeof isShown> {
+  const named = digests ?? about
+  if (named !== undefined) return isShown({ organisations: own, digests: named })
+  const isOwn = organisations?.every((organisation) => own.includes(organisation)) === true
+  return isOwn ? sql<boolean>`true` : sql<boolean>`not documents.restricted`
+}
+
+/** A document that was logged and is shown to whoever asks for it by its digest. */
+export async function findShown(
+  tables: Kysely<Tables>,
+  digest: string,
+  organisations: readonly string[] | undefined,
+): Promise<Row | undefined> {
+  return tables
+    .selectFrom('documents')
+    .selectAll('documents')
+    .where('digest', '=', digest)
+    .where('leaf_index', 'is not', null)
+    .$if(organisations !== undefined, (query) =>
+      query.where(isShown({ organisations: organisations ?? [], digests: [digest] })),
+    )
+    .executeTakeFirst()
+}
+
 /** Logged documents in order of their index, and whether there are more. */
 export async function listDocuments(
   tables: Kysely<Tables>,
   listing: Listing,
 ): Promise<{ rows: Row[]; isMore: boolean }> {
   let query = tables.selectFrom('documents').selectAll('documents').where('leaf_index', 'is not', null)
-  if (listing.type !== undefined) query = query.where('type', '=', listing.type)
+  if (listing.types !== undefined) query = query.where('type', 'in', listing.types)
   if (listing.digests !== undefined) query = query.where('digest', 'in', listing.digests)
   if (listing.organisations !== undefined) query = query.where('organisation', 'in', listing.organisations)
   if (listing.after !== undefined) query = query.where('leaf_index', '>', listing.after)
@@ -257,6 +294,7 @@ export async function listDocuments(
       inner.selectFrom('mentions').select('mentions.digest').where('about', 'in', about),
     )
   }
+  if (listing.for !== undefined) query = query.where(shownIn({ ...listing, for: listing.for }))
   const rows = await query
     .orderBy('leaf_index')
     .limit(listing.limit + 1)

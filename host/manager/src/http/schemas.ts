@@ -22,10 +22,17 @@ export const digestsQuery = z
   .union([digestField, z.array(digestField).min(1).max(64)])
   .transform((given) => (typeof given === 'string' ? [given] : given))
   .optional()
+/** `true` or `false`. */
+export const flagQuery = z
+  .enum(['true', 'false'])
+  .transform((text) => text === 'true')
+  .optional()
 export const saltField = bytesField({ exactly: 32 })
 export const runParam = z.coerce.number().int().min(1).max(1_000_000)
 /** A position in a list, from an earlier answer's `next`. */
 export const afterQuery = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional()
+/** As `afterQuery`, of a list that begins with the newest. */
+export const beforeQuery = afterQuery
 export const limitQuery = z.coerce.number().int().min(1).max(200).default(50)
 
 export const locations = z.strictObject({

@@ -1,14 +1,20 @@
-import { type DocumentType, documentBytesMax, documentSchemas, isType } from '@cella/documents'
+import { type DocumentType, documentBytesMax, documentSchemas, isType, nameField } from '@cella/documents'
+import type { Selectable } from 'kysely'
 import { z } from 'zod'
+import type { DocumentsTable } from '../database/tables.ts'
 import { bearingOn, requireSound } from '../documents/bearing.ts'
-import { find, listDocuments, proofsOf, submitDocument } from '../documents/store.ts'
+import { listAssets } from '../documents/catalogue.ts'
+import { findShown, listDocuments, proofsOf, submitDocument } from '../documents/store.ts'
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
+import { type Caller, organisationsOf } from '../http/authentication.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import {
   afterQuery,
+  beforeQuery,
   digestParam,
   digestsQuery,
+  flagQuery,
   leafProof,
   limitQuery,
   locations,
@@ -19,6 +25,27 @@ import {
 const documentTypes = Object.keys(documentSchemas) as [DocumentType, ...DocumentType[]]
 // The envelope as a JSON string, which escapes its quotes, beside salt and locations.
 const submissionBytesMax = 2 * documentBytesMax + 4096
+
+const typeField = z.enum(documentTypes)
+/** One type, or several by giving the parameter several times. */
+const typesQuery = z
+  .union([typeField, z.array(typeField).min(1).max(32)])
+  .transform((given) => (typeof given === 'string' ? [given] : given))
+  .optional()
+
+const documentPage = z.object({
+  documents: z.array(
+    z.object({
+      digest: z.string(),
+      document: z.string(),
+      salt: z.string(),
+      index: z.int(),
+      locations: locations.optional(),
+    }),
+  ),
+  /** Where the next page begins. */
+  next: z.int().optional(),
+})
 
 const submitted = leafProof.extend({ digest: z.string(), revoked: leafProof.optional() })
 
@@ -80,8 +107,8 @@ export function documentRoutes(app: App, manager: Manager): void {
       },
     },
     async (request) => {
-      const row = await find(tables, request.params.digest)
-      if (row === undefined || row.leaf_index === null) {
+      const row = await findShown(tables, request.params.digest, readersOf(request.caller))
+      if (row === undefined) {
         throw new ManagerError('ERR_NOT_FOUND', `no document ${request.params.digest} is stored here`)
       }
       const { index, leaf, proof } = await proofsOf(log, { ...row, revoked_index: null })
@@ -96,7 +123,7 @@ export function documentRoutes(app: App, manager: Manager): void {
       schema: {
         summary: 'Documents in order of their index in the log',
         querystring: z.strictObject({
-          type: z.enum(documentTypes).optional(),
+          type: typesQuery,
           digest: digestsQuery,
           organisation: digestsQuery,
           about: digestsQuery,
@@ -104,18 +131,7 @@ export function documentRoutes(app: App, manager: Manager): void {
           limit: limitQuery,
         }),
         response: {
-          200: z.object({
-            documents: z.array(
-              z.object({
-                digest: z.string(),
-                document: z.string(),
-                salt: z.string(),
-                index: z.int(),
-                locations: locations.optional(),
-              }),
-            ),
-            next: z.int().optional(),
-          }),
+          200: documentPage,
           ...refusals,
         },
       },
@@ -123,20 +139,63 @@ export function documentRoutes(app: App, manager: Manager): void {
     async (request) => {
       const { rows, isMore } = await listDocuments(tables, {
         ...request.query,
+        for: readersOf(request.caller),
+        types: request.query.type,
         digests: request.query.digest,
         organisations: request.query.organisation,
       })
-      const documents = rows.map((row) => ({
-        digest: row.digest,
-        document: row.envelope,
-        salt: row.salt,
-        index: row.leaf_index ?? 0,
-        ...located(row.locations),
-      }))
-      const last = documents.at(-1)
-      return { documents, ...(isMore && last !== undefined ? { next: last.index } : {}) }
+      return pageOf(rows, isMore)
     },
   )
+
+  app.get(
+    '/v1/assets',
+    {
+      config: { access: 'account' },
+      schema: {
+        summary: 'Manifests that the account’s organisations find, newest first',
+        querystring: z.strictObject({
+          organisation: digestsQuery,
+          series: nameField.optional(),
+          kind: z.enum(['data', 'program', 'secret']).optional(),
+          tag: nameField.optional(),
+          prefix: z
+            .string()
+            .regex(/^[0-9a-f]{8,64}$/)
+            .optional(),
+          words: z.string().min(1).max(200).optional(),
+          withdrawn: flagQuery,
+          before: beforeQuery,
+          limit: limitQuery,
+        }),
+        response: { 200: documentPage, ...refusals },
+      },
+    },
+    async (request) => {
+      const { organisation: organisations, withdrawn = false, ...rest } = request.query
+      const listing = { ...rest, organisations, withdrawn }
+      const { rows, isMore } = await listAssets(tables, organisationsOf(request.caller), listing)
+      return pageOf(rows, isMore)
+    },
+  )
+}
+
+/** Whose eyes a document has to be for; undefined for a worker, to whom everything is shown. */
+function readersOf(caller: Caller): readonly string[] | undefined {
+  if (caller.kind === 'worker') return undefined
+  return caller.kind === 'account' ? caller.organisations : []
+}
+
+function pageOf(rows: readonly Selectable<DocumentsTable>[], isMore: boolean): z.output<typeof documentPage> {
+  const documents = rows.map((row) => ({
+    digest: row.digest,
+    document: row.envelope,
+    salt: row.salt,
+    index: row.leaf_index ?? 0,
+    ...located(row.locations),
+  }))
+  const last = documents.at(-1)
+  return { documents, ...(isMore && last !== undefined ? { next: last.index } : {}) }
 }
 
 function located<Value>(found: Value | null): { locations: Value } | object {

@@ -6,7 +6,7 @@ import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
 import { type Caller, organisationsOf } from '../http/authentication.ts'
 import { type EventSource, sendEvents } from '../http/event-stream.ts'
-import { afterQuery, digestParam, limitQuery, passedOn, refusals, runAnswer, runParam } from '../http/schemas.ts'
+import { beforeQuery, digestParam, limitQuery, passedOn, refusals, runAnswer, runParam } from '../http/schemas.ts'
 import { eventsAfter, eventsKey, type RunEvent } from '../queue/events.ts'
 import { waitingOf } from '../queue/waiting.ts'
 
@@ -67,17 +67,17 @@ export function runRoutes(app: App, manager: Manager): void {
     {
       config: { access: 'account' },
       schema: {
-        summary: 'Runs of contracts that name an organisation of the account',
+        summary: 'Runs of contracts that name an organisation of the account, newest first',
         querystring: z.strictObject({
           contract: digestParam.optional(),
-          after: afterQuery,
-          limit: limitQuery.default(200),
+          before: beforeQuery,
+          limit: limitQuery,
         }),
         response: { 200: z.object({ runs: z.array(runAnswer), next: z.int().optional() }), ...refusals },
       },
     },
     async (request) => {
-      const { contract, after, limit } = request.query
+      const { contract, before, limit } = request.query
       let query = tables
         .selectFrom('runs')
         .selectAll('runs')
@@ -88,9 +88,9 @@ export function runRoutes(app: App, manager: Manager): void {
             .where('participants.organisation', 'in', organisationsOf(request.caller)),
         )
       if (contract !== undefined) query = query.where('contract', '=', contract)
-      if (after !== undefined) query = query.where('position', '>', after)
+      if (before !== undefined) query = query.where('position', '<', before)
       const rows = await query
-        .orderBy('position')
+        .orderBy('position', 'desc')
         .limit(limit + 1)
         .execute()
       const page = rows.slice(0, limit)
