@@ -78,3 +78,14 @@ for (const [what, change, { added, removed }] of changes) {
     }
   })
 }
+
+test('two policies that were written by hand differ by their text', () => {
+  const lines = (policy: string) => manifestLines({ ...manifest, policy }, () => 'Clinic')
+  const [before, after] = [
+    'permit (principal, action, resource);',
+    'permit (principal, action, resource) when { true };',
+  ]
+  const told = changedLines(lines(before!), lines(after!))
+  assert.ok(told.removed.includes(`policy text: ${before}`))
+  assert.ok(told.added.includes(`policy text: ${after}`))
+})

@@ -1,5 +1,5 @@
 import type { Manifest } from '@cella/documents'
-import { explainPolicy } from '@cella/policy'
+import { explainPolicy, flagsOf } from '@cella/policy'
 import { printable } from './terminal/text.ts'
 import { formatBytes, formatCount, formatTime } from './terminal/units.ts'
 import { audienceText, rulesText, treatmentText } from './words.ts'
@@ -21,6 +21,10 @@ export function manifestLines(manifest: Manifest, nameOf: (id: string) => string
     ...(program === null ? [] : [`code: ${program.digest}, source ${program.source}`]),
     ...(program?.outputs ?? []).map(({ name, declared }) => `writes ${name}: ${declared?.format ?? 'undeclared'}`),
     ...explainPolicy(manifest.policy).map((line) => `policy: ${printable(line)}`),
+    // Of one that was written by hand, words tell too little.
+    ...(flagsOf(manifest.policy) === undefined ? manifest.policy.split('\n') : []).map(
+      (line) => `policy text: ${printable(line)}`,
+    ),
     ...(manifest.guests === undefined
       ? [`outputs: ${rulesText(manifest.outputRules)}`]
       : [`guests: ${manifest.guests}`]),

@@ -24,7 +24,13 @@ const judging: readonly DocumentType[] = [
   'cella/attestation-policy',
 ]
 /** What is said about a document in others. Contracts that name an asset are not: there may be any number. */
-const saying: readonly DocumentType[] = ['cella/grant', 'cella/approval', 'cella/request', 'cella/response']
+const saying: readonly DocumentType[] = [
+  'cella/grant',
+  'cella/key-copy',
+  'cella/approval',
+  'cella/request',
+  'cella/response',
+]
 
 /**
  * These documents, those listed elsewhere, what is said about each of `digests`, and of all their organisations and of

@@ -34,7 +34,7 @@ test('a record is one CSV row, whatever texts others chose, and no formula', () 
   )
   assert.ok(body.includes(`,"a ""study"", of\r\nhearts",'@SUM(1),,,,denied,ERR_LIMIT_RUNS ERR_POLICY_DENIED,`))
   assert.ok(body.includes('"Office (receiver); Ward, West (auditor)"'))
-  assert.ok(body.endsWith(',3,17,' + 'ab'.repeat(32) + ',YzJzcC5vcmcvdGxvZy1wcm9vZkB2MQo=\r\n'))
+  assert.ok(body.endsWith(`,3,17,${'ab'.repeat(32)},YzJzcC5vcmcvdGxvZy1wcm9vZkB2MQo=\r\n`))
 })
 
 test('no record is a head alone', () => {
