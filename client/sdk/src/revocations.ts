@@ -149,7 +149,10 @@ async function withdrawals(
     (subject) => first.documents.find('cella/approval', subject)?.payload.contract ?? [],
   )
   const members = [...withdrawn.keys()].filter((subject) => first.documents.find('cella/membership', subject))
-  const more = await gather(session, { digests: [...new Set([...approved, ...members])] })
+  // Which vaults a membership concerns, the contracts that name it say.
+  const naming =
+    members.length === 0 ? [] : await session.manager.documents({ about: members, types: ['cella/contract'] })
+  const more = await gather(session, { digests: [...new Set(approved)], listed: naming.slice(-withdrawalsMax) })
   const { documents } = await merge(session, [first, more])
   const { view } = await session.log()
   const rows = [...withdrawn].flatMap(([subject, { digest, payload }]) => {
