@@ -31,7 +31,7 @@ export interface DocumentsTable {
 }
 
 /** A manifest for each of its readers: whom it is shown to. */
-export interface CatalogueTable {
+interface CatalogueTable {
   /** An organisation, `*` for everyone, `?` for who names it. */
   reader: string
   leaf_index: number

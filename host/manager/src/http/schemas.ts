@@ -30,9 +30,7 @@ export const flagQuery = z
 export const saltField = bytesField({ exactly: 32 })
 export const runParam = z.coerce.number().int().min(1).max(1_000_000)
 /** A position in a list, from an earlier answer's `next`. */
-export const afterQuery = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional()
-/** As `afterQuery`, of a list that begins with the newest. */
-export const beforeQuery = afterQuery
+export const positionQuery = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional()
 export const limitQuery = z.coerce.number().int().min(1).max(200).default(50)
 
 export const locations = z.strictObject({

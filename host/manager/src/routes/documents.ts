@@ -10,14 +10,13 @@ import type { App, Manager } from '../http/app.ts'
 import { type Caller, organisationsOf } from '../http/authentication.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import {
-  afterQuery,
-  beforeQuery,
   digestParam,
   digestsQuery,
   flagQuery,
   leafProof,
   limitQuery,
   locations,
+  positionQuery,
   refusals,
   saltField,
 } from '../http/schemas.ts'
@@ -127,7 +126,7 @@ export function documentRoutes(app: App, manager: Manager): void {
           digest: digestsQuery,
           organisation: digestsQuery,
           about: digestsQuery,
-          after: afterQuery,
+          after: positionQuery,
           limit: limitQuery,
         }),
         response: {
@@ -165,7 +164,7 @@ export function documentRoutes(app: App, manager: Manager): void {
             .optional(),
           words: z.string().min(1).max(200).optional(),
           withdrawn: flagQuery,
-          before: beforeQuery,
+          before: positionQuery,
           limit: limitQuery,
         }),
         response: { 200: documentPage, ...refusals },

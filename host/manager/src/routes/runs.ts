@@ -6,7 +6,7 @@ import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
 import { type Caller, organisationsOf } from '../http/authentication.ts'
 import { type EventSource, sendEvents } from '../http/event-stream.ts'
-import { beforeQuery, digestParam, limitQuery, passedOn, refusals, runAnswer, runParam } from '../http/schemas.ts'
+import { digestParam, limitQuery, passedOn, positionQuery, refusals, runAnswer, runParam } from '../http/schemas.ts'
 import { eventsAfter, eventsKey, type RunEvent } from '../queue/events.ts'
 import { waitingOf } from '../queue/waiting.ts'
 
@@ -70,7 +70,7 @@ export function runRoutes(app: App, manager: Manager): void {
         summary: 'Runs of contracts that name an organisation of the account, newest first',
         querystring: z.strictObject({
           contract: digestParam.optional(),
-          before: beforeQuery,
+          before: positionQuery,
           limit: limitQuery,
         }),
         response: { 200: z.object({ runs: z.array(runAnswer), next: z.int().optional() }), ...refusals },
