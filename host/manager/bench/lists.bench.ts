@@ -124,7 +124,9 @@ async function fill({ tables }: Database, owner: Party, other: Party): Promise<v
             attempts_max: 1,
             status: 'cancelled' as const,
             phase: 'finished',
-            queue: 'bench',
+            boundary: 'vm',
+            isolation: 1,
+            organisation: owner.id,
           })),
         ),
       )
