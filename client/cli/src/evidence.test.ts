@@ -1,14 +1,19 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { createHmac, generateKeyPairSync, hash, sign } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createHmac, createPublicKey, generateKeyPairSync, hash, type KeyObject, randomBytes, sign } from 'node:crypto'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import type { Digest } from '@cella/bytes'
+import { CborTag, type CborValue, encodeCbor } from '@cella/cbor'
+import { type Payload, signDocument } from '@cella/documents'
+import { appraisalPolicyJson, presets } from '@cella/evidence'
 import { issueIntelCrl, issueIntelRoot } from '@cella/evidence/intel-issue'
+import { ed25519PublicKey, keyIdOf } from '@cella/primitives'
 import { sharedPath, sharedTest } from '@cella/testing'
 
 const launcher = fileURLToPath(new URL('../bin/cella.js', import.meta.url))
@@ -149,6 +154,128 @@ describe('evidence of real machines', () => {
       asked.some((path) => path.startsWith('/tdx/certification/v4/tcb?fmspc=')),
       asked.join(),
     )
+  })
+})
+
+describe('a signed release', () => {
+  const write = (name: string, content: string | Uint8Array): string => {
+    writeFileSync(join(folder, name), content)
+    return join(folder, name)
+  }
+  const pemOf = (key: KeyObject): string => String(createPublicKey(key).export({ format: 'pem', type: 'spki' }))
+  const start = (): string => write('start.json', JSON.stringify(appraisalPolicyJson(presetOf('gcp-tdx'))))
+  const presetOf = (name: string) => presets.find((one) => one.name === name)!.policy
+  const trust = (output: string, ...more: string[]) =>
+    json('g', 'trust', '--policy', start(), '--output', join(folder, output), ...more)
+
+  test('a Build document of a builder who is trusted becomes reference values', async () => {
+    const seed = randomBytes(32)
+    const signer = keyIdOf(ed25519PublicKey(seed))
+    const digest = 'ab'.repeat(32) as Digest
+    const tdx = { tee: 'tdx', boundary: 'vm', simulated: false, measurement: 'cd'.repeat(48) } as const
+    const payload: Payload<'cella/build'> = {
+      type: 'cella/build',
+      version: 1,
+      organisation: digest,
+      signer,
+      cosigners: [],
+      role: 'vault',
+      release: '1.0.0',
+      files: [{ name: 'vault.mjs', digest }],
+      node: { release: 'v26', platform: 'linux-x64', digest },
+      arguments: [],
+      measurements: [
+        { ...tdx, registers: { mrtd: 'cd'.repeat(48), rtmr1: 'ef'.repeat(48) } },
+        { tee: 'sgx', boundary: 'process', simulated: false, measurement: 'aa'.repeat(32) },
+        { ...tdx, simulated: true, measurement: '00'.repeat(48) },
+      ],
+      sbom: digest,
+      reproduce: 'build it',
+    }
+    const release = write('build.json', (await signDocument<'cella/build'>(payload, [seed])).envelope)
+    const spki = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), ed25519PublicKey(seed)])
+    const signedBy = ['--signer', write('builder.der', spki)]
+    const { code, data } = await trust('released.json', '--release', release, ...signedBy)
+    assert.equal(code, 0)
+    const wanted = {
+      measurements: { mrtd: 'cd'.repeat(48), rtmr1: 'ef'.repeat(48) },
+      notBefore: 'any',
+      notAfter: 'any',
+    }
+    assert.deepEqual(data.references, [wanted])
+    assert.deepEqual(JSON.parse(readFileSync(join(folder, 'released.json'), 'utf8')).measurements, [wanted])
+    const other = write('other.pem', pemOf(generateKeyPairSync('ed25519').privateKey))
+    const refused = await cella(
+      'g',
+      'evidence',
+      'trust',
+      '--release',
+      release,
+      '--signer',
+      other,
+      '--policy',
+      'gcp-tdx',
+      '--output',
+      join(folder, 'no.json'),
+    )
+    assert.equal(refused.code, 1)
+    assert.match(refused.stderr, /signer .* is unknown/)
+    for (const usage of [['--release', release], [], [release, '--release', release, ...signedBy]]) {
+      const asked = ['--policy', 'gcp-tdx', '--output', join(folder, 'no.json'), ...usage]
+      assert.equal((await cella('g', 'evidence', 'trust', ...asked)).code, 2)
+    }
+    const sgx = ['--release', release, ...signedBy, '--policy', 'gcp-snp', '--output', join(folder, 'no.json')]
+    assert.match((await cella('g', 'evidence', 'trust', ...sgx)).stderr, /the policy takes sev-snp/)
+    assert.ok(!existsSync(join(folder, 'no.json')))
+  })
+
+  test('a signed CoRIM becomes reference values, by names that are given', async () => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
+    const value = Buffer.alloc(48, 7)
+    const measured = new Map<number, CborValue>([
+      [0, 'td'],
+      [1, new Map([[2, [[7, value]]]])],
+    ])
+    const environment = new Map([[0, new Map([[0, new CborTag(560, Buffer.alloc(8, 1))]])]])
+    const comid = encodeCbor(
+      new Map<number, CborValue>([
+        [1, new Map([[0, 'tag']])],
+        [4, new Map([[0, [[environment, [measured]]]]])],
+      ]),
+    )
+    const corim = encodeCbor(
+      new CborTag(
+        501,
+        new Map<number, CborValue>([
+          [0, 'release 7'],
+          [1, [new CborTag(506, comid)]],
+        ]),
+      ),
+    )
+    const headers = encodeCbor(
+      new Map<number, CborValue>([
+        [1, -7],
+        [3, 'application/rim+cbor'],
+        [8, encodeCbor(new Map([[0, new Map([[0, 'ACME']])]]))],
+      ]),
+    )
+    const key = { key: privateKey, dsaEncoding: 'ieee-p1363' } as const
+    const signature = sign('sha256', encodeCbor(['Signature1', headers, new Uint8Array(), corim]), key)
+    const release = write('release.corim', encodeCbor(new CborTag(18, [headers, new Map(), corim, signature])))
+    const signedBy = ['--signer', write('acme.pem', pemOf(privateKey))]
+    const names = write('names.json', JSON.stringify({ elements: { td: 'mrtd' }, registers: 'rtmr', hash: 'sha-384' }))
+    const { data } = await trust('corim.json', '--release', release, ...signedBy, '--names', names)
+    assert.deepEqual(data.references, [
+      { measurements: { mrtd: value.toString('hex') }, notBefore: 'any', notAfter: 'any' },
+    ])
+    const other = write('other-ec.pem', pemOf(generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).privateKey))
+    const refused = ['--release', release, '--signer', other, '--names', names, '--policy', 'gcp-tdx']
+    assert.match(
+      (await cella('g', 'evidence', 'trust', ...refused, '--output', join(folder, 'no.json'))).stderr,
+      /signed by none of the keys/,
+    )
+    const nameless = ['--release', release, ...signedBy, '--policy', 'gcp-tdx', '--output', join(folder, 'no.json')]
+    assert.equal((await cella('g', 'evidence', 'trust', ...nameless)).code, 2)
   })
 })
 

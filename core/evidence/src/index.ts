@@ -46,7 +46,12 @@ export { type CollateralNeed, collateralNeeds } from './collateral/needs.ts'
 export { type CollateralMerge, mergeCollateral } from './collateral/newest.ts'
 export { collateralBytesMax, encodeCollateral, readCollateral } from './collateral/read.ts'
 export { readCorim, verifyCorim } from './corim/corim.ts'
-export { armReferencesOfCorim, realmReferencesOfCorim, referenceValuesOfCorim } from './corim/references.ts'
+export {
+  armReferencesOfCorim,
+  type CorimNames,
+  realmReferencesOfCorim,
+  referenceValuesOfCorim,
+} from './corim/references.ts'
 export { type EarClaims, type EarOptions, type Es384Signer, earOf, signEar } from './ear/issue.ts'
 export { type EarPolicy, earBaseline } from './ear/policy.ts'
 export { earEvidenceOf, earFamily } from './ear/verify.ts'

@@ -1,13 +1,15 @@
-import { EvidenceError, explainEvidence, nearestPolicy } from '@cella/evidence'
+import { EvidenceError, explainEvidence, nearestPolicy, type ReferenceValue } from '@cella/evidence'
 import { everyVerifier } from '@cella/evidence/every'
 import type { Command } from 'commander'
 import { type Cli, does, group, leaf } from '../command.ts'
+import type { Context } from '../context.ts'
 import { UsageError } from '../error.ts'
 import {
   type CmwForm,
   cmwOption,
   type EvidenceFlags,
   evidenceOptions,
+  nowOf,
   type PolicyFlags,
   policyOf,
   policyOptions,
@@ -23,6 +25,7 @@ import { printable } from '../terminal/text.ts'
 import { addChallenge } from './challenge.ts'
 import { addCollateralCommands } from './collateral.ts'
 import { addCollect } from './collect.ts'
+import { type ReleaseFlags, releaseValues } from './trust-release.ts'
 
 /** `cella evidence …` */
 export function addEvidenceCommands(program: Command, cli: Cli): void {
@@ -154,46 +157,65 @@ function addExplain(evidence: Command, cli: Cli): void {
 
 function addTrust(evidence: Command, cli: Cli): void {
   const trust = evidenceOptions(
-    leaf(evidence, 'trust <file>', {
-      summary: 'learn reference values from evidence of a machine that you know to be right',
+    leaf(evidence, 'trust [file]', {
+      summary: 'learn reference values: from evidence of a machine that you know to be right, or from a signed release',
       details:
-        'The evidence has to be genuine. What it measured comes onto the policy’s list of measurements; everything else of the policy stays. Say --register to pin some registers only.',
+        'Evidence has to be genuine; what it measured comes onto the policy’s list of measurements, or with --register some of it. A release is a Build document (JSON) or a signed CoRIM, taken when a key of --signer signed it; for a CoRIM --names says what its names stand for: {"elements": {"KEY": "mrtd"}, "registers": "rtmr", "hash": "sha-384"}. Everything else of the policy stays.',
       examples: [
         'cella evidence trust quote.bin --policy gcp-tdx --output mine.json',
         'cella evidence trust quote.bin --policy mine.json --register mrtd --register rtmr1 --output newer.json',
+        'cella evidence trust --release build.json --signer builder.pem --policy mine.json --output newer.json',
       ],
     }),
   )
     .requiredOption('--policy <policy>', 'the policy to start from: a file or a preset')
     .option('--register <name>', 'a measured register to pin; may be repeated; all of them unless given', collect)
     .option('--until <time>', 'when the reference value ends')
+    .option('--release <file>', 'a signed release, in place of evidence')
+    .option('--signer <file>', 'public key of who may release, PEM or DER; may be repeated', collect)
+    .option('--names <file>', 'what the names in a CoRIM stand for')
     .requiredOption('--output <file>', 'the policy to write')
-  type Flags = EvidenceFlags & { policy: string; register?: string[]; until?: string; output: string }
-  does<Flags>(trust, cli, async (context, [file], flags) => {
-    const { evidence: found } = await recognisedFile(file!, flags)
-    const policy = await policyOf(flags)
-    const { claims } = await everyVerifier.verify(found, await verifyOptions(context, flags))
-    const names = flags.register ?? Object.keys(claims.measurements)
-    const unknown = names.find((name) => !Object.hasOwn(claims.measurements, name))
-    if (unknown !== undefined) {
-      throw new UsageError(
-        `--register ${unknown}: is not measured`,
-        `one of ${Object.keys(claims.measurements).join(', ')}`,
-      )
+  does<TrustFlags>(trust, cli, async (context, [file], flags) => {
+    if ((file === undefined) === (flags.release === undefined)) {
+      throw new UsageError('give a file of evidence or --release', 'one of the two')
     }
-    const reference = {
-      measurements: Object.fromEntries(names.map((name) => [name, claims.measurements[name]!])),
-      notBefore: 'any',
-      notAfter: flags.until === undefined ? 'any' : parseTime(flags.until, 'end'),
-    } as const
+    const policy = await policyOf(flags)
+    const { release } = flags
+    const values =
+      release === undefined
+        ? [await learntValue(context, file!, flags)]
+        : await releaseValues({ ...flags, release }, policy, nowOf(flags))
     const known = policy.measurements === 'any' ? [] : policy.measurements
-    await writePolicy(flags.output, { ...policy, measurements: [...known, reference] })
-    const values = Object.entries(reference.measurements)
+    await writePolicy(flags.output, { ...policy, measurements: [...known, ...values] })
+    const rows = values.flatMap((value) =>
+      Object.entries(typeof value === 'string' ? { measurement: value } : value.measurements),
+    )
     return {
-      data: { reference, file: flags.output },
-      text: `${renderPairs(values, context.style)}\n\nwritten into ${flags.output}, beside ${known.length} values that were there`,
+      data: { references: values, file: flags.output },
+      text: `${renderPairs(rows, context.style)}\n\nwritten into ${flags.output}, beside ${known.length} values that were there`,
     }
   })
+}
+
+type TrustFlags = EvidenceFlags &
+  Partial<ReleaseFlags> & { policy: string; register?: string[]; until?: string; output: string }
+
+async function learntValue(context: Context, file: string, flags: TrustFlags): Promise<ReferenceValue> {
+  const { evidence: found } = await recognisedFile(file, flags)
+  const { claims } = await everyVerifier.verify(found, await verifyOptions(context, flags))
+  const names = flags.register ?? Object.keys(claims.measurements)
+  const unknown = names.find((name) => !Object.hasOwn(claims.measurements, name))
+  if (unknown !== undefined) {
+    throw new UsageError(
+      `--register ${unknown}: is not measured`,
+      `one of ${Object.keys(claims.measurements).join(', ')}`,
+    )
+  }
+  return {
+    measurements: Object.fromEntries(names.map((name) => [name, claims.measurements[name]!])),
+    notBefore: 'any',
+    notAfter: flags.until === undefined ? 'any' : parseTime(flags.until, 'end'),
+  }
 }
 
 function addConvert(evidence: Command, cli: Cli): void {
