@@ -4,6 +4,7 @@ import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { build } from 'esbuild'
+import { buildPage } from './build-page.ts'
 
 // Makes what is published: `@cella/sdk` and `@cella/cli` as JavaScript with declarations, each a folder that `npm pack` turns
 // into a tarball. Packages of ours and of others are bundled in, so that nothing can be swapped below them; what is left as
@@ -39,6 +40,7 @@ export async function buildPackages(outFolder: string): Promise<BuiltPackages> {
   })
   await bundle('client/cli/src/main.ts', join(cli, 'dist/main.js'))
   await bundle('client/tables/src/parquet-worker.ts', join(cli, 'dist/parquet-worker.js'))
+  await buildPage(join(cli, 'dist/verify.html'))
   await mkdir(join(cli, 'bin'), { recursive: true })
   await copyFile(join(root, 'client/cli/bin/cella.js'), join(cli, 'bin/cella.js'))
   await writeManifest(cli, {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -305,7 +305,7 @@ test('from nothing to a verified result by commands alone', async (context) => {
       const open = verified.notProved.map(({ code }) => code)
       assert.ok(open.includes('SIMULATED_TEE') && open.includes('NOBODY_INDEPENDENT_WATCHED'))
       const stranger = await cella('stranger', ['--json', 'verify', file])
-      assert.equal(stranger.code, 1)
+      assert.equal(stranger.code, 3)
       assert.equal(JSON.parse(stranger.stdout).outcome, 'cannot-tell')
       // For the vectors of core/receipt: CELLA_KEEP_RECEIPT=FOLDER keeps a real receipt and the anchors that judge it.
       const keep = process.env.CELLA_KEEP_RECEIPT
@@ -395,6 +395,93 @@ test('from nothing to a verified result by commands alone', async (context) => {
     assert.equal((await readFile(table, 'utf8')).split('\r\n').length, 5)
   })
 
+  await context.test('the same by commands: events listed, searched, disclosed, exported, judged offline', async () => {
+    interface Listed {
+      readonly entries: { n: number; type: string | null; state: string }[]
+      readonly of: number
+    }
+    const tail = await done<Listed>('large', ['log', 'tail', '--lines', '3'])
+    assert.equal(tail.entries.length, 3)
+    const denied = await done<Listed>('large', ['log', 'search', '--kind', 'decision', '--verdict', 'denied'])
+    assert.deepEqual(
+      denied.entries.map(({ n }) => n),
+      [0, 5],
+    )
+    const contracts = await done<Listed>('large', [
+      'log',
+      'search',
+      '--contract',
+      contract.slice(0, 8),
+      '--until',
+      '2020-01-01',
+    ])
+    assert.deepEqual([contracts.entries, contracts.of > 0], [[], true])
+    const shown = await cella('large', ['log', 'show', '2'])
+    assert.match(shown.stdout, /type +released\n/)
+    const erased = await done<{ state: string }>('large', ['log', 'show', '1'])
+    assert.equal(erased.state, 'erased')
+
+    const disclosed = path('decision.cella-disclosure')
+    await done('large', ['log', 'disclose', '3', '--field', 'type', '--field', 'allowed', '--output', disclosed])
+    const judged = await cella('office', ['verify', disclosed])
+    assert.equal(judged.code, 0, judged.stdout)
+    assert.match(judged.stdout, /PROVED.*Field allowed is true\..*further fields of the event/s)
+    const bytes = await readFile(disclosed, 'utf8')
+    await writeFile(path('bent'), bytes.replace('"allowed",true', '"allowed",false'))
+    const bent = await cella('office', ['verify', path('bent')])
+    assert.deepEqual([bent.code, /DISPROVED/.test(bent.stdout)], [1, true])
+
+    const exported = path('all.cella-export')
+    const { vault } = await done<{ vault: string }>('large', [
+      'log',
+      'export',
+      exported,
+      '--checkpoint',
+      path('end.note'),
+    ])
+    const whole = await cella('large', ['verify', exported, '--vault', vault])
+    assert.equal(whole.code, 0, whole.stdout)
+    assert.match(whole.stdout, /every one that it has there/)
+    assert.equal((await cella('large', ['verify', exported])).code, 3)
+    await done('large', ['log', 'export', path('later.cella-export'), '--from', path('end.note')])
+
+    await done('large', ['log', 'prove', '3', '--output', path('event.tlog-proof')])
+    const event = await done<{ outcome: string; leafKind: string }>('office', [
+      'log',
+      'verify',
+      path('event.tlog-proof'),
+    ])
+    assert.deepEqual([event.outcome, event.leafKind], ['proved', 'event'])
+    assert.equal((await cella('large', ['log', 'check', '--events'])).code, 0)
+  })
+
+  await context.test('the log is followed, copied, and checked wherever it lies', async () => {
+    const copy = path('copy')
+    const mirrored = await done<{ size: number }>('office', ['log', 'mirror', copy])
+    assert.ok(mirrored.size > 10)
+    const checked = await done<{ size: number; problems: string[] }>('office', ['log', 'check', copy])
+    assert.deepEqual([checked.size, checked.problems], [mirrored.size, []])
+    const bundle = join(copy, 'tile/entries', (await readdir(join(copy, 'tile/entries')))[0]!)
+    const file = bundle.endsWith('.p') ? join(bundle, (await readdir(bundle))[0]!) : bundle
+    const bytes = await readFile(file)
+    bytes[40]! ^= 1
+    await writeFile(file, bytes)
+    const damaged = await cella('office', ['log', 'check', copy])
+    assert.deepEqual([damaged.code, /✗ tile\/0\/000/.test(damaged.stdout)], [1, true])
+    const { manager } = JSON.parse(await readFile(installation(), 'utf8')) as { manager: string }
+    const served = await cella('office', ['log', 'check', `${manager}/v1/log/`])
+    assert.match(served.stdout, /are what its checkpoint says/)
+    const first = await done<{ before: number; size: number; findings: unknown[] }>('large', [
+      'log',
+      'monitor',
+      '--once',
+    ])
+    assert.deepEqual([first.before, first.findings], [0, []])
+    await done('large', ['assets', 'list'])
+    const again = await done<{ before: number; entries: unknown[] }>('large', ['log', 'monitor', '--once', '--events'])
+    assert.deepEqual([again.before, again.entries], [first.size, []])
+  })
+
   await context.test('a withdrawn asset is released no more', async () => {
     await done('small', ['assets', 'revoke', 'own/payroll', '--reason', 'test'])
     const refused = await cella('office', ['run', contract])
@@ -431,7 +518,9 @@ test('from nothing to a verified result by commands alone', async (context) => {
   await context.test('a document is proven by a file that other tools read', async () => {
     const proof = path('contract.tlog-proof')
     await done('office', ['log', 'prove', contract, '--output', proof])
-    assert.match(await readFile(proof, 'utf8'), /^c2sp\.org\/tlog-proof@v1\nindex \d+\n/)
+    assert.match(await readFile(proof, 'utf8'), /^c2sp\.org\/tlog-proof@v1\nextra \S+\nindex \d+\n/)
+    const judged = await done<{ document: string; type: string }>('large', ['verify', proof])
+    assert.deepEqual([judged.document, judged.type], [contract, 'cella/contract'])
   })
 
   await context.test('a second server on the same data is refused, and status tells of the first', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -100,12 +100,14 @@ test('without it, the launcher says how to get it', async (context) => {
   assert.match(refused.stderr, /^error: cella runs on Node 26.*\nhint: run npm install again without --omit=optional/)
 })
 
-test('the built command reads Parquet, in the thread whose entry lies beside it', async () => {
+test('the built command reads Parquet, in the thread whose entry lies beside it, and brings the page along', async () => {
   const table = join(root, 'client/tables/testdata/staff.parquet')
   const main = at('packages/cli/dist/main.js')
   const { stdout } = await run(process.execPath, [main, '--home', at('home'), 'inspect', table, '--json'])
   assert.equal(JSON.parse(stdout).rows, 3)
   assert.ok(existsSync(at('packages/sdk/dist/parquet-worker.js')))
+  await run(process.execPath, [main, '--home', at('home'), 'verify', '--page', at('verify.html')])
+  assert.match(readFileSync(at('verify.html'), 'utf8'), /^<!doctype html>/)
 })
 
 test('the SDK is imported with its types, and judges a receipt', async () => {
@@ -113,9 +115,9 @@ test('the SDK is imported with its types, and judges a receipt', async () => {
   await writeFile(
     join(target, 'use.ts'),
     `import { readFileSync } from 'node:fs'
-import { openHome, type PublishOptions, verifyReceiptFile } from '@cella/sdk'
+import { openHome, type PublishOptions, verifyFile } from '@cella/sdk'
 const home = await openHome({ folder: ${JSON.stringify(at('home'))} })
-const { verdict } = await verifyReceiptFile(new Uint8Array(readFileSync(${JSON.stringify(receipt)})), {
+const { verdict } = await verifyFile(new Uint8Array(readFileSync(${JSON.stringify(receipt)})), {
   anchors: await home.anchors(),
   now: 4_102_444_800,
 })

@@ -6,6 +6,8 @@ import chromium from '@sparticuz/chromium'
 import { build } from 'esbuild'
 import { type Browser, type Page, chromium as playwright } from 'playwright-core'
 
+export type { Browser, Page } from 'playwright-core'
+
 /** Why no browser can be started here, for a test to skip with; `false` where one can. */
 export const noBrowser: string | false =
   process.platform === 'linux' ? false : 'the Chromium that comes with the tests is for Linux'

@@ -6,6 +6,7 @@ import { CliError } from './error.ts'
 import { confirm } from './terminal/confirm.ts'
 import { type Progress, startProgress } from './terminal/progress.ts'
 import { type Style, styleFor } from './terminal/style.ts'
+import { formatCount } from './terminal/units.ts'
 
 /** The streams and environment of a process. */
 export interface Io {
@@ -41,7 +42,8 @@ export interface Context {
   passphrase(prompt: string, options?: { confirm?: string; fd?: number | undefined }): Promise<Secret>
   /** Throws unless the person agrees or `--yes` was given. */
   demand(question: string): Promise<void>
-  progress(label: string): Progress
+  /** In bytes, or in entries of a log. */
+  progress(label: string, unit?: 'entry'): Progress
   /** A line for the person who waits, on standard error; not in JSON mode. */
   say(line: string): void
 }
@@ -112,13 +114,22 @@ export function makeContext(io: Io, options: GlobalOptions): Context {
         throw new CliError('ERR_NOT_CONFIRMED', 'you said no; nothing was done')
       }
     },
-    progress(label) {
+    progress(label, unit) {
       const target = { isTTY: io.stderr.isTTY === true && options.json !== true, columns: io.stderr.columns ?? 80 }
-      return startProgress(label, { ...target, write: (text) => void io.stderr.write(text) }, () => performance.now())
+      return startProgress(
+        label,
+        { ...target, write: (text) => void io.stderr.write(text) },
+        () => performance.now(),
+        unit && entryAmount,
+      )
     },
     say(line) {
       if (options.json !== true) io.stderr.write(`${line}\n`)
     },
   }
   return context
+}
+
+function entryAmount(count: number): string {
+  return formatCount(Math.round(count), 'entry', 'entries')
 }

@@ -123,7 +123,7 @@ export const parts: readonly Part[] = [
   {
     commands: {
       receipt: 'receipts: what happened, provable to others',
-      'verify <file>': 'judge a receipt without a network: what is proved, by whom, as of when, and what is not',
+      'verify [file]': 'judge a file without a network: what is proved, by whom, as of when, and what is not',
     },
     load: async () => (await import('./commands/receipt.ts')).addReceiptCommands,
   },

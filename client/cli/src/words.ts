@@ -1,6 +1,7 @@
 import type { Catalogue, Manifest } from '@cella/documents'
 import type { Verdict } from '@cella/receipt'
 import type { Treatment } from '@cella/table'
+import { outcomeTitles, verdictParts } from '@cella/verify'
 import type { Style } from './terminal/style.ts'
 import { printable, wrap } from './terminal/text.ts'
 import { formatCount } from './terminal/units.ts'
@@ -39,25 +40,16 @@ export function rulesText(rules: Manifest['outputRules']): string {
 
 /** A verdict: what is proved, what is not, or what is wrong or missing. */
 export function verdictText(verdict: Verdict, { style, width }: { style: Style; width: number }): string {
-  const heads: Record<Verdict['outcome'], string> = {
-    proved: style.green(style.bold('PROVED')),
-    disproved: style.red(style.bold('DISPROVED')),
-    'cannot-tell': style.yellow(style.bold('CANNOT TELL')),
-  }
-  const section = (title: string, mark: string, statements: Verdict['statements']): string[] =>
-    statements.length === 0
-      ? []
-      : [
-          '',
-          style.bold(title),
-          ...statements.map(({ text }) => wrap(`  ${mark} ${printable(text)}`, { width, indent: '    ' })),
-        ]
+  const paints = { proved: style.green, disproved: style.red, 'cannot-tell': style.yellow }
+  const marks = { statements: style.green, notProved: style.yellow, wrong: style.red, missing: style.yellow }
+  const { outcome } = verdict
   return [
-    heads[verdict.outcome],
-    ...section('What is proved', style.green('✓'), verdict.statements),
-    ...section('What is not proved', style.yellow('·'), verdict.notProved),
-    ...section('What is wrong', style.red('✗'), verdict.wrong),
-    ...section('What is missing', style.yellow('?'), verdict.missing),
+    paints[outcome](style.bold(outcomeTitles[outcome].toUpperCase())),
+    ...verdictParts(verdict).flatMap(({ name, title, mark, statements }) => [
+      '',
+      style.bold(title),
+      ...statements.map(({ text }) => wrap(`  ${marks[name](mark)} ${printable(text)}`, { width, indent: '    ' })),
+    ]),
   ].join('\n')
 }
 

@@ -3,6 +3,7 @@ import type { Role } from '@cella/documents'
 import {
   auditStream,
   bodiesMax,
+  commitmentOfBody,
   type EventBody,
   EventError,
   encodeDisclosure,
@@ -78,9 +79,10 @@ export async function fetchStreamKey(session: Session, { vault }: { vault: KeyId
 
 /**
  * Reads the whole stream: finds its leaves in one's own reading of the log, fetches the bodies, opens them, and says what
- * is missing. May be called again as the log goes on; the vault is not asked.
+ * is missing. May be called again as the log goes on; the vault is not asked. With what was read `before`, only bodies that
+ * are new are asked for.
  */
-export async function readStream(session: Session, { key }: StreamKey): Promise<OwnStream> {
+export async function readStream(session: Session, { key }: StreamKey, before?: OwnStream): Promise<OwnStream> {
   const log = await session.log()
   const { hpke } = await session.keys()
   const { checkpoint } = log
@@ -94,6 +96,12 @@ export async function readStream(session: Session, { key }: StreamKey): Promise<
   const reader = { publicKey: hpke.publicKey, privateKey: hpke.privateKey.expose() }
   const bodies = new Map<number, EventBody>()
   const closed = new Set<number>()
+  for (const [name, { n }] of places) {
+    const known = before?.bodies.get(n)
+    if (known === undefined || encodeHex(commitmentOfBody(known)) !== name) continue
+    bodies.set(n, known)
+    places.delete(name)
+  }
   const wanted = [...places.keys()]
   for (let at = 0; at < wanted.length; at += bodiesMax) {
     const found = await session.manager.bodies(wanted.slice(at, at + bodiesMax))

@@ -1,3 +1,4 @@
+export type { JudgedFile, StoredAnchors } from '@cella/verify'
 export { type AccessRecord, type AccessReport, readAccess } from './access.ts'
 export { type AssetState, findAsset, listAssets, revisionsOf, revokeAsset } from './assets.ts'
 export { appraiseChallenged, type ChallengeAnswer, challenge } from './challenge.ts'
@@ -31,7 +32,7 @@ export {
   type StreamKey,
 } from './events.ts'
 export { type GuestPolicyDraft, guestPolicies, publishGuestPolicy, revokeGuestPolicy } from './guests.ts'
-export { logPolicyFor, petname, receiptAnchors, type StoredAnchors } from './home/anchors.ts'
+export { logPolicyFor, petname } from './home/anchors.ts'
 export { type Home, type HomeOptions, openHome, type Profile, type SavedDocument } from './home/home.ts'
 export {
   type Approver,
@@ -114,9 +115,9 @@ export {
   openReasons,
   receiptOf,
   startRuns,
-  verifyReceiptFile,
 } from './runs.ts'
 export { fileDigest, fileSource, type SealedAsset, withSealed } from './sealing.ts'
 export { fetchFor, openSession, type Session, type SessionOptions } from './session.ts'
 export { type Logged, revokeDocument, submitDocument } from './submit.ts'
 export { type AcceptedVault, appraiseVault, gatherTerms } from './vaults.ts'
+export { verifyFile } from './verify.ts'

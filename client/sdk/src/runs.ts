@@ -11,9 +11,9 @@ import {
 import type { Reason } from '@cella/release'
 import { openBytes, outputInfo, reasonsInfo, SealError, unwrapDek } from '@cella/seal'
 import { TableError, unpad } from '@cella/table'
+import { anchorsOf, type StoredAnchors } from '@cella/verify'
 import { startPolicyEngine } from './engine.ts'
 import { SdkError } from './error.ts'
-import { receiptAnchors, type StoredAnchors } from './home/anchors.ts'
 import type { Run, RunEvent, StoredOutput } from './manager/answers.ts'
 import type { Session } from './session.ts'
 
@@ -55,18 +55,9 @@ export async function fetchReceipt(
   return { bytes, bundle, verdict: await judge(bundle, await session.anchors(), session.now()) }
 }
 
-/** Judges the bytes of a receipt file without a network. Throws ReceiptError for what is none. */
-export async function verifyReceiptFile(
-  bytes: Uint8Array,
-  options: { anchors: StoredAnchors; now: number },
-): Promise<{ bundle: ReceiptBundle; verdict: Verdict }> {
-  const bundle = parseReceiptBundle(bytes)
-  return { bundle, verdict: await judge(bundle, options.anchors, options.now) }
-}
-
 async function judge(bundle: ReceiptBundle, anchors: StoredAnchors, now: number): Promise<Verdict> {
   await startPolicyEngine()
-  return verifyReceipt(bundle, receiptAnchors(anchors, now))
+  return verifyReceipt(bundle, anchorsOf(anchors, now))
 }
 
 export interface OpenedOutput {

@@ -1,7 +1,7 @@
 import type { Digest } from '@cella/bytes'
 import type { KeyId } from '@cella/primitives'
+import type { StoredAnchors } from '@cella/verify'
 import { SdkError } from './error.ts'
-import type { StoredAnchors } from './home/anchors.ts'
 import type { Home, Profile } from './home/home.ts'
 import type { Keys } from './keys.ts'
 import { type OwnLog, openLog } from './log.ts'

@@ -32,12 +32,13 @@ export {
 export { LeafStore } from './leaf-store.ts'
 export { LogError, type LogErrorCode } from './log-error.ts'
 export {
+  type CopyReport,
+  checkCopy,
   type MirrorOptions,
   type MirrorSigner,
   type MirrorStore,
   mirrorLog,
   mirrorPrefix,
-  verifyMirror,
 } from './mirror.ts'
 export {
   cosignNote,

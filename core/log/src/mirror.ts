@@ -44,6 +44,8 @@ export interface MirrorOptions {
   readonly log: LogReader
   readonly store: MirrorStore
   readonly sign?: MirrorSigner
+  /** Entries copied, of all that the checkpoint has. */
+  readonly onProgress?: (done: number, total: number) => void
 }
 
 const checkpointPath = 'checkpoint'
@@ -61,43 +63,58 @@ export function mirrorPrefix(origin: string): string {
  * as it was.
  */
 export async function mirrorLog(options: MirrorOptions): Promise<WitnessedCheckpoint> {
-  const { policy, log, store, sign } = options
+  const { policy, log, store, sign, onProgress } = options
   const held = await heldCheckpoint(options)
   const checkpoint = verifyCheckpoint(await readCheckpoint(log), policy)
   if (held !== undefined) await verifySuccessor({ seen: held, checkpoint, tile: (path) => log.tile(path) })
-  await copyEntries({ checkpoint, held, log, store })
+  await copyEntries({ checkpoint, held, log, store, onProgress })
   const { bytes } = checkpoint
   const own = sign && cosignNote(parseNote(bytes).text, sign.signer, timeToSign(sign, held))
   await store.write(checkpointPath, own === undefined ? bytes : addSignatures(bytes, [own]))
   return checkpoint
 }
 
+/** What `checkCopy` found. */
+export interface CopyReport {
+  readonly checkpoint: WitnessedCheckpoint
+  /** Tiles of hashes that were compared. */
+  readonly tiles: number
+  /** Every file that is not what the entries make, in words; none when all is well. */
+  readonly problems: readonly string[]
+}
+
 /**
- * Reads a whole copy again: that its entries have the root of its checkpoint, and that every tile is what they make.
- * Throws ERR_LOG_FORKED naming the file, ERR_LOG_UNAVAILABLE for one that is missing, and what `verifyCheckpoint` throws.
+ * Reads a whole log again, of a folder or as a server shows it: whether its entries have the root of its checkpoint, and
+ * every tile is what they make. What is wrong is in the report; a bundle of entries that is missing throws
+ * ERR_LOG_UNAVAILABLE, since nothing can be told without it, and the checkpoint what `verifyCheckpoint` throws.
  */
-export async function verifyMirror(options: { policy: LogPolicy; store: MirrorStore }): Promise<WitnessedCheckpoint> {
-  const { store } = options
+export async function checkCopy(options: {
+  policy: LogPolicy
+  store: Pick<MirrorStore, 'read'>
+  onProgress?: (done: number, total: number) => void
+}): Promise<CopyReport> {
+  const { store, onProgress } = options
   const checkpoint = await heldCheckpoint(options)
-  if (checkpoint === undefined) throw new LogError('ERR_LOG_UNAVAILABLE', 'the copy has no checkpoint')
-  const read = fileReader(store)
+  if (checkpoint === undefined) throw new LogError('ERR_LOG_UNAVAILABLE', 'there is no checkpoint')
+  const problems: string[] = []
+  let compared = 0
   const compare = async (path: string, bytes: Uint8Array): Promise<void> => {
-    if (!equalBytes(await read(path), bytes)) {
-      throw new LogError('ERR_LOG_FORKED', `${path} is not what the entries of ${checkpoint.origin} make`)
-    }
+    const held = await store.read(path)
+    compared += 1
+    if (held === undefined) problems.push(`${path} is missing`)
+    else if (!equalBytes(held, bytes)) problems.push(`${path} is not what its leaves give`)
   }
   const tiles = new TileWriter(compare)
   const tree = new TreeBuilder()
   while (tree.size < checkpoint.size) {
     const place = bundleAt(tree.size, checkpoint.size)
-    for (const entry of await readEntries(read, place)) tiles.append(tree, leafHash(entry))
+    for (const entry of await readEntries(fileReader(store), place)) tiles.append(tree, leafHash(entry))
     await tiles.flushFull()
-  }
-  if (!equalBytes(tree.root(), checkpoint.root)) {
-    throw new LogError('ERR_LOG_FORKED', `the entries of the copy do not have the root of its checkpoint`)
+    onProgress?.(tree.size, checkpoint.size)
   }
   await tiles.flushPartial(checkpoint.size)
-  return checkpoint
+  if (!equalBytes(tree.root(), checkpoint.root)) problems.push('the root of the checkpoint is not what its leaves give')
+  return { checkpoint, tiles: compared, problems }
 }
 
 /** Never earlier than what it signed before. */
@@ -106,7 +123,7 @@ function timeToSign({ signer, now }: MirrorSigner, held: WitnessedCheckpoint | u
   return Math.max(Math.floor(now()), before[0]?.time ?? 0)
 }
 
-async function heldCheckpoint({ policy, store }: { policy: LogPolicy; store: MirrorStore }) {
+async function heldCheckpoint({ policy, store }: { policy: LogPolicy; store: Pick<MirrorStore, 'read'> }) {
   const bytes = await store.read(checkpointPath)
   return bytes === undefined ? undefined : verifyCheckpoint(bytes, policy)
 }
@@ -124,6 +141,7 @@ async function copyEntries(options: {
   held: WitnessedCheckpoint | undefined
   log: LogReader
   store: MirrorStore
+  onProgress: MirrorOptions['onProgress']
 }): Promise<void> {
   const { checkpoint, held, log, store } = options
   // A bundle that was not full is read again; the tiles below it say what it continues.
@@ -139,6 +157,7 @@ async function copyEntries(options: {
     await store.write(tilePath(place), encodeEntryBundle(entries))
     for (const entry of entries) tiles.append(tree, leafHash(entry))
     await tiles.flushFull()
+    options.onProgress?.(tree.size, checkpoint.size)
   }
   if (!equalBytes(tree.root(), checkpoint.root)) {
     throw new LogError('ERR_LOG_FORKED', 'the tiles of the copy are damaged; copy the log into an empty folder')
@@ -267,7 +286,7 @@ class TileWriter {
 }
 
 /** The copy's own files as a log's. */
-function fileReader(store: MirrorStore): (path: string) => Promise<Uint8Array> {
+function fileReader(store: Pick<MirrorStore, 'read'>): (path: string) => Promise<Uint8Array> {
   return async (path) => {
     const bytes = await store.read(path)
     if (bytes === undefined) throw new LogError('ERR_LOG_UNAVAILABLE', `the copy has no ${path}`)

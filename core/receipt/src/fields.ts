@@ -141,7 +141,7 @@ function describeLog({ entry, findings }: Case, independent: readonly string[]):
   findings.proved('RECEIPT_LOGGED', {
     ...place,
     witnesses: witnesses.join(', '),
-    when: between(entry.times),
+    when: timesInWords(entry.times),
   })
   if (!witnesses.some((name) => independent.includes(name))) {
     findings.notProved('NOBODY_INDEPENDENT_WATCHED', { witnesses: witnesses.join(', ') })
@@ -161,7 +161,8 @@ function describeLevels(situation: Case): void {
   }
 }
 
-function between({ earliest, latest }: { earliest: number; latest: number }): string {
+/** The span in which witnesses saw a checkpoint. */
+export function timesInWords({ earliest, latest }: { earliest: number; latest: number }): string {
   return earliest === latest ? `at ${utc(latest)}` : `between ${utc(earliest)} and ${utc(latest)}`
 }
 

@@ -9,5 +9,7 @@ export {
   receiptBytesMax,
 } from './bundle.ts'
 export { ReceiptError, type ReceiptErrorCode } from './error.ts'
-export type { Parameters, Statement, Verdict } from './verdict.ts'
+export { timesInWords } from './fields.ts'
+export { Findings, type Parameters, type Statement, type Verdict } from './verdict.ts'
 export { verifyReceipt } from './verify.ts'
+export type { Catalogue } from './words.ts'

@@ -1,4 +1,4 @@
-import { missingWords, notProvedWords, provedWords, sentence, wrongWords } from './words.ts'
+import { type Catalogue, type receiptWords, sentence } from './words.ts'
 
 export type Parameters = Readonly<Record<string, string | number>>
 
@@ -22,27 +22,32 @@ export interface Verdict {
   readonly missing: readonly Statement[]
 }
 
-/** Collects sentences. What is wrong outweighs what is missing. */
-export class Findings {
+/** Collects sentences of one catalogue. What is wrong outweighs what is missing. */
+export class Findings<Words extends Catalogue = typeof receiptWords> {
+  readonly #words: Words
   readonly #proved: Statement[] = []
   readonly #notProved: Statement[] = []
   readonly #wrong: Statement[] = []
   readonly #missing: Statement[] = []
 
-  proved(code: keyof typeof provedWords, parameters: Parameters): void {
-    this.#proved.push({ code, text: sentence(provedWords, code, parameters), parameters })
+  constructor(words: Words) {
+    this.#words = words
   }
 
-  notProved(code: keyof typeof notProvedWords, parameters: Parameters): void {
-    this.#notProved.push({ code, text: sentence(notProvedWords, code, parameters), parameters })
+  proved(code: keyof Words['proved'] & string, parameters: Parameters): void {
+    this.#proved.push({ code, text: sentence(this.#words.proved, code, parameters), parameters })
   }
 
-  wrong(code: keyof typeof wrongWords, parameters: Parameters): void {
-    this.#wrong.push({ code, text: sentence(wrongWords, code, parameters), parameters })
+  notProved(code: keyof Words['notProved'] & string, parameters: Parameters): void {
+    this.#notProved.push({ code, text: sentence(this.#words.notProved, code, parameters), parameters })
   }
 
-  missing(code: keyof typeof missingWords, parameters: Parameters): void {
-    const text = sentence(missingWords, code, parameters)
+  wrong(code: keyof Words['wrong'] & string, parameters: Parameters): void {
+    this.#wrong.push({ code, text: sentence(this.#words.wrong, code, parameters), parameters })
+  }
+
+  missing(code: keyof Words['missing'] & string, parameters: Parameters): void {
+    const text = sentence(this.#words.missing, code, parameters)
     if (!this.#missing.some((known) => known.text === text)) this.#missing.push({ code, text, parameters })
   }
 
@@ -55,8 +60,8 @@ export class Findings {
     return {
       outcome,
       // What was established on the way proves nothing once the whole does not hold.
-      statements: outcome === 'proved' ? inOrder(this.#proved, provedWords) : [],
-      notProved: outcome === 'proved' ? inOrder(this.#notProved, notProvedWords) : [],
+      statements: outcome === 'proved' ? inOrder(this.#proved, this.#words.proved) : [],
+      notProved: outcome === 'proved' ? inOrder(this.#notProved, this.#words.notProved) : [],
       wrong: this.#wrong,
       missing: this.#missing,
     }

@@ -11,6 +11,7 @@ import { checkWorker } from './enclaves.ts'
 import { checkReceiptFields, describeRun } from './fields.ts'
 import { ProvenPlaces, placeOfDocument, placeOfStatement } from './placed.ts'
 import { Findings, type Verdict } from './verdict.ts'
+import { receiptWords } from './words.ts'
 
 /**
  * Judges a receipt by the verifier's own anchors, without a network:
@@ -26,7 +27,7 @@ import { Findings, type Verdict } from './verdict.ts'
  * Everything wrong is reported, not only the first. Before this, `initPolicyEngine` of `@cella/policy` must have run.
  */
 export async function verifyReceipt(bundle: ReceiptBundle, anchors: Anchors): Promise<Verdict> {
-  const findings = new Findings()
+  const findings = new Findings(receiptWords)
   const log = findLog(bundle, anchors, findings)
   if (log === undefined) return findings.verdict()
 

@@ -1,7 +1,7 @@
-// The one catalogue of what a verdict can say, by code. Parameters are named in braces.
+// What a verdict on a receipt can say, by code. Parameters are named in braces.
 
 /** What is proved. */
-export const provedWords = {
+const provedWords = {
   RECEIPT_LOGGED:
     'The receipt is entry {index} of the log {log}, in a checkpoint of {size} entries that {witnesses} cosigned {when}.',
   RECEIPT_LOGGED_UNWITNESSED:
@@ -23,7 +23,7 @@ export const provedWords = {
 } as const
 
 /** What nobody should read into it. */
-export const notProvedWords = {
+const notProvedWords = {
   SIMULATED_TEE:
     'That anything was protected from the operator: the TEE was simulated. Whoever ran the machine could read all of it.',
   NOBODY_INDEPENDENT_WATCHED:
@@ -45,7 +45,7 @@ export const notProvedWords = {
 } as const
 
 /** What is wrong with it: these disprove. */
-export const wrongWords = {
+const wrongWords = {
   RECEIPT_SIGNATURE: 'The receipt is not signed by the worker whose evidence is in the bundle.',
   RECEIPT_PROOF: 'The receipt is not shown to be in the log: {problem}',
   DOCUMENT_PROOF: 'The document {digest} is not shown to be in the log: {problem}',
@@ -65,7 +65,7 @@ export const wrongWords = {
 } as const
 
 /** What is missing to judge: each names what to obtain. */
-export const missingWords = {
+const missingWords = {
   LOG_UNKNOWN:
     'The log {log} is not one whose key you hold: obtain its policy (log key and witnesses) from somebody you trust.',
   ORGANISATION_UNKNOWN:
@@ -78,6 +78,22 @@ export const missingWords = {
 } as const
 
 type Words = Readonly<Record<string, string>>
+
+/** All that a verdict on one kind of file can say, by code. Parameters are named in braces. */
+export interface Catalogue {
+  readonly proved: Words
+  readonly notProved: Words
+  readonly wrong: Words
+  readonly missing: Words
+}
+
+/** What a verdict on a receipt can say. */
+export const receiptWords = {
+  proved: provedWords,
+  notProved: notProvedWords,
+  wrong: wrongWords,
+  missing: missingWords,
+} as const satisfies Catalogue
 
 /** Fills the parameters in; throws for one that is missing, which is our own fault. */
 export function sentence(words: Words, code: string, parameters: Readonly<Record<string, string | number>>): string {

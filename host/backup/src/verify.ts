@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { buffer } from 'node:stream/consumers'
-import { parseVkey, verifyMirror } from '@cella/log'
+import { checkCopy, parseVkey } from '@cella/log'
 import { inParallel, type OnProgress, Progress } from './progress.ts'
 import { damaged, type Repository } from './repository.ts'
 import type { Contents, Snapshot } from './snapshot.ts'
@@ -48,10 +48,10 @@ async function verifyLog(repository: Repository, { files, log }: Snapshot): Prom
     const file = byPath.get(`log/${path}`)
     return file && buffer(contentsOf(repository, file, path))
   }
-  const write = (): Promise<void> => Promise.reject(new TypeError('a backup is not written to'))
-  const checkpoint = await verifyMirror({ policy, store: { read, write } }).catch((cause: unknown) => {
+  const { checkpoint, problems } = await checkCopy({ policy, store: { read } }).catch((cause: unknown) => {
     throw damaged(`the log in the backup is not whole: ${(cause as Error).message}`, cause)
   })
+  if (problems.length > 0) throw damaged(`the log in the backup is not whole: ${problems.join('; ')}`)
   if (checkpoint.size !== log.size)
     throw damaged(`the log in the backup has ${checkpoint.size} leaves, not ${log.size}`)
 }

@@ -8,8 +8,12 @@ import { LogServerError } from './log-server-error.ts'
  * when it holds a key of another name.
  */
 export function loadLogKey(options: { file: string; name: string }): NoteSigner {
-  const { file, name } = options
-  make(file, name)
+  make(options.file, options.name)
+  return readLogKey(options)
+}
+
+/** The log's key where there is one. Throws like `loadLogKey`. */
+export function readLogKey({ file, name }: { file: string; name: string }): NoteSigner {
   if ((statSync(file).mode & 0o077) !== 0) {
     throw new LogServerError('ERR_LOG_CONFIG', `the key file ${file} is open to others; run: chmod 600 ${file}`)
   }

@@ -1,22 +1,37 @@
+import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { openFolderObjects, openS3Objects } from '@cella/blobs'
-import { encodeVkey, type NoteSigner } from '@cella/log'
+import { encodeVkey, type NoteSigner, parseLogPolicy } from '@cella/log'
+import { checkLog } from './check.ts'
 import { type LogConfig, readLogConfig } from './config.ts'
 import { openLog } from './embedded-log.ts'
 import { loadLogKey } from './key-file.ts'
 import type { Log } from './log.ts'
 import { LogServerError } from './log-server-error.ts'
+import { openStore } from './open-store.ts'
 import { openPostgresLog } from './postgres/postgres-log.ts'
 import { createLogServer } from './server.ts'
 import { localSigner } from './signing.ts'
 
 // node main.ts --config FILE           serve; the first line on standard output is {"url", "vkey"}
 // node main.ts --config FILE --init    make the key where there is none, print {"vkey"}, and end
+// node main.ts --config FILE --check [--policy FILE]    check all that is stored, print a report, and end
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { config: { type: 'string' }, init: { type: 'boolean' } } })
-  if (values.config === undefined) throw new TypeError('usage: --config FILE [--init]')
+  const { values } = parseArgs({
+    options: {
+      config: { type: 'string' },
+      init: { type: 'boolean' },
+      check: { type: 'boolean' },
+      policy: { type: 'string' },
+    },
+  })
+  if (values.config === undefined) throw new TypeError('usage: --config FILE [--init | --check [--policy FILE]]')
   const config = readLogConfig(values.config)
+  if (values.check) {
+    const policy = values.policy === undefined ? undefined : parseLogPolicy(readFileSync(values.policy))
+    process.stdout.write(`${JSON.stringify(await checkLog(config, policy))}\n`)
+    return
+  }
   const signer = loadLogKey({ file: config.keyFile, name: config.origin })
   const vkey = encodeVkey(signer.key)
   if (values.init) {
@@ -49,8 +64,7 @@ async function open(config: LogConfig, key: NoteSigner): Promise<Log> {
   const { storage } = config
   if ('folder' in storage) return openLog({ ...options, folder: storage.folder })
   const { tiles, postgresUrl: url } = storage
-  const store = 'folder' in tiles ? await openFolderObjects(tiles) : openS3Objects(tiles.s3)
-  return openPostgresLog({ ...options, url, store })
+  return openPostgresLog({ ...options, url, store: await openStore(tiles) })
 }
 
 function end(error: unknown): never {

@@ -1,12 +1,12 @@
-import { receiptBytesMax } from '@cella/receipt'
-import { fetchReceipt, receiptOf, verifyReceiptFile } from '@cella/sdk'
+import { fetchReceipt, receiptOf } from '@cella/sdk'
 import type { Command } from 'commander'
 import { type Cli, does, group, leaf, type Result } from '../command.ts'
 import type { Context } from '../context.ts'
-import { readBytesFile, writeNewFile } from '../files.ts'
+import { writeNewFile } from '../files.ts'
 import { digestArgument } from '../options.ts'
 import { verdictText } from '../words.ts'
 import { runNumber } from './run.ts'
+import { addVerifyCommand } from './verify.ts'
 
 /** `cella receipt show` and `cella verify` */
 export function addReceiptCommands(program: Command, cli: Cli): void {
@@ -23,19 +23,7 @@ export function addReceiptCommands(program: Command, cli: Cli): void {
     }
     return resultOf(context, fetched.verdict, receiptOf(fetched.bundle), output)
   })
-  const verify = leaf(program, 'verify <file>', {
-    summary: 'judge a receipt without a network: what is proved, by whom, as of when, and what is not',
-    details:
-      'The anchors are your own (cella org trust): organisations, logs with their witnesses, TEE roots. What the file says about these is not believed. Exit code 0: proved; 1: disproved, or you lack what it takes to tell.',
-    examples: ['cella verify receipt.json', 'cella verify receipt.json --json'],
-  })
-  does(verify, cli, async (context, [file]) => {
-    const bytes = await readBytesFile(file!, receiptBytesMax)
-    const home = await context.home()
-    const now = Math.floor(Date.now() / 1000)
-    const { bundle, verdict } = await verifyReceiptFile(bytes, { anchors: await home.anchors(), now })
-    return resultOf(context, verdict, receiptOf(bundle), undefined)
-  })
+  addVerifyCommand(program, cli)
 }
 
 function resultOf(

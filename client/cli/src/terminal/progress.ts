@@ -8,7 +8,7 @@ export interface ProgressTarget {
 
 /** A line that is drawn over itself. On anything but a terminal it draws nothing. */
 export interface Progress {
-  /** Bytes done of `total`. */
+  /** Bytes, or what else the label says, done of `total`. */
   update(done: number, total: number): void
   /** Takes the line away. */
   end(): void
@@ -16,8 +16,13 @@ export interface Progress {
 
 const redrawMs = 100
 
-/** Progress of `label` in bytes with rate and time left, drawn at most ten times a second. `now` in milliseconds. */
-export function startProgress(label: string, target: ProgressTarget, now: () => number): Progress {
+/** Progress of `label`, in bytes unless `amount` says otherwise, with rate and time left, drawn at most ten times a second. `now` in milliseconds. */
+export function startProgress(
+  label: string,
+  target: ProgressTarget,
+  now: () => number,
+  amount: (count: number) => string = formatBytes,
+): Progress {
   const start = now()
   let drawn = Number.NEGATIVE_INFINITY
   if (!target.isTTY) return { update() {}, end() {} }
@@ -27,7 +32,7 @@ export function startProgress(label: string, target: ProgressTarget, now: () => 
       if (at - drawn < redrawMs && done < total) return
       drawn = at
       target.write(
-        `\r\u001b[K${progressLine({ label, done, total, seconds: (at - start) / 1000, width: target.columns })}`,
+        `\r\u001b[K${progressLine({ label, done, total, seconds: (at - start) / 1000, width: target.columns, amount })}`,
       )
     },
     end() {
@@ -43,13 +48,15 @@ export function progressLine(state: {
   total: number
   seconds: number
   width: number
+  amount?: (count: number) => string
 }): string {
+  const { amount = formatBytes } = state
   const fraction = state.total > 0 ? Math.min(1, state.done / state.total) : 1
   const rate = state.seconds > 0 ? state.done / state.seconds : 0
   const left = rate > 0 ? (state.total - state.done) / rate : undefined
   const words = [
-    `${formatBytes(state.done)} of ${formatBytes(state.total)}`,
-    ...(rate > 0 ? [`${formatBytes(rate)}/s`] : []),
+    `${amount(state.done)} of ${amount(state.total)}`,
+    ...(rate > 0 ? [`${amount(rate)}/s`] : []),
     ...(left !== undefined && state.done < state.total ? [`${formatSeconds(left)} left`] : []),
   ].join(', ')
   const room = Math.min(30, state.width - state.label.length - words.length - 4)

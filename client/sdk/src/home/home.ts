@@ -5,9 +5,9 @@ import { type Digest, encodeHex, encodeUtf8 } from '@cella/bytes'
 import { digestField, parseDocument } from '@cella/documents'
 import { encodeLogMemory, type LogMemory, parseLogMemory } from '@cella/log'
 import { sha256 } from '@cella/primitives'
+import { anchorsFileSchema, type StoredAnchors } from '@cella/verify'
 import { z } from 'zod'
 import { SdkError } from '../error.ts'
-import { anchorsFileSchema, type StoredAnchors } from './anchors.ts'
 import { readJsonFile, readOptional, writeJsonFile, writeOwnFile } from './files.ts'
 
 const profileName = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/)

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
-import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { decodeBase64, encodeBase64, encodeHex, encodeUtf8 } from '@cella/bytes'
 import { CborTag, type CborValue, encodeCbor } from '@cella/cbor'
 import { sharedPath, sharedTest } from '@cella/testing'
+import { ccfCase, sigsumCase } from '@cella/testing/foreign-proofs'
 import { everyBend } from '../../test/bend.ts'
 import { leafOf, origin, TestLog } from '../../test/support.ts'
 import {
@@ -223,43 +224,6 @@ sharedTest('reads the inclusion receipt of the working group up to its signature
   )
 })
 
-/** A CCF ledger of one node above the leaf, as the profile's text describes it. */
-function ccfCase() {
-  const pair = generateKeyPairSync('ec', { namedCurve: 'P-384' })
-  const bare = [encodeCbor(new Map([[1, -7]])), new Map<number, CborValue>(), encodeUtf8('payload'), new Uint8Array(64)]
-  const data = sha(encodeCbor(new CborTag(18, bare)))
-  const transaction = new Uint8Array(32).fill(1)
-  const evidence = 'ce:2.17:00ff'
-  const [left, right] = [new Uint8Array(32).fill(2), new Uint8Array(32).fill(3)]
-  const root = sha(sha(left, sha(transaction, sha(encodeUtf8(evidence)), data)), right)
-  const proof = encodeCbor(
-    new Map<number, CborValue>([
-      [1, [transaction, evidence, new Uint8Array(data)]],
-      [
-        2,
-        [
-          [true, left],
-          [false, right],
-        ],
-      ],
-    ]),
-  )
-  const protectedBytes = encodeCbor(
-    new Map<number, CborValue>([
-      [1, -35],
-      [15, new Map([[1, 'ledger.example']])],
-      [395, 2],
-    ]),
-  )
-  const signed = encodeCbor(['Signature1', protectedBytes, new Uint8Array(0), new Uint8Array(root)])
-  const signature = new Uint8Array(sign('sha384', signed, { key: pair.privateKey, dsaEncoding: 'ieee-p1363' }))
-  const receipt = encodeCbor(
-    new CborTag(18, [protectedBytes, new Map([[396, new Map([[-1, [proof]]])]]), null, signature]),
-  )
-  const statement = encodeCbor(new CborTag(18, bare.with(1, new Map([[394, [receipt]]]))))
-  return { receipt, statement, root, evidence, key: { spki: spkiOf(pair.publicKey), issuer: 'ledger.example' } }
-}
-
 test('CCF: a receipt is over its statement alone; every cut and changed byte is refused', async () => {
   const { receipt, statement, key, root, evidence } = ccfCase()
   assert.deepEqual(receiptsOf(statement), [receipt])
@@ -287,47 +251,6 @@ sharedTest('CCF: the receipt of a ledger in service is over its statement', 'vec
   statement[statement.length - 1]! ^= 1
   assert.equal(await codeOf(() => verifyCcfReceipt({ receipt: receipt!, statement, key })), 'ERR_LOG_ENTRY')
 })
-
-/** What a Sigsum log, its submitter and a witness sign, put together by hand. */
-function sigsumCase(version: 1 | 2) {
-  const [submitter, logPair, witness] = [1, 2, 3].map(() => generateKeyPairSync('ed25519'))
-  const raw = (pair: { publicKey: KeyObject }): Uint8Array => spkiOf(pair.publicKey).slice(-32)
-  const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
-  const message = new Uint8Array(sha(encodeUtf8('a file')))
-  const checksum = sha(message)
-  const leafSignature = sign(
-    null,
-    Buffer.concat([Buffer.from('sigsum.org/v1/tree-leaf\0'), checksum]),
-    submitter!.privateKey,
-  )
-  const zero = Uint8Array.of(0)
-  const leaf = sha(zero, checksum, leafSignature, sha(raw(submitter!)))
-  const sibling = new Uint8Array(32).fill(7)
-  const root = sha(Uint8Array.of(1), sibling, leaf)
-  const keyHash = hex(sha(raw(logPair!)))
-  const checkpoint = `sigsum.org/v1/tree/${keyHash}\n2\n${encodeBase64(root)}\n`
-  const cosigned = sign(null, Buffer.from(`cosignature/v1\ntime 1760000000\n${checkpoint}`), witness!.privateKey)
-  const proof = [
-    `version=${version}`,
-    `log=${keyHash}`,
-    `leaf=${version === 1 ? `${hex(checksum.subarray(0, 2))} ` : ''}${hex(sha(raw(submitter!)))} ${hex(leafSignature)}`,
-    '',
-    'size=2',
-    `root_hash=${hex(root)}`,
-    `signature=${hex(sign(null, Buffer.from(checkpoint), logPair!.privateKey))}`,
-    `cosignature=${hex(sha(raw(witness!)))} 1760000000 ${hex(cosigned)}`,
-    '',
-    'leaf_index=1',
-    `node_hash=${hex(sibling)}`,
-    '',
-  ].join('\n')
-  const logKey = noteKey({ name: 'sigsum.example', type: 'note', publicKey: raw(logPair!) })
-  const witnessKey = noteKey({ name: 'witness.example', type: 'cosignature', publicKey: raw(witness!) })
-  const policy = parseLogPolicy(
-    encodeUtf8(`log ${encodeVkey(logKey)}\nwitness w ${encodeVkey(witnessKey)}\nquorum w\n`),
-  )
-  return { proof: encodeUtf8(proof), message, submitter: raw(submitter!), policy }
-}
 
 test('Sigsum: proofs of both versions verify; every cut and changed byte is refused', async () => {
   for (const version of [1, 2] as const) {

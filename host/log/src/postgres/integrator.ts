@@ -336,7 +336,7 @@ function tilesOf(store: ObjectStore, state: TileState): TileReader {
 }
 
 /** The next batches that don't end below `from`. One that begins below it follows nothing: `checkBatch` refuses it. */
-async function nextBatches(ask: Ask, from: number): Promise<Batch[]> {
+export async function nextBatches(ask: Ask, from: number): Promise<Batch[]> {
   const { rows } = await ask({
     name: 'batches',
     // In order of the column, not of the text that goes out under its name.
@@ -349,7 +349,7 @@ async function nextBatches(ask: Ask, from: number): Promise<Batch[]> {
 }
 
 /** The chain after a batch. Throws ERR_LOG_SET_BACK unless it is the one that follows what was taken in before. */
-function checkBatch(batch: Batch, size: number, chain: Uint8Array): Uint8Array {
+export function checkBatch(batch: Batch, size: number, chain: Uint8Array): Uint8Array {
   const next = sha256(concatBytes(chain, batch.leaves))
   if (batch.first === size && batch.leaves.length % leafLength === 0 && equalBytes(next, batch.chain)) return next
   throw new LogServerError(

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { openFolderObjects } from '@cella/blobs'
 import { generateNoteSigner, leafHash } from '@cella/log'
 import { startPostgres } from '@cella/manager/postgres'
 import pg from 'pg'
@@ -14,6 +15,7 @@ import { fsck } from '../fsck.ts'
 import { logSuite } from '../log.suite.ts'
 import type { LogServerError } from '../log-server-error.ts'
 import { localSigner } from '../signing.ts'
+import { checkPostgresLog } from './check.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cella-log-pg-'))
 const server = await startPostgres({ folder })
@@ -207,4 +209,41 @@ test('batches are taken in by their place, also where it gets another digit', as
     [...Array(94).keys()].map((at) => at + 8),
   )
   assert.deepEqual(place.fatal, [])
+})
+
+test('a check of the database finds what its tables and tiles contradict each other in', async (context) => {
+  const place = await placeOnPostgres(context, server.url)
+  const log = await place.open()
+  await log.append(range(0, 600))
+  await log.close()
+  const store = await openFolderObjects({ folder: place.storeFolder })
+  const check = async (): Promise<readonly string[]> =>
+    (await checkPostgresLog({ url: place.url, store, policy: place.policy })).problems
+  assert.deepEqual(await check(), [])
+  const bend = async (sql: string, back: string, problem: RegExp): Promise<void> => {
+    await inDatabase(place.url, sql)
+    assert.match((await check()).join('; '), problem)
+    await inDatabase(place.url, back)
+    assert.deepEqual(await check(), [])
+  }
+  await bend(
+    'update cella_log.leaf set index = 9999 where index = 300',
+    'update cella_log.leaf set index = 300 where index = 9999',
+    /does not know the leaf at index 300/,
+  )
+  await bend(
+    'update cella_log.sequence set size = 601',
+    'update cella_log.sequence set size = 600',
+    /has put 601 leaves in order, and holds what leads to 600/,
+  )
+  await bend(
+    `insert into cella_log.batch values (600, repeat('a', 64)::bytea, ''::bytea)`,
+    'delete from cella_log.batch',
+    /do not follow the 600/,
+  )
+  await bend(
+    'update cella_log.published set size = 700',
+    'update cella_log.published set size = 600',
+    /has published 700 leaves, the store has 600/,
+  )
 })

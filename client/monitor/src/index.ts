@@ -1,0 +1,3 @@
+export { folderStore } from './folder-store.ts'
+export { type LogFinding, type LogFindingCode, monitorLog, type Watched, type WatchedEntry } from './monitor.ts'
+export { storeOfLog, urlLog } from './url-log.ts'

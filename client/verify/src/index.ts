@@ -1,0 +1,5 @@
+export { anchorsFileSchema, anchorsOf, type FileAnchors, type StoredAnchors } from './anchors.ts'
+export { type JudgedFile, judgeFile } from './judge-file.ts'
+export { encodeProofExtra, type ProofExtra } from './proof-extra.ts'
+export { parsePublicKey } from './public-key.ts'
+export { outcomeTitles, type VerdictPart, verdictParts } from './words.ts'
