@@ -242,8 +242,8 @@ test('a check of the database finds what its tables and tiles contradict each ot
     /do not follow the 600/,
   )
   await bend(
-    'update cella_log.published set size = 700',
-    'update cella_log.published set size = 600',
-    /has published 700 leaves, the store has 600/,
+    'update cella_log.stored set size = 700',
+    'update cella_log.stored set size = 600',
+    /says that 700 leaves are stored, the store has 600/,
   )
 })
