@@ -5,12 +5,11 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { type Browser, noBrowser, type Page, startBrowser } from '@cella/testing/browser'
-import { buildPage } from '../../../../scripts/build-page.ts'
-import { believed, Wrong } from './believed.ts'
+import { buildPage } from '../scripts/build-page.ts'
 
-const receipts = fileURLToPath(new URL('../../../../core/receipt/testdata/', import.meta.url))
+const receipts = fileURLToPath(new URL('../core/receipt/testdata/', import.meta.url))
 const vector = JSON.parse(
-  /```json\n(.*?)```/s.exec(readFileSync(new URL('../../../../docs/formats/events.md', import.meta.url), 'utf8'))![1]!,
+  /```json\n(.*?)```/s.exec(readFileSync(new URL('../docs/formats/events.md', import.meta.url), 'utf8'))![1]!,
 ) as Record<string, string>
 
 describe('the page in a browser, opened as a file', { skip: noBrowser }, () => {
@@ -136,33 +135,4 @@ test('two builds of the page are the same bytes', async () => {
   const [first, second] = [await buildPage(join(folder, 'a.html')), await buildPage(join(folder, 'b.html'))]
   assert.deepEqual(readFileSync(first), readFileSync(second))
   rmSync(folder, { recursive: true })
-})
-
-describe('what a person gives that can’t be used is named', () => {
-  const nothing = {
-    anchors: '',
-    policy: '',
-    independent: '',
-    organisations: '',
-    vaults: '',
-    key: '',
-    entry: undefined,
-    now: 0,
-  }
-  const wrong: [string, Partial<typeof nothing>, RegExp][] = [
-    ['anchors that are no JSON', { anchors: '{' }, /no JSON/],
-    ['anchors of another form', { anchors: '{"format":"x"}' }, /^The anchors: format/],
-    ['a policy', { policy: 'nonsense' }, /^The policy of the log: /],
-    ['an organisation', { organisations: 'Clinic' }, /“Clinic” does not begin with the id/],
-    ['a vault', { vaults: 'short' }, /“short” is no id of a vault/],
-    ['a key', { key: 'ssh-rsa AAAA' }, /^The key: /],
-  ]
-  for (const [name, given, message] of wrong) {
-    test(name, () => {
-      assert.throws(
-        () => believed({ ...nothing, ...given }),
-        (error) => error instanceof Wrong && message.test(error.message),
-      )
-    })
-  }
 })
