@@ -1,9 +1,11 @@
-import { type Digest, encodeUtf8 } from '@cella/bytes'
+import { type Digest, encodeHex, encodeUtf8 } from '@cella/bytes'
+import { generateHpkeKeyPair } from '@cella/primitives'
 import type { FuzzTarget } from '@cella/testing/fuzz'
 import {
   batchDisclosed,
   batchFields,
   batchProver,
+  commitmentOfBody,
   type EventBody,
   EventError,
   encodeDisclosure,
@@ -13,11 +15,13 @@ import {
   encodeStreamExport,
   makeAuditBatch,
   makeDisclosure,
+  openEventBody,
   parseDisclosure,
   parseEventBody,
   parseRecordProof,
   parseSealedBodies,
   parseStreamExport,
+  sealEventBody,
   signStreamKey,
 } from '../src/index.ts'
 
@@ -49,6 +53,9 @@ const sealedBodies = [organisation, 'cd'.repeat(32) as Digest].map((commitment) 
   commitment,
   sealed: filled(40, 9),
 }))
+const commitment = commitmentOfBody(body)
+const reader = await generateHpkeKeyPair()
+const sealed = await sealEventBody(body, { readers: [reader], streamKey })
 const ours = { errors: [EventError] }
 
 export const fuzzTargets: readonly FuzzTarget[] = [
@@ -73,6 +80,13 @@ export const fuzzTargets: readonly FuzzTarget[] = [
     seeds: [encodeSealedBodies(sealedBodies)],
     run: parseSealedBodies,
     encode: encodeSealedBodies,
+    ...ours,
+  },
+  {
+    name: 'openEventBody',
+    seeds: [sealed],
+    run: (bytes) => openEventBody(bytes, { commitment, streamKey, reader }),
+    meaning: (opened: EventBody) => encodeHex(encodeEventBody(opened)),
     ...ours,
   },
 ]

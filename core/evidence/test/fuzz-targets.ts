@@ -1,5 +1,7 @@
+import { createECDH } from 'node:crypto'
 import { concatBytes, decodeUtf8, encodeBase64, encodeHex, encodeUtf8, FormatError, type Json } from '@cella/bytes'
-import { CborTag, decodeCbor, encodeCbor } from '@cella/cbor'
+import { CborTag, type CborValue, decodeCbor, encodeCbor } from '@cella/cbor'
+import { digestOf, ed25519PublicKey, ed25519Sign, hmacSha512 } from '@cella/primitives'
 import type { FuzzTarget } from '@cella/testing/fuzz'
 import { parseCcaToken } from '../src/arm/cca-token.ts'
 import { parsePsaToken } from '../src/arm/psa-token.ts'
@@ -26,7 +28,8 @@ import { type Cmw, cmwOfCertificate, encodeCmw, parseCmw, parseCmwJson } from '.
 import { recogniseCmw } from '../src/cmw/evidence.ts'
 import { encodeCollateral, readCollateral } from '../src/collateral/read.ts'
 import { parseComid } from '../src/corim/comid.ts'
-import { readCorim } from '../src/corim/corim.ts'
+import { type Corim, readCorim, verifyCorim } from '../src/corim/corim.ts'
+import { issueCoseSign1 } from '../src/cose/issue.ts'
 import { parseCoseEc2Key } from '../src/cose/key.ts'
 import { coseSignedBytes, parseCoseSign1 } from '../src/cose/sign1.ts'
 import { readEarCbor, readEarJson } from '../src/ear/result.ts'
@@ -35,7 +38,10 @@ import { Endorsements } from '../src/endorsements.ts'
 import { EvidenceError } from '../src/error.ts'
 import { parseCcEventLog, parseTcgEventLog, recogniseEventLog } from '../src/event-log/parse.ts'
 import { encodeEvidence, evidenceJson } from '../src/evidence.ts'
+import { measuredBytes } from '../src/ibm-se/answer.ts'
+import { hostKeyHash } from '../src/ibm-se/host-key.ts'
 import { ibmSeEvidenceOfTrustee, recogniseIbmSe } from '../src/ibm-se/readers.ts'
+import type { IbmSeRequest } from '../src/ibm-se/request.ts'
 import { parseEnclaveIdentity } from '../src/intel/enclave-identity.ts'
 import { parsePckClaims } from '../src/intel/pck.ts'
 import { parseIntelQuote } from '../src/intel/quote.ts'
@@ -223,6 +229,19 @@ function intelCollateralJson(): Uint8Array {
   }
   return encodeUtf8(JSON.stringify(json))
 }
+
+const corimSeed = new Uint8Array(32).fill(6)
+const corimSigner = concatBytes(Uint8Array.fromHex('302a300506032b6570032100'), ed25519PublicKey(corimSeed))
+const signedCorim = await issueCoseSign1({
+  algorithm: -8,
+  payload: corim,
+  tagged: true,
+  protected: new Map<number, CborValue>([
+    [3, 'application/rim+cbor'],
+    [8, encodeCbor(new Map([[0, new Map([[0, 'ACME']])]]))],
+  ]),
+  sign: (bytes) => ed25519Sign(corimSeed, bytes),
+})
 
 // Functions inside of the package may throw the readers' FormatError: whoever calls them makes it an EvidenceError.
 const inner = { errors: [EvidenceError, FormatError] }
@@ -543,6 +562,13 @@ const parsers: readonly FuzzTarget[] = [
     ...outer,
   },
   { name: 'parseComid', seeds: [comid], run: (bytes) => parseComid(bytes, 'CoMID'), ...inner },
+  {
+    name: 'verifyCorim',
+    seeds: [signedCorim],
+    run: (bytes) => verifyCorim(bytes, { signers: [corimSigner], now }),
+    meaning: (manifest: Corim) => JSON.stringify(manifest),
+    ...outer,
+  },
   { name: 'readCorim', seeds: [corim], run: (bytes) => readCorim(bytes, { now }), ...outer },
   {
     name: 'readCollateral',
@@ -593,7 +619,7 @@ function verifications(sample: Sample): FuzzTarget[] {
   const { evidence, roots, issuers } = sample
   const [entry] = evidence.entries as unknown as [Fields]
   const endorsements = evidence.endorsements ?? []
-  const options = { roots, issuers, now, cache: new ChainCache() }
+  const options = { roots, issuers, requests: [request], now, cache: new ChainCache() }
   const target = (part: string, seed: Uint8Array, changed: (bytes: Uint8Array) => object): FuzzTarget => ({
     name: `verifyEvidence ${sample.name} ${part}`,
     seeds: [seed],
@@ -626,4 +652,36 @@ function verifications(sample: Sample): FuzzTarget[] {
   ]
 }
 
-export const fuzzTargets: readonly FuzzTarget[] = [...parsers, ...samples.flatMap(verifications)]
+// IBM Secure Execution proves by a key of the caller's own, so its sample has a request beside it.
+const machine = createECDH('secp521r1')
+machine.setPrivateKey(Buffer.alloc(65, 3))
+const hostKey = concatBytes(
+  Uint8Array.fromHex('30819b301006072a8648ce3d020106052b8104002303818600'),
+  new Uint8Array(machine.getPublicKey()),
+)
+const request: IbmSeRequest = {
+  measurementKey: new Uint8Array(64).fill(0x41),
+  nonce: new Uint8Array(16).fill(8),
+  additions: ['image-host-key', 'attestation-host-key'],
+}
+const answered = {
+  role: 'cpu',
+  format: 'ibm-se/1',
+  headerTags: new Uint8Array(208).fill(1),
+  configurationId: new Uint8Array(16).fill(5),
+  userData: new Uint8Array(64).fill(7),
+  additionalData: concatBytes(hostKeyHash(hostKey)!, hostKeyHash(hostKey)!),
+} as const
+const measurement = Uint8Array.from(hmacSha512(request.measurementKey, measuredBytes(answered, request.nonce)))
+const secureExecution: Sample = {
+  name: 'ibm-se',
+  evidence: {
+    entries: [{ ...answered, measurement } as never],
+    endorsements: [{ kind: 'public-key', content: hostKey }],
+  },
+  roots: [{ tee: 'ibm-se', spki: digestOf(hostKey), simulated: false }],
+  issuers: [],
+  now,
+}
+
+export const fuzzTargets: readonly FuzzTarget[] = [...parsers, ...[...samples, secureExecution].flatMap(verifications)]

@@ -1,4 +1,6 @@
-import { concatBytes, decodeUtf8, encodeHex, encodeUtf8, FormatError, Secret } from '@cella/bytes'
+import { concatBytes, decodeUtf8, encodeBase64, encodeHex, encodeUtf8, FormatError, Secret } from '@cella/bytes'
+import { CborTag, type CborValue, encodeCbor } from '@cella/cbor'
+import { ed25519PublicKey, ed25519Sign, sha256 } from '@cella/primitives'
 import type { FuzzTarget } from '@cella/testing/fuzz'
 import {
   cosignNote,
@@ -41,13 +43,25 @@ import {
   type WitnessedCheckpoint,
 } from '../src/index.ts'
 
-import { inclusionLabel, parseCoseReceipt, rfc9162Structure } from '../src/receipts/cose.ts'
+import { type ProvenCcfEntry, receiptsOf, verifyCcfReceipt } from '../src/receipts/ccf.ts'
 import {
+  ccfStructure,
+  inclusionLabel,
+  issueCoseReceipt,
+  parseCoseReceipt,
+  rfc9162Structure,
+} from '../src/receipts/cose.ts'
+import { type ProvenRekorEntry, verifyRekorEntry } from '../src/receipts/rekor.ts'
+import {
+  makeConsistencyReceipt,
   makeInclusionReceipt,
+  type ProvenConsistency,
   type ProvenInclusion,
   receiptKeyOf,
+  verifyConsistencyReceipt,
   verifyInclusionReceipt,
 } from '../src/receipts/rfc9162.ts'
+import { type ProvenSigsumEntry, verifySigsumProof } from '../src/receipts/sigsum.ts'
 
 // Every function of this package that takes hostile bytes. A new one needs a line here: test/fuzz.test.ts looks for it.
 
@@ -86,6 +100,98 @@ const receipt = await makeInclusionReceipt({
   index: 0,
   hashes: async (places) => places.map(({ index }) => leafHash(index === 0 ? leaf : other)),
 })
+
+const consistency = await makeConsistencyReceipt({
+  signer: log,
+  tree: { size: 2, root },
+  oldSize: 1,
+  hashes: async (places) => places.map(({ index }) => leafHash(index === 0 ? leaf : other)),
+})
+
+// Of other makers, with keys of our own: a statement in a CCF ledger, an entry of Rekor, a proof of Sigsum.
+const seed = new Uint8Array(32).fill(7)
+const publicKey = ed25519PublicKey(seed)
+const statementParts: CborValue[] = [encodeCbor(new Map([[1, -7]])), new Map(), encodeUtf8('x'), new Uint8Array(64)]
+const ccfLeaf: CborValue[] = [
+  new Uint8Array(32).fill(1),
+  'ce:2.17:00ff',
+  sha256(encodeCbor(new CborTag(18, statementParts))),
+]
+const ccfSibling = new Uint8Array(32).fill(2)
+const ccfReceipt = issueCoseReceipt({
+  issuer: 'ledger.example',
+  keyId: publicKey.slice(0, 4),
+  structure: ccfStructure,
+  label: inclusionLabel,
+  proof: encodeCbor(
+    new Map<number, CborValue>([
+      [1, ccfLeaf],
+      [2, [[true, ccfSibling]]],
+    ]),
+  ),
+  root: sha256(
+    concatBytes(
+      ccfSibling,
+      sha256(concatBytes(ccfLeaf[0] as Uint8Array, sha256(encodeUtf8('ce:2.17:00ff')), ccfLeaf[2] as Uint8Array)),
+    ),
+  ),
+  attached: false,
+  sign: (bytes) => ed25519Sign(seed, bytes),
+})
+const spki = concatBytes(Uint8Array.fromHex('302a300506032b6570032100'), publicKey)
+const ccfKey = { spki, issuer: 'ledger.example' }
+const statementWith = (...receipts: Uint8Array[]): Uint8Array =>
+  encodeCbor(new CborTag(18, statementParts.with(1, new Map([[394, receipts]]))))
+
+const rekorBody = encodeUtf8('{"kind":"hashedrekord"}')
+const rekorTree = new TreeBuilder()
+for (const one of [rekorBody, other]) rekorTree.append(leafHash(one))
+const rekorText = encodeCheckpointText({ origin: 'log.example/one', size: 2, root: rekorTree.root(), extensions: [] })
+const rekorEntry = encodeUtf8(
+  JSON.stringify({
+    logIndex: '0',
+    canonicalizedBody: encodeBase64(rekorBody),
+    inclusionProof: {
+      logIndex: '0',
+      treeSize: '2',
+      rootHash: encodeBase64(rekorTree.root()),
+      hashes: [encodeBase64(leafHash(other))],
+      checkpoint: {
+        envelope: decodeUtf8(
+          encodeNote({
+            text: rekorText,
+            signatures: [signNote(rekorText, log), cosignNote(rekorText, witness, 1_760_000_000)],
+          }),
+          'note',
+        ),
+      },
+    },
+  }),
+)
+
+const message = sha256(encodeUtf8('a file'))
+const sigsumProof = sigsumProofOf(message)
+
+function sigsumProofOf(of: Uint8Array): Uint8Array {
+  const hex = (bytes: Uint8Array) => encodeHex(bytes)
+  const checksum = sha256(of)
+  const leafSignature = ed25519Sign(seed, concatBytes(encodeUtf8('sigsum.org/v1/tree-leaf\0'), checksum))
+  const sibling = new Uint8Array(32).fill(8)
+  const treeRoot = sha256(
+    concatBytes(Uint8Array.of(1), sibling, leafHash(concatBytes(checksum, leafSignature, sha256(publicKey)))),
+  )
+  const keyHash = hex(sha256(log.key.publicKey))
+  const checkpoint = `sigsum.org/v1/tree/${keyHash}\n2\n${encodeBase64(treeRoot)}\n`
+  const cosigned = ed25519Sign(new Uint8Array(32).fill(2), encodeUtf8(`cosignature/v1\ntime 1760000000\n${checkpoint}`))
+  const lines = [
+    ...['version=2', `log=${keyHash}`, `leaf=${hex(sha256(publicKey))} ${hex(leafSignature)}`, ''],
+    ...['size=2', `root_hash=${hex(treeRoot)}`],
+    `signature=${hex(ed25519Sign(new Uint8Array(32).fill(1), encodeUtf8(checkpoint)))}`,
+    ...[`cosignature=${hex(sha256(witness.key.publicKey))} 1760000000 ${hex(cosigned)}`, ''],
+    ...['leaf_index=1', `node_hash=${hex(sibling)}`, ''],
+  ]
+  return encodeUtf8(lines.join('\n'))
+}
 
 // FormatError: of what is no UTF-8, which those who call never hand on.
 const ours = { errors: [LogError, FormatError] }
@@ -176,6 +282,42 @@ export const fuzzTargets: readonly FuzzTarget[] = [
     seeds: [receipt],
     run: (bytes) => verifyInclusionReceipt({ receipt: bytes, leaf: leafHash(leaf), key: key9162 }),
     meaning: ({ index, size, root: hash }: ProvenInclusion) => `${index} of ${size} ${encodeHex(hash)}`,
+    ...ours,
+  },
+  {
+    name: 'verifyConsistencyReceipt',
+    seeds: [consistency],
+    run: (bytes) => verifyConsistencyReceipt({ receipt: bytes, oldRoot: leafHash(leaf), key: key9162 }),
+    meaning: ({ newRoot }: ProvenConsistency) => encodeHex(newRoot),
+    ...ours,
+  },
+  {
+    name: 'verifyCcfReceipt',
+    seeds: [ccfReceipt],
+    run: (bytes) => verifyCcfReceipt({ receipt: bytes, statement: statementWith(), key: ccfKey }),
+    meaning: ({ root: hash, evidence }: ProvenCcfEntry) => `${evidence} ${encodeHex(hash)}`,
+    ...ours,
+  },
+  {
+    name: 'verifyCcfReceipt statement',
+    seeds: [statementWith(ccfReceipt)],
+    run: (bytes) => verifyCcfReceipt({ receipt: ccfReceipt, statement: bytes, key: ccfKey }),
+    meaning: ({ root: hash, evidence }: ProvenCcfEntry) => `${evidence} ${encodeHex(hash)}`,
+    ...ours,
+  },
+  { name: 'receiptsOf', seeds: [statementWith(ccfReceipt)], run: receiptsOf, ...ours },
+  {
+    name: 'verifyRekorEntry',
+    seeds: [rekorEntry],
+    run: (bytes) => verifyRekorEntry(bytes, policy),
+    meaning: ({ index, body }: ProvenRekorEntry) => `${index} ${encodeHex(body)}`,
+    ...ours,
+  },
+  {
+    name: 'verifySigsumProof',
+    seeds: [sigsumProof],
+    run: (bytes) => verifySigsumProof({ proof: bytes, message, submitter: publicKey, policy }),
+    meaning: ({ size, index }: ProvenSigsumEntry) => `${index} of ${size}`,
     ...ours,
   },
 ]
