@@ -190,17 +190,27 @@ export class World<Log extends WorldLog = WorldLog> {
   }
 
   /** Seals, signs as `member`, publishes. */
-  async signed<Type extends 'cella/manifest' | 'cella/grant' | 'cella/contract' | 'cella/approval' | 'cella/workflow'>(
-    member: Member,
-    type: Type,
-    members: Omit<Payload<Type>, Common>,
-  ): Promise<SignedDocument<Type>> {
+  async signed<
+    Type extends
+      | 'cella/manifest'
+      | 'cella/grant'
+      | 'cella/source'
+      | 'cella/contract'
+      | 'cella/approval'
+      | 'cella/workflow',
+  >(member: Member, type: Type, members: Omit<Payload<Type>, Common>): Promise<SignedDocument<Type>> {
     return this.publish(await this.unpublished(member, type, members))
   }
 
   /** The document, which stays out of the log. */
   async unpublished<
-    Type extends 'cella/manifest' | 'cella/grant' | 'cella/contract' | 'cella/approval' | 'cella/workflow',
+    Type extends
+      | 'cella/manifest'
+      | 'cella/grant'
+      | 'cella/source'
+      | 'cella/contract'
+      | 'cella/approval'
+      | 'cella/workflow',
   >(member: Member, type: Type, members: Omit<Payload<Type>, Common>): Promise<SignedDocument<Type>> {
     const payload = { type, version: 1, organisation: member.party.id, signer: member.account, ...members }
     return signDocument<Type>(payload as unknown as Payload<Type>, [member.seed])

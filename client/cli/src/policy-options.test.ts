@@ -43,6 +43,7 @@ const cases: readonly { args: readonly string[]; flags: PolicyFlags }[] = [
   { args: ['--receiver-organisation', 'Office'], flags: { receiverOrganisations: [idOf('Office')] } },
   { args: ['--receiver-account', account], flags: { receiverAccounts: [account] } },
   { args: ['--purpose', 'statistics'], flags: { purposes: ['statistics'] } },
+  { args: ['--require-source', idOf('Lab')], flags: { sources: [idOf('Lab')] } },
   { args: ['--place', 'eu-north'], flags: { places: ['eu-north'] } },
   { args: ['--tee', 'tdx'], flags: { tees: ['tdx'] } },
   { args: ['--boundary', 'vm'], flags: { boundaries: ['vm'] } },

@@ -16,6 +16,7 @@ export interface PolicyOptions {
   readonly receiverOrganisation?: string[]
   readonly receiverAccount?: string[]
   readonly purpose?: string[]
+  readonly requireSource?: string[]
   readonly place?: string[]
   readonly tee?: string[]
   readonly boundary?: ('process' | 'container-group' | 'vm' | 'world')[]
@@ -49,6 +50,7 @@ const inPolicyAlone = [
   'receiver',
   'receiverOrganisation',
   'receiverAccount',
+  'requireSource',
   'place',
   'tee',
   'boundary',
@@ -68,6 +70,11 @@ export function addPolicyOptions(command: Command): void {
     .option('--receiver-organisation <name>', 'organisation of each receiver; may be repeated', collect)
     .option('--receiver-account <id>', 'account of each receiver; may be repeated', collect)
     .option('--purpose <text>', 'purpose that the contract must state; may be repeated', collect)
+    .option(
+      '--require-source <key>',
+      'only while a statement of its deliverer is in force: SHA-256 of the deliverer’s key; may be repeated',
+      collect,
+    )
     .option('--place <region>', 'where it may run; may be repeated', collect)
     .option('--tee <kind>', 'in which TEE; may be repeated', collect)
     .addOption(
@@ -123,6 +130,7 @@ export async function policyOf(
     receiverOrganisations: await organisations(options.receiverOrganisation),
     receiverAccounts: options.receiverAccount,
     purposes: options.purpose,
+    sources: options.requireSource,
     places: options.place,
     tees: options.tee,
     boundaries: options.boundary,

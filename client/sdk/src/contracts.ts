@@ -12,7 +12,7 @@ import {
   type Workflow,
 } from '@cella/documents'
 import { randomBytes } from '@cella/primitives'
-import { contractProblems, type DocumentSet, type Judgement, judgeAtEach, type Reason } from '@cella/release'
+import { contractProblems, type DocumentSet, type Judgement, judgeAtEach, type Reason, sourcesOf } from '@cella/release'
 import type { DeclaredOutput, OutputRules } from '@cella/table'
 import { type AssetName, findAsset } from './assets.ts'
 import { type AssumedWorker, assumedWorker } from './assumed-worker.ts'
@@ -233,6 +233,9 @@ export interface AssetForecast {
   readonly reasons: readonly Reason[]
   /** Whether its owner still has to approve the contract. */
   readonly awaitsApproval: boolean
+  readonly kind: Manifest['kind'] | null
+  /** SHA-256 of the keys of deliverers whose statements about where it came from were verified here. */
+  readonly sources: readonly Digest[]
   /** The worker that it was judged with; null where it did not come to that. */
   readonly assumed: AssumedWorker | null
 }
@@ -286,6 +289,7 @@ function forecastOf(
     // The newest checkpoint of a quiet log is old; a run begins with a fresh one.
     return !(code === 'ERR_NOT_YET_VALID' && starts <= now)
   })
+  const { manifest } = judgement
   const own = reasons.filter(({ code }) => code !== 'ERR_APPROVAL_MISSING')
   return {
     asset: judgement.asset,
@@ -294,6 +298,10 @@ function forecastOf(
     allowed: reasons.length === 0,
     reasons,
     awaitsApproval: own.length < reasons.length,
+    kind: manifest?.payload.kind ?? null,
+    sources: manifest
+      ? sourcesOf(documents, { digest: manifest.digest, organisation: manifest.payload.organisation })
+      : [],
   }
 }
 

@@ -27,6 +27,7 @@ const judging: readonly DocumentType[] = [
 const saying: readonly DocumentType[] = [
   'cella/grant',
   'cella/key-copy',
+  'cella/source',
   'cella/approval',
   'cella/request',
   'cella/response',

@@ -33,6 +33,8 @@ export type SdkErrorCode =
   | 'ERR_CHALLENGE_ANSWER'
   /** A policy, workflow or contract that would not be accepted anywhere. */
   | 'ERR_DRAFT_REFUSED'
+  /** A deliverer's statement is not about the file, or not of the deliverer. */
+  | 'ERR_SOURCE_REFUSED'
   /** An output can't be opened, or what is in it is not what the receipt says. */
   | 'ERR_OUTPUT_REFUSED'
   /** The receipt does not prove what it has to. */

@@ -118,6 +118,7 @@ export {
 } from './runs.ts'
 export { fileDigest, fileSource, type SealedAsset, withSealed } from './sealing.ts'
 export { fetchFor, openSession, type Session, type SessionOptions } from './session.ts'
+export { type DelivererKey, delivererKey, delivererKeysOf, type VerifiedSource, verifySource } from './sources.ts'
 export { type Logged, revokeDocument, submitDocument } from './submit.ts'
 export { type AcceptedVault, appraiseVault, gatherTerms } from './vaults.ts'
 export { verifyFile } from './verify.ts'

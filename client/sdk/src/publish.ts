@@ -10,6 +10,7 @@ import { startPolicyEngine } from './engine.ts'
 import { SdkError } from './error.ts'
 import { fileDigest, withSealed } from './sealing.ts'
 import type { Session } from './session.ts'
+import { publishSource, type VerifiedSource } from './sources.ts'
 import { type Logged, revokeDocument, submitDocument } from './submit.ts'
 import { type AcceptedVault, appraiseVault, gatherTerms } from './vaults.ts'
 
@@ -25,6 +26,8 @@ export interface PublishOptions {
   /** Cedar text: of `compilePolicy`, or the owner's own. */
   readonly policy: string
   readonly outputRules: Manifest['outputRules']
+  /** Where it came from: verified before anything is sealed, and published after the manifest. */
+  readonly source?: VerifiedSource | undefined
   /** Whom it is shown to, and what it is said to be; default: everyone, without words. */
   readonly catalogue?: Catalogue | undefined
   readonly approval: Manifest['approval']
@@ -95,6 +98,8 @@ export async function publishAsset(session: Session, options: PublishOptions): P
           await manifestOf(options, { sealed, organisation, signer: keys.account.keyId, previous: previous[0] }),
           { signers: [keys.account], locations: { sealed: file.sha256, outboard: outboard.sha256 } },
         )
+        const { source } = options
+        if (source !== undefined) await publishSource(session, { manifest: manifest.document, source })
         const grants = await grantAll(session, {
           manifest: manifest.document,
           vaults,

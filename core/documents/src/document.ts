@@ -24,6 +24,7 @@ import { DocumentError } from './error.ts'
 import { invitationSchema } from './invitation.ts'
 import { buildSchema, membershipSchema, organisationSchema, revocationSchema, termsSchema } from './organisation.ts'
 import { requestSchema, responseSchema } from './request.ts'
+import { sourceSchema } from './source.ts'
 
 /** Largest document that is read, in bytes of its envelope. */
 export const documentBytesMax = 262_144
@@ -38,6 +39,7 @@ export const documentSchemas = {
   'cella/invitation': invitationSchema,
   'cella/manifest': manifestSchema,
   'cella/grant': grantSchema,
+  'cella/source': sourceSchema,
   'cella/key-copy': keyCopySchema,
   'cella/workflow': workflowSchema,
   'cella/contract': contractSchema,

@@ -72,4 +72,5 @@ export {
   termsSchema,
 } from './organisation.ts'
 export { type Request, type Response, requestSchema, responseSchema } from './request.ts'
+export { type Source, sourceSchema } from './source.ts'
 export { rootField } from './tee.ts'

@@ -199,6 +199,17 @@ export const samples: { readonly [Type in DocumentType]: Payload<Type> } = {
     membership: digest('9'),
     wrapped: encodeBase64url(new Uint8Array(1168).fill(9)),
   },
+  'cella/source': {
+    type: 'cella/source',
+    version: 1,
+    ...signed,
+    manifest: digest('b'),
+    original: digest('d'),
+    form: 'in-toto',
+    statement: '{}',
+    key,
+    deliverer: 'Central Laboratory',
+  },
   'cella/workflow': {
     type: 'cella/workflow',
     version: 1,

@@ -12,6 +12,7 @@ export type ClauseCode =
   | 'ERR_POLICY_PROGRAM'
   | 'ERR_POLICY_PUBLISHER'
   | 'ERR_POLICY_PURPOSE'
+  | 'ERR_POLICY_SOURCE'
   | 'ERR_POLICY_RECEIVER'
   | 'ERR_POLICY_RECEIVER_ROLE'
   | 'ERR_POLICY_RECEIVER_ORGANISATION'
@@ -196,6 +197,15 @@ export const clauses: readonly Clause[] = [
     condition: ({ purposes }) => oneOf(purposes, 'context.purpose'),
     expected: ({ purposes }) => list(purposes),
     got: ({ facts }) => facts.contract.purpose,
+  },
+  {
+    id: 'source',
+    code: 'ERR_POLICY_SOURCE',
+    actions: runs,
+    whoCanChange: 'publisher',
+    condition: ({ sources }) => sources && `resource.sources.containsAny([${literals(sources)}])`,
+    expected: ({ sources }) => list(sources),
+    got: ({ facts }) => list(facts.asset.sources),
   },
   {
     id: 'receiver',

@@ -74,6 +74,13 @@ const cases: readonly {
     got: 'marketing',
   },
   {
+    flag: { sources: [id('notary'), id('deliverer')] },
+    refused: { asset: { sources: [id('rival')] } },
+    code: 'ERR_POLICY_SOURCE',
+    expected: [id('notary'), id('deliverer')].sort().join(', '),
+    got: id('rival'),
+  },
+  {
     flag: { receiverRoles: ['receiver'] },
     refused: { receivers: [...facts.receivers, receiver('office', 'eve', 'auditor')] },
     code: 'ERR_POLICY_RECEIVER_ROLE',

@@ -24,6 +24,7 @@ function explainFlags(flags: PolicyFlags): readonly string[] {
     ...programs(flags),
     ...starters(flags),
     ...purposes(flags),
+    ...sources(flags),
     ...receivers(flags),
     ...machines(flags),
     ...limits(flags),
@@ -66,6 +67,10 @@ function purposes({ purposes: accepted }: PolicyFlags): string[] {
   return accepted
     ? [`Only for the purpose ${either(accepted)}: the author's signed word, which no machine can check.`]
     : ['For any purpose.']
+}
+
+function sources({ sources: keys }: PolicyFlags): string[] {
+  return keys ? [`Only while a statement about where it came from, by the key ${either(keys)}, is in force.`] : []
 }
 
 function receivers({ receiverRoles, receiverOrganisations, receiverAccounts }: PolicyFlags): string[] {

@@ -53,6 +53,8 @@ interface AssetFacts {
   readonly kind: AssetKind
   /** Purposes that the manifest lists. */
   readonly purposes: readonly string[]
+  /** SHA-256 of the keys of deliverers whose statements about where it came from the vault has verified. */
+  readonly sources: readonly string[]
 }
 
 /**
@@ -136,6 +138,7 @@ const assetSchema = z.strictObject({
   revision: z.int().min(1),
   kind: z.enum(['data', 'program', 'model', 'secret']),
   purposes: z.array(text).max(64),
+  sources: z.array(digest).max(32),
 })
 const timeSchema = z
   .strictObject({ earliest: unixSeconds, latest: unixSeconds })

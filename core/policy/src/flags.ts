@@ -18,6 +18,10 @@ export interface PolicyFlags {
   readonly publishers?: readonly string[] | undefined
   /** Purposes that the contract may state. Left out: not restricted. */
   readonly purposes?: readonly string[] | undefined
+  /**
+   * SHA-256 of keys of deliverers, a statement of one of which about where the asset came from must be in force. Left out: none is needed.
+   */
+  readonly sources?: readonly string[] | undefined
   /** Roles in one of which the contract must name each receiver. `any` has to be said. Without any receiver flag nobody may read. */
   readonly receiverRoles?: 'any' | readonly string[] | undefined
   /** Organisation ids that each receiver must belong to. */
@@ -82,6 +86,7 @@ const forContracts = [
   'programs',
   'publishers',
   'purposes',
+  'sources',
   'receiverRoles',
   'receiverOrganisations',
   'receiverAccounts',
@@ -100,6 +105,7 @@ export const policyFlagsSchema: z.ZodType<PolicyFlags> = z
     programs: z.union([z.literal('any'), z.array(digest).min(1).max(entriesMax)]).optional(),
     publishers: listOf(digest),
     purposes: listOf(word),
+    sources: listOf(digest),
     receiverRoles: z.union([z.literal('any'), z.array(word).min(1).max(entriesMax)]).optional(),
     receiverOrganisations: listOf(digest),
     receiverAccounts: listOf(account),

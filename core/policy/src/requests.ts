@@ -186,6 +186,7 @@ function assetRecord(asset: PolicyFacts['asset']): EntityJson['attrs'] {
     owner: reference('Organisation', asset.owner),
     purposes: [...asset.purposes],
     series: asset.series,
+    sources: [...asset.sources],
     revision: asset.revision,
   }
 }

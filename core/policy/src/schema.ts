@@ -52,6 +52,7 @@ export const cedarSchema: string = `namespace Cella {
     purposes: Set<String>,
     revision: Long,
     series: String,
+    sources: Set<String>,
   };
   type Member = { account: String, organisation: Organisation, roles: Set<String> };
   type Receiver = { account: String, organisation: Organisation, role: String, roles: Set<String> };

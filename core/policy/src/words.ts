@@ -15,6 +15,8 @@ const reasonWords: Readonly<Record<PolicyReasonCode, (expected: string, got: str
   ERR_POLICY_PUBLISHER: (expected, got) =>
     `The program comes from organisation ${short(got)}; only programs of ${short(expected)} may compute on this asset.`,
   ERR_POLICY_PURPOSE: (expected, got) => `The contract's stated purpose is “${got}”; accepted is “${expected}”.`,
+  ERR_POLICY_SOURCE: (expected, got) =>
+    `Where the asset came from is vouched for by ${got ? short(got) : 'nobody'}; needed is a statement of ${short(expected)}.`,
   ERR_POLICY_RECEIVER: (_, got) => `Account ${short(got)} would read an output; the policy names nobody who may.`,
   ERR_POLICY_RECEIVER_ROLE: (expected, got) => `A receiver is named with ${roles(got)}; needed is ${roles(expected)}.`,
   ERR_POLICY_RECEIVER_ORGANISATION: (expected, got) =>

@@ -36,6 +36,7 @@ export const facts: PolicyFacts = {
     revision: 1,
     kind: 'data',
     purposes: ['statistics'],
+    sources: [id('deliverer')],
   },
   author: member('university', 'ada', 'publisher'),
   contract: { digest: id('contract'), purpose: 'statistics', runs: 10 },

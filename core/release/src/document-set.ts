@@ -213,6 +213,7 @@ export class DocumentSet {
         )
       case 'cella/manifest':
       case 'cella/grant':
+      case 'cella/source':
       case 'cella/key-copy':
         return this.membershipAt(payload.organisation, payload.signer, 'publisher', at) !== undefined
       case 'cella/approval':

@@ -9,6 +9,10 @@ export type ReleaseErrorCode =
   | 'ERR_DOCUMENTS_TOO_MANY'
   /** The contract names a vault that holds no key of its assets. */
   | 'ERR_VAULT_NOT_NEEDED'
+  /** A deliverer's statement can't be read, is not signed by its key, or is about another file. */
+  | 'ERR_SOURCE_MALFORMED'
+  | 'ERR_SOURCE_SIGNATURE'
+  | 'ERR_SOURCE_SUBJECT'
   /** A proof does not show what it is given for. */
   | 'ERR_DECISION_NOT_PROVEN'
 

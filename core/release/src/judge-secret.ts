@@ -17,6 +17,7 @@ import type { DocumentSet } from './document-set.ts'
 import type { HostWord, WitnessedTime } from './log-level.ts'
 import { findGrant, limitReasons, ownersTime, windowOf } from './owner.ts'
 import { type Reason, reason } from './reasons.ts'
+import { sourcesOf } from './source.ts'
 
 /** A guest that asks for one secret, and what is known of the world around it. */
 export interface SecretSituation {
@@ -213,13 +214,21 @@ async function appraiseGuest(
 }
 
 function factsOf(
-  { manifest, guest }: SecretSituation,
+  { manifest, guest, documents }: SecretSituation,
   about: { claims: Claims; attestation: AttestationPolicy; time: WitnessedTime; use: number },
 ): Parameters<typeof decideSecret>[0]['facts'] {
   const { claims, attestation, time, use } = about
   const { organisation, series, revision, kind, purposes } = manifest.payload
   return {
-    asset: { manifest: manifest.digest, owner: organisation, series, revision, kind, purposes },
+    asset: {
+      manifest: manifest.digest,
+      owner: organisation,
+      series,
+      revision,
+      kind,
+      purposes,
+      sources: sourcesOf(documents, { digest: manifest.digest, organisation }),
+    },
     guest: {
       evidence: guest.digest,
       attestation: attestation.name,

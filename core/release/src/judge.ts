@@ -9,6 +9,7 @@ import { ReleaseError } from './error.ts'
 import type { HostWord, WitnessedTime } from './log-level.ts'
 import { findGrant, limitReasons, ownersTime, windowOf } from './owner.ts'
 import { type Reason, reason } from './reasons.ts'
+import { sourcesOf } from './source.ts'
 import { assetsAt, shareReasons } from './vaults.ts'
 
 /** One attempt at one run, and what is known of the world around it. */
@@ -276,6 +277,7 @@ function policyFacts(
       revision: manifest.payload.revision,
       kind: manifest.payload.kind,
       purposes: manifest.payload.purposes,
+      sources: sourcesOf(documents, { digest: manifest.digest, organisation: manifest.payload.organisation }),
     },
     author,
     contract: {

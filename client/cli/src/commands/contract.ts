@@ -97,16 +97,27 @@ export function addWorkflowCommands(program: Command, cli: Cli): void {
       summary: 'dry run: would each owner allow it, and if not which clause, and who can change it',
       details:
         'Signs nothing and sends nothing. What only a real attempt shows (the worker’s evidence, uses counted in the vault) is assumed.',
-      examples: ['cella workflow check --file pay-gap.yaml', 'cella workflow check 5b1e… --allow-simulated --json'],
+      examples: [
+        'cella workflow check --file pay-gap.yaml',
+        'cella workflow check 5b1e… --allow-simulated --json',
+        'cella workflow check 5b1e… --require-source',
+      ],
     }),
-  )
-  does<DraftFlags>(check, cli, async (context, [digest], flags) => {
+  ).option('--require-source', 'every data input needs a verified statement about where it came from')
+  does<DraftFlags & { requireSource?: boolean }>(check, cli, async (context, [digest], flags) => {
     const session = await context.session()
     const forecast = await checkDraft(session, await draftOf(session, digest, flags))
-    const refused = forecast.some(isRefused)
+    const unsourced = forecast.filter(({ kind, sources }) => kind === 'data' && sources.length === 0)
+    const isUnsourced = flags.requireSource === true && unsourced.length > 0
+    const refused = forecast.some(isRefused) || isUnsourced
     return {
-      data: { allowed: !refused, assets: forecast },
-      text: forecastText(forecast, context.style),
+      data: { allowed: !refused, unsourced: unsourced.map(({ asset }) => asset), assets: forecast },
+      text: [
+        forecastText(forecast, context.style),
+        ...(isUnsourced
+          ? unsourced.map(({ title }) => `nobody vouches for where ${printable(title)} came from: you demand a source`)
+          : []),
+      ].join('\n'),
       exitCode: refused ? 1 : 0,
     }
   })

@@ -1,8 +1,10 @@
-import type { Digest } from '@cella/bytes'
+import { type Digest, decodeBase64url } from '@cella/bytes'
 import { type Catalogue, catalogueSchema, type Manifest, manifestSchema } from '@cella/documents'
 import { explainPolicy } from '@cella/policy'
-import type { KeyId } from '@cella/primitives'
+import { digestOf, type KeyId } from '@cella/primitives'
 import {
+  delivererKey,
+  delivererKeysOf,
   listAssets,
   type PublishOptions,
   petname,
@@ -11,6 +13,8 @@ import {
   revisionsOf,
   type Session,
   startPolicyEngine,
+  type VerifiedSource,
+  verifySource,
 } from '@cella/sdk'
 import { declaredOutputSchema, type OutputRules } from '@cella/table'
 import { type CanonicalTable, type ColumnChoice, inspectFile, toCanonical } from '@cella/tables'
@@ -18,7 +22,7 @@ import { type Command, Option } from 'commander'
 import { type Cli, does, leaf } from '../command.ts'
 import type { Context } from '../context.ts'
 import { CliError, UsageError } from '../error.ts'
-import { readJsonFile } from '../files.ts'
+import { readJsonFile, readTextFile } from '../files.ts'
 import { assetName, collect, integerOption, pair, parseTreatment, windowOf } from '../options.ts'
 import { addPolicyOptions, type PolicyOptions, policyOf } from '../policy-options.ts'
 import { addSecretOptions, readSecret, type SecretOptions, secretPolicyOf } from '../secret-options.ts'
@@ -33,6 +37,9 @@ interface PublishFlags extends ReadFlags, PolicyOptions, SecretOptions {
   readonly as?: string
   readonly title?: string
   readonly audience?: string[]
+  readonly source?: string
+  readonly sourceKey?: string
+  readonly sourceFrom?: string
   readonly description?: string
   readonly tag?: string[]
   readonly kind: 'table' | 'file' | 'program' | 'secret'
@@ -66,6 +73,9 @@ export function addPublishCommand(program: Command, cli: Cli): void {
     .option('--as <name>', 'name of the series (default: the file’s)')
     .option('--title <text>', 'title for people (default: the name)')
     .option('--audience <who>', 'everyone (default), unlisted, private, or an organisation; may be repeated', collect)
+    .option('--source <file>', 'a deliverer’s statement about the file: in-toto in DSSE, or a detached JWS')
+    .option('--source-key <file>', 'the deliverer’s public key, PEM')
+    .option('--source-from <organisation>', 'the deliverer, whose root keys and members may have signed')
     .option('--description <text>', 'what it is, for those who look for it')
     .option('--tag <name>', 'a word to find it by; may be repeated', collect)
     .addOption(
@@ -114,6 +124,7 @@ export function addPublishCommand(program: Command, cli: Cli): void {
       throw new UsageError(`“${series}” is no name of a series`, 'a to z, digits, “-”, “_”, “.”: --as NAME')
     }
     const catalogue = await catalogueOf(session, flags)
+    const source = await sourceOf(session, file!, flags)
     const { content, shown } = await contentOf(context, file!, flags)
     const policy =
       content.kind === 'secret'
@@ -137,6 +148,11 @@ export function addPublishCommand(program: Command, cli: Cli): void {
             `  Outputs: ${rulesText(outputRules)}.`,
             `  ${approval === 'each-contract' ? 'Each contract needs your organisation’s approval.' : 'No approval is needed where the policy allows.'}`,
           ]),
+      ...(source === undefined
+        ? []
+        : [
+            `  It came from ${printable(source.deliverer)}, whose key is ${keyDigest(source)}${source.form === 'jws' ? '; no vault can verify that without the file' : ''}.`,
+          ]),
       `  Shown to: ${audienceText(catalogue, (id) => petname(anchors, id) ?? id)}. The operator sees every manifest.`,
       `  In force from ${formatTime(window.notBefore)} until ${formatTime(window.notAfter)}${flags.runs === undefined ? '' : `, for ${formatCount(flags.runs, 'run')} in all`}.`,
       ...(content.kind === 'table' || content.kind === 'secret'
@@ -151,6 +167,7 @@ export function addPublishCommand(program: Command, cli: Cli): void {
       title: flags.title ?? series,
       content,
       catalogue,
+      source,
       policy,
       outputRules,
       approval,
@@ -174,6 +191,8 @@ export function addPublishCommand(program: Command, cli: Cli): void {
         revision: payload.revision,
         index: published.index,
         program: payload.program?.digest ?? null,
+        source:
+          source === undefined ? null : { deliverer: source.deliverer, key: keyDigest(source), form: source.form },
         grants: published.grants.map((grant) => grant.digest),
         vaults: published.vaults.map(({ id, appraisal }) => ({
           id,
@@ -191,6 +210,30 @@ export function addPublishCommand(program: Command, cli: Cli): void {
       ].join('\n'),
     }
   })
+}
+
+/** The statement of `--source`, verified here against the file; undefined where there is none. */
+async function sourceOf(session: Session, file: string, flags: PublishFlags): Promise<VerifiedSource | undefined> {
+  const { source, sourceKey, sourceFrom } = flags
+  if (source === undefined) {
+    if (sourceKey === undefined && sourceFrom === undefined) return undefined
+    throw new UsageError('whose statement? --source FILE')
+  }
+  if ((sourceKey === undefined) === (sourceFrom === undefined)) {
+    throw new UsageError('who delivered it?', 'either --source-key FILE or --source-from ORGANISATION')
+  }
+  const keys =
+    sourceKey === undefined
+      ? await delivererKeysOf(session, {
+          organisation: await resolveOrganisation(session, sourceFrom!),
+          name: sourceFrom!,
+        })
+      : [delivererKey(await readTextFile(sourceKey))]
+  return verifySource(file, { statement: await readTextFile(source), keys })
+}
+
+function keyDigest({ key }: VerifiedSource): Digest {
+  return digestOf(decodeBase64url(key, 'key'))
 }
 
 /** What the manifest says for the catalogue; nothing where the flags say nothing. */

@@ -44,7 +44,11 @@ export async function bearingOn(tables: Kysely<Tables>, digest: string): Promise
     ]),
   ]
   const [about, basics] = await Promise.all([
-    mentioning(tables, ['cella/grant', 'cella/approval'], [digest, ...manifests.map((manifest) => manifest.digest)]),
+    mentioning(
+      tables,
+      ['cella/grant', 'cella/approval', 'cella/source'],
+      [digest, ...manifests.map((manifest) => manifest.digest)],
+    ),
     ofOrganisations(tables, organisations),
   ])
   const builds = await namedBuilds(tables, basics)
