@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict'
+import { generateKeyPairSync } from 'node:crypto'
 import test from 'node:test'
 import { concatBytes } from '@cella/bytes'
+import { digestOf } from '@cella/primitives'
+import * as arm from '../test/arm-vendor.ts'
+import * as azure from '../test/azure-vendor.ts'
 import * as intel from '../test/intel-vendor.ts'
 import * as nitro from '../test/nitro-vendor.ts'
 import * as nvidia from '../test/nvidia.ts'
+import * as tpm from '../test/tpm-vendor.ts'
 import * as snp from '../test/vendor.ts'
 import { type Endorsement, Endorsements, type Evidence, type TrustedRoot, verifyEvidence } from './index.ts'
 import { intermediateSerials, issueArk, issueArkCrl, issueAsk } from './sev-snp/issue.ts'
@@ -25,6 +30,8 @@ const year = 365 * day
 const roots: readonly TrustedRoot[] = [...snp.roots, ...intel.roots, nitro.nitroRoot, ...nvidia.roots]
 
 const snpEntry = async (build: snp.Build = {}) => (await snp.issueEvidence(build)).entries[0]!
+const otherAk = generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).privateKey
+const ccaEntry = async () => ({ role: 'cpu', format: 'cca/1', token: await arm.issueCca() }) as const
 const arkCrl = (thisUpdate: number, nextUpdate: number, revoked: readonly number[] = []): Promise<Uint8Array> =>
   issueArkCrl({ product: 'Milan', thisUpdate, nextUpdate, revoked, sign: snp.signerOf(snp.arkKey) })
 const withCrl = async (content: Promise<Uint8Array>): Promise<Endorsements> =>
@@ -288,6 +295,85 @@ const cases: readonly Case[] = [
     attack: 'a leaf of the future',
     outcome: 'ERR_EVIDENCE_NOT_YET_VALID',
     make: async () => [nvidia.entry({ certificates: nvidia.chain({ notBefore: now + 1, notAfter: now + year }) })],
+  },
+  // TPM 2.0, Arm: no chain has to be there; the key itself is what a relying party trusts.
+  {
+    family: 'tpm',
+    attack: 'a key that nobody trusts',
+    outcome: 'ERR_EVIDENCE_ROOT_UNKNOWN',
+    roots: tpm.tpmRoots.filter(({ spki }) => spki !== digestOf(tpm.issueTpm().key!)),
+    make: async () => [tpm.issueTpm()],
+  },
+  {
+    family: 'tpm',
+    attack: 'a key that is trusted for another TEE',
+    outcome: 'ERR_EVIDENCE_ROOT_UNKNOWN',
+    roots: tpm.tpmRoots.map((root) => ({ ...root, tee: 'psa' }) as TrustedRoot),
+    make: async () => [tpm.issueTpm()],
+  },
+  {
+    family: 'tpm',
+    attack: 'a quote with a byte after its end',
+    outcome: 'ERR_EVIDENCE_MALFORMED',
+    roots: tpm.tpmRoots,
+    make: async () => {
+      const entry = tpm.issueTpm()
+      return [{ ...entry, quote: concatBytes(entry.quote, Uint8Array.of(0)) } as typeof entry]
+    },
+  },
+  {
+    family: 'tpm',
+    attack: 'the quote of another key',
+    outcome: 'ERR_EVIDENCE_SIGNATURE',
+    roots: [{ tee: 'tpm', spki: digestOf(tpm.spkiOf(otherAk)), simulated: false }],
+    make: async () => [{ ...tpm.issueTpm({ scheme: 'ecdsa', hash: 'sha256' }), key: tpm.spkiOf(otherAk) }],
+  },
+  {
+    family: 'cca',
+    attack: 'a key that nobody trusts',
+    outcome: 'ERR_EVIDENCE_ROOT_UNKNOWN',
+    roots: [arm.rootOf('cca', arm.armKeys.iak)],
+    make: async () => [await ccaEntry(), arm.keysOf(arm.armKeys.cpak)],
+  },
+  {
+    family: 'cca',
+    attack: 'a key that is trusted for another TEE',
+    outcome: 'ERR_EVIDENCE_ROOT_UNKNOWN',
+    roots: [arm.rootOf('psa', arm.armKeys.cpak)],
+    make: async () => [await ccaEntry(), arm.keysOf(arm.armKeys.cpak)],
+  },
+  {
+    family: 'cca',
+    attack: 'a token with a byte after its end',
+    outcome: 'ERR_EVIDENCE_MALFORMED',
+    roots: [arm.rootOf('cca', arm.armKeys.cpak)],
+    make: async () => {
+      const entry = await ccaEntry()
+      const token = concatBytes(entry.token, Uint8Array.of(0))
+      return [{ ...entry, token }, arm.keysOf(arm.armKeys.cpak)]
+    },
+  },
+  // Azure: each part is genuine, and the chain of one is not the other's.
+  {
+    family: 'azure-vm',
+    attack: 'a vTPM key that the hardware report does not bind',
+    outcome: 'ERR_EVIDENCE_BINDING',
+    roots: azure.azureRoots,
+    make: async () => [await azure.issueSnpVm({ reportData: new Uint8Array(64) })],
+  },
+  {
+    family: 'azure-vm',
+    attack: 'a root of the same name and another key',
+    outcome: 'ERR_EVIDENCE_ROOT_UNKNOWN',
+    roots: [azure.uvmTrust],
+    make: async () => [await azure.issueSnpVm()],
+  },
+  {
+    family: 'azure-container-group',
+    attack: 'a signer of utility VMs whose root nobody trusts',
+    outcome: 'ERR_EVIDENCE_ROOT_UNKNOWN',
+    roots: azure.azureRoots.filter(({ tee }) => tee !== 'azure-container-group'),
+    make: async () => [await azure.issueContainerGroup()],
   },
 ]
 
