@@ -85,6 +85,14 @@ export {
   verifyInclusionReceipt,
 } from './receipts/rfc9162.ts'
 export { type ProvenSigsumEntry, verifySigsumProof } from './receipts/sigsum.ts'
+export {
+  encodeSuccession,
+  parseSuccession,
+  type Succession,
+  successionLeaf,
+  type VerifiedSuccession,
+  verifySuccession,
+} from './succession.ts'
 export { verifySuccessor } from './successor.ts'
 export { type TagIndex, TagStream } from './tag-stream.ts'
 export {

@@ -13,6 +13,8 @@ export type LogErrorCode =
   | 'ERR_LOG_ROLLED_BACK'
   /** A checkpoint that is no continuation of one already seen, or leaves that are not those of the checkpoint. */
   | 'ERR_LOG_FORKED'
+  /** A log that is said to go on where another one ended does not. */
+  | 'ERR_LOG_SUCCESSION'
   /** Another leaf at that index, or none. */
   | 'ERR_LOG_ENTRY'
   /** A policy that can't be used for this: no log, or more than one. */
