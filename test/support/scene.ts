@@ -113,7 +113,8 @@ export async function publishPayroll(
   })
 }
 
-async function publishProgram(owner: Party): Promise<Published> {
+/** Publishes the program of the scene. */
+export async function publishProgram(owner: Party): Promise<Published> {
   return publishAsset(owner.session, {
     series: 'pay-gap',
     title: 'Pay gap',

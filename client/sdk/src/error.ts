@@ -20,6 +20,8 @@ export type SdkErrorCode =
   | 'ERR_LOG_UNTRUSTED'
   /** The log contradicts what it said before: somebody rolled it back or forked it. */
   | 'ERR_LOG_INCONSISTENT'
+  /** A log's successor lacks entries that this profile saw, and their loss was not accepted. */
+  | 'ERR_LOG_SUCCESSION'
   /** A proof does not show what the answer claims. */
   | 'ERR_PROOF_INVALID'
   /** A file that is no invitation, or whose time is over. */

@@ -120,5 +120,6 @@ export { fileDigest, fileSource, type SealedAsset, withSealed } from './sealing.
 export { fetchFor, openSession, type Session, type SessionOptions } from './session.ts'
 export { type DelivererKey, delivererKey, delivererKeysOf, type VerifiedSource, verifySource } from './sources.ts'
 export { type Logged, revokeDocument, submitDocument } from './submit.ts'
+export { followSuccessor, type Succession } from './succession.ts'
 export { type AcceptedVault, appraiseVault, gatherTerms } from './vaults.ts'
 export { verifyFile } from './verify.ts'

@@ -38,10 +38,14 @@ const memory = await state.logMemory()
 const client = new HostClient({ origin: configuration.manager, token: configuration.token })
 const host = new HostLog(client)
 const bodies = new HostBodies(client)
+const policy = parseLogPolicy(encodeUtf8(configuration.logPolicy))
+const [followed] = policy.logs
 const view = new LogView({
-  policy: parseLogPolicy(encodeUtf8(configuration.logPolicy)),
+  policy,
   read: host,
-  ...(memory && { memory }),
+  // What it remembers is a tree, whatever the name: a log's successor is the same tree under another one, and only the
+  // terms of owners accept a name. A log that does not go on from this tree is refused.
+  ...(memory && { memory: { ...memory, origin: followed?.key.name ?? memory.origin } }),
 })
 const log = new VaultLog({ view, host, state })
 let vault: Vault | undefined

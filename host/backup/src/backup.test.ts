@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { after, before, test } from 'node:test'
 import { encodeUtf8, Secret } from '@cella/bytes'
-import { encodeLeaf, encodeVkey, randomTag } from '@cella/log'
+import { encodeLeaf, encodeVkey, type LogPolicy, type NoteKey, randomTag, successionLeaf, tilePath } from '@cella/log'
 import { createLogServer, fsck, type Log, loadLogKey, localSigner, openLog } from '@cella/log-server'
 import { type Database, openDatabase } from '@cella/manager'
 import { digestOf, randomBytes } from '@cella/primitives'
@@ -14,6 +14,7 @@ import { createBackup } from './create.ts'
 import { lockForPassphrase, lockForRecipient, makeRecipient, parseSecretLine } from './keys.ts'
 import { pieceBytes, Repository } from './repository.ts'
 import { chooseSnapshot, restoreBackup } from './restore.ts'
+import { succeedLog } from './succeed.ts'
 import { contentsOf, verifyBackup } from './verify.ts'
 
 // A data folder as an installation has it, with a real database and a real log, and files where its enclaves keep theirs.
@@ -46,6 +47,10 @@ async function appendLeaves(count: number): Promise<void> {
       ),
     )
   }
+}
+
+function policyOf(key: NoteKey): LogPolicy {
+  return { logs: [{ key, url: undefined }], witnesses: [], groups: [], quorum: undefined }
 }
 
 const passphrase = (): Secret => new Secret(encodeUtf8('four words that nobody else knows'))
@@ -122,12 +127,7 @@ test('what was restored is what was backed up: rows, blobs, the log, the vaultâ€
     everything.filter((path) => /last-signed|witness|config|\.tmp|restoring/.test(path)),
     [],
   )
-  const policy = {
-    logs: [{ key: loadLogKey({ file: join(target, 'log.key'), name: 'log.example/backup' }).key, url: undefined }],
-    witnesses: [],
-    groups: [],
-    quorum: undefined,
-  }
+  const policy = policyOf(loadLogKey({ file: join(target, 'log.key'), name: 'log.example/backup' }).key)
   const { size, problems } = await fsck(join(target, 'log'), policy)
   assert.deepEqual({ size, problems }, { size: 700, problems: [] })
   const again = await openDatabase({ dataFolder: join(target, 'manager') })
@@ -164,6 +164,21 @@ test('a log that was restored refuses to sign: what it signed last is not known'
     }),
     { code: 'ERR_LOG_SET_BACK' },
   )
+})
+
+test('its successor has the same leaves under another name, then the statement that it is', async () => {
+  const folder = join(root, 'restored')
+  const { from, to, succession } = await succeedLog(folder)
+  assert.deepEqual(from, { origin: 'log.example/backup', size: 700 })
+  assert.match(to.origin, /^log\.example\/[0-9a-f]{16}$/)
+  const policy = policyOf(loadLogKey({ file: join(folder, 'log.key'), name: to.origin }).key)
+  const { size, problems, origin } = await fsck(join(folder, 'log'), policy)
+  assert.deepEqual({ size, problems, origin }, { size: 701, problems: [], origin: to.origin })
+  const entry = readFileSync(join(folder, 'log', tilePath({ level: 'entries', index: 2, width: 701 % 256 })))
+  assert.deepEqual(new Uint8Array(entry.subarray(-64)), successionLeaf(readFileSync(succession)))
+  assert.equal(JSON.parse(readFileSync(join(folder, 'state.json'), 'utf8')).origin, to.origin)
+  // One that knows what it signed needs none.
+  await assert.rejects(succeedLog(folder), { code: 'ERR_BACKUP_SOURCE' })
 })
 
 test('the next backup writes what is new alone, and one that was interrupted is not begun again', async () => {

@@ -10,12 +10,14 @@ import { readSecret, writeSecret } from './installation-secret.ts'
 import { type Lock, lockForPassphrase, lockForRecipient, makeRecipient, type Opener, parseSecretLine } from './keys.ts'
 import { describeRepository, Repository } from './repository.ts'
 import { chooseSnapshot, restoreBackup } from './restore.ts'
+import { succeedLog } from './succeed.ts'
 import { verifyBackup } from './verify.ts'
 
 // node main.ts create REPOSITORY --data FOLDER [--to FILE]…   backs up the installation that runs on FOLDER
 // node main.ts list REPOSITORY                                what is there; needs the secret of --data, or an opener
 // node main.ts verify REPOSITORY [--name NAME]
 // node main.ts restore REPOSITORY --data FOLDER [--name NAME]
+// node main.ts succeed FOLDER                                 gives the log of the installation on FOLDER a successor
 // node main.ts keygen FILE                                    FILE is a recipient's key, FILE.pub what to give --to
 //
 // Opened by --key FILE, or by the passphrase on standard input where --passphrase is given; an installation that made a
@@ -32,6 +34,9 @@ const { values, positionals } = parseArgs({
   },
 })
 
+/** When progress was told last. */
+let told = 0
+
 try {
   const [command, place, ...more] = positionals
   if (place === undefined || more.length > 0) throw new BackupError('ERR_USAGE', 'write COMMAND FOLDER')
@@ -44,6 +49,7 @@ try {
 
 async function run(command: string | undefined, place: string): Promise<object> {
   if (command === 'keygen') return keygen(place)
+  if (command === 'succeed') return succeedLog(place)
   if (command === 'create') {
     return createBackup({ dataFolder: dataFolder(), repository: await openToWrite(place), onProgress })
   }
@@ -59,7 +65,7 @@ async function run(command: string | undefined, place: string): Promise<object> 
     await restoreBackup({ dataFolder: dataFolder(), repository, snapshot, databaseUrl, onProgress })
     return { name: snapshot.name, at: snapshot.at, log: snapshot.log, data: dataFolder() }
   }
-  throw new BackupError('ERR_USAGE', `${command}: one of create, list, verify, restore, keygen`)
+  throw new BackupError('ERR_USAGE', `${command}: one of create, list, verify, restore, succeed, keygen`)
 }
 
 async function keygen(file: string): Promise<object> {
@@ -156,7 +162,6 @@ function dataFolder(): string {
   return resolve(values.data)
 }
 
-let told = 0
 function onProgress(done: number, total: number): void {
   const now = performance.now()
   if (now - told < 100 && done < total) return

@@ -28,6 +28,7 @@ import { printable } from '../terminal/text.ts'
 import { formatCount, formatTime } from '../terminal/units.ts'
 import { addEventCommands, entryNumber, openStream, type VaultFlag, vaultOption } from './log-events.ts'
 import { addFollowCommands, namedLog } from './log-follow.ts'
+import { addSuccessionCommands } from './log-succession.ts'
 import { addVerifyCommand } from './verify.ts'
 
 /** `cella log …` */
@@ -39,6 +40,7 @@ export function addLogCommands(program: Command, cli: Cli): void {
   addProve(log, cli)
   addVerifyCommand(log, cli)
   addFollowCommands(log, cli)
+  addSuccessionCommands(log, cli)
 }
 
 function addShow(log: Command, cli: Cli): void {

@@ -1,0 +1,66 @@
+import { randomBytes } from 'node:crypto'
+import { cp, readFile, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { encodeVkey } from '@cella/log'
+import { beginSuccessor, loadLogKey } from '@cella/log-server'
+import { z } from 'zod'
+import { BackupError } from './error.ts'
+import { writeWhole } from './repository.ts'
+
+const stateSchema = z.looseObject({ origin: z.string() })
+
+export interface SucceedReport {
+  /** What owners check and accept. */
+  readonly succession: string
+  readonly from: { readonly origin: string; readonly size: number }
+  readonly to: { readonly origin: string; readonly vkey: string }
+}
+
+/**
+ * Gives an installation whose log lost what it signed (restored from a backup, above all) a successor: the same leaves
+ * under a new name and key. The old log's key, checkpoint and tiles stay beside, as `log-before-SIZE`. Nothing may run on the
+ * folder. `state.json` changes last: before that, the next try begins anew.
+ */
+export async function succeedLog(dataFolder: string): Promise<SucceedReport> {
+  const at = (name: string): string => join(dataFolder, name)
+  // A start that was refused leaves an empty one.
+  if (await holdsSomething(at('last-signed'))) {
+    throw new BackupError('ERR_BACKUP_SOURCE', 'the log knows what it signed last: it needs no successor', {
+      hint: 'start it: cella up. If it says ERR_LOG_SET_BACK and no newer copy of log/ is left, move last-signed away for good',
+    })
+  }
+  const state = stateSchema.parse(JSON.parse(await readFile(at('state.json'), 'utf8')))
+  const old = loadLogKey({ file: at('log.key'), name: state.origin })
+  const origin = state.origin.replace(/[^/]*$/, randomBytes(8).toString('hex'))
+  for (const name of ['log.next', 'log.key.next', 'last-signed.next'])
+    await rm(at(name), { recursive: true, force: true })
+  await cp(at('log'), at('log.next'), { recursive: true })
+  await rm(join(at('log.next'), 'wal'), { recursive: true, force: true })
+  const signer = loadLogKey({ file: at('log.key.next'), name: origin })
+  const { succession, size } = await beginSuccessor({
+    folder: at('log.next'),
+    lastSignedFile: at('last-signed.next'),
+    oldKey: old.key,
+    signer,
+  })
+  await writeWhole(at('succession.json'), succession)
+  const before = at(`log-before-${size}`)
+  await rename(at('log'), before)
+  await rename(at('log.key'), join(before, 'log.key'))
+  await rename(at('log.next'), at('log'))
+  await rename(at('log.key.next'), at('log.key'))
+  await rename(at('last-signed.next'), at('last-signed'))
+  await writeWhole(at('state.json'), Buffer.from(`${JSON.stringify({ ...state, origin }, null, 2)}\n`))
+  return {
+    succession: at('succession.json'),
+    from: { origin: state.origin, size },
+    to: { origin, vkey: encodeVkey(signer.key) },
+  }
+}
+
+async function holdsSomething(path: string): Promise<boolean> {
+  return stat(path).then(
+    ({ size }) => size > 0,
+    () => false,
+  )
+}
