@@ -5,6 +5,8 @@ import { unwitnessed, Waiters } from './waiters.ts'
 import type { WitnessClient } from './witness-client.ts'
 
 const graceMs = 50
+/** From the beginning of one round to the next: a witness answers one log some 200 times a second and then refuses. */
+const roundMsMin = 6
 const retryMsMin = 50
 const retryMsMax = 2_000
 
@@ -105,13 +107,15 @@ export class Cosigner {
   async #run(): Promise<void> {
     let retryMs = retryMsMin
     do {
+      const startMs = performance.now()
       const signed = this.#signed
       const signatures = await this.#round(signed)
       if (signatures.length >= this.#quorum) {
         this.#settle({ size: signed.size, bytes: addSignatures(signed.bytes, signatures) })
         retryMs = retryMsMin
+        await pause(startMs + roundMsMin - performance.now())
       } else {
-        await new Promise((resolve) => setTimeout(resolve, retryMs).unref())
+        await pause(retryMs)
         retryMs = Math.min(retryMs * 2, retryMsMax)
       }
     } while (this.#stopped === undefined && this.#behind())
@@ -152,4 +156,8 @@ export class Cosigner {
     if (this.#cosigned === undefined || checkpoint.size >= this.#cosigned.size) this.#cosigned = checkpoint
     this.#waiters.settle(checkpoint.size, checkpoint)
   }
+}
+
+async function pause(milliseconds: number): Promise<void> {
+  if (milliseconds > 0) await new Promise((resolve) => setTimeout(resolve, milliseconds).unref())
 }

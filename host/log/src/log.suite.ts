@@ -98,6 +98,17 @@ export function logSuite(name: string, placeForLog: PlaceForLog): void {
       assert.ok(witness.requests < 20, `${witness.requests} requests`)
     })
 
+    test('a witness is asked at most 200 times a second', async (context) => {
+      const witness = await startTestWitness(context, 'witness.example/a')
+      const log = await (await placeForLog(context, [witness])).open()
+      await log.append([leafOf(0)])
+      const [startMs, before] = [performance.now(), witness.requests]
+      for (let at = 1; at <= 30; at++) await log.append([leafOf(at)])
+      const asked = witness.requests - before
+      const mostAsked = 2 + (performance.now() - startMs) / 5
+      assert.ok(asked >= 15 && asked <= mostAsked, `${asked} requests, at most ${mostAsked} are answered`)
+    })
+
     test('every append is answered, whenever it comes', { timeout: 60_000 }, async (context) => {
       const log = await (await placeForLog(context)).open()
       let next = 0
