@@ -72,8 +72,13 @@ class FolderObjects implements ObjectStore {
   async #write(file: string, bytes: Uint8Array, mode: number): Promise<void> {
     this.#writes += 1
     const temporary = `${file}.${process.pid}.${this.#writes}.new`
-    await rm(temporary, { force: true })
-    const handle = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode)
+    const make = () => open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode)
+    const handle = await make().catch(async (error: unknown) => {
+      // Of an earlier process with the same number, which ended before it was done.
+      if (!isCode(error, 'EEXIST')) throw error
+      await rm(temporary)
+      return make()
+    })
     try {
       await handle.writeFile(bytes)
       await handle.datasync()

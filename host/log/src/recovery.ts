@@ -22,7 +22,7 @@ import type { SignedTree } from './last-signed.ts'
 import { LogServerError } from './log-server-error.ts'
 import { RecentLeaves } from './recent-leaves.ts'
 import { TileFolder } from './tile-folder.ts'
-import { type StagedLeaves, TileState } from './tile-state.ts'
+import { type StagedLeaves, TileState, tilesWith } from './tile-state.ts'
 import { Wal, type WalRecord } from './wal.ts'
 
 export interface RecoveredLog {
@@ -97,8 +97,9 @@ export async function restoreState(options: {
   if (published !== undefined && !equalBytes(state.root(), published.root)) {
     throw new LogServerError('ERR_LOG_DAMAGED', 'the tiles do not have the root of the public checkpoint; run fsck')
   }
+  const tiles = tilesWith(state, read)
   for (const meter of meters) {
-    await meter.passed(state.size, async (size) => foldEdge(await tileHashes(read, size)(edgePlaces(size))))
+    await meter.passed(state.size, async (size) => foldEdge(await tileHashes(tiles, size)(edgePlaces(size))))
     meter.reached(state)
   }
   return state

@@ -170,6 +170,14 @@ export function storedTiles(read: (path: string) => Promise<Uint8Array | undefin
   }
 }
 
+/** A reader that finds what is in memory there, also a width that was never stored, and the rest where `read` does. */
+export function tilesWith(state: TileState, read: TileReader): TileReader {
+  return async (path) => {
+    const held = state.read(parseTilePath(path), state.size)
+    return held === 'stored' || held === undefined ? read(path) : held
+  }
+}
+
 async function readHashes(read: TileReader, place: TilePlace): Promise<Uint8Array[]> {
   return parseTile(await read(tilePath(place)), place.width).map((hash) => hash.slice())
 }

@@ -19,7 +19,7 @@ import { asError, type LogOptions } from '../log.ts'
 import { LogServerError } from '../log-server-error.ts'
 import { parsePublished, restoreState, SignedMeter } from '../recovery.ts'
 import { Signing, type SizedCheckpoint } from '../signing.ts'
-import { storedTiles, type TileState } from '../tile-state.ts'
+import { storedTiles, type TileState, tilesWith } from '../tile-state.ts'
 import { WitnessClient } from '../witness-client.ts'
 import { Bell } from './bell.ts'
 import { type Ask, inTurn } from './database.ts'
@@ -48,6 +48,7 @@ interface Parts {
   readonly stored: number
   readonly collected: number
   readonly lastSigned: LastSigned
+  readonly tile: TileReader
   readonly signing: Signing
   readonly signed: SizedCheckpoint
 }
@@ -94,7 +95,7 @@ export class Integrator {
         new WitnessClient({
           setting,
           timeoutMs: Math.min(this.#timeoutMs, 5_000),
-          tile: tilesOf(parts.store, state),
+          tile: parts.tile,
           signedSize: () => this.#signed.size,
         }),
     )
@@ -153,8 +154,11 @@ export class Integrator {
         batches = await nextBatches(ask, state.size)
       }
       for (const meter of meters) meter.demandReached(state.size)
-      const signing = new Signing({ signer: log.signer, lastSigned, tile: tilesOf(store, state), keep })
-      const signed = await (last.size > (lastSigned.tree?.size ?? -1) ? signing.sign(last) : signing.signAgain(last))
+      const tile = tilesWith(state, read)
+      const signing = new Signing({ signer: log.signer, lastSigned, tile, keep })
+      const isNew = last.size > (lastSigned.tree?.size ?? -1)
+      const signed = await (isNew ? signing.sign(last) : signing.signAgain(last))
+      if (!isNew) await keep(signed)
       const collected = Number(rows[0]?.collected ?? 0)
       const integrator = new Integrator({
         ask,
@@ -165,6 +169,7 @@ export class Integrator {
         stored: published?.size ?? -1,
         collected,
         lastSigned,
+        tile,
         signing,
         signed,
       })
@@ -325,14 +330,6 @@ export class Integrator {
 /** Whether a log of `size` leaves has all of a full tile. */
 function isWholeAt(size: number, { level, index }: TilePlace): boolean {
   return (index + 1) * tileWidth ** (level === 'entries' ? 1 : level + 1) <= size
-}
-
-/** Tiles out of the state where they are in memory, out of the store otherwise. */
-function tilesOf(store: ObjectStore, state: TileState): TileReader {
-  return storedTiles(async (path) => {
-    const held = state.read(parseTilePath(path), state.size)
-    return held === 'stored' || held === undefined ? store.get(path) : held
-  })
 }
 
 /** The next batches that don't end below `from`. One that begins below it follows nothing: `checkBatch` refuses it. */

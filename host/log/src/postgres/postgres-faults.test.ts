@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -30,15 +30,24 @@ const range = (from: number, to: number): Uint8Array[] =>
 /** A store whose writes fail where a test says so: of several objects some are written. */
 class FaultyStore implements ObjectStore {
   readonly #store: ObjectStore
-  readonly #fails: (call: number, name: string) => boolean
-  calls = 0
+  readonly #fails: (write: number, name: string) => boolean
+  readonly #failsToRead: (read: number) => boolean
+  #writes = 0
+  #reads = 0
 
-  constructor(store: ObjectStore, fails: (call: number, name: string) => boolean) {
+  constructor(
+    store: ObjectStore,
+    fails: (write: number, name: string) => boolean,
+    failsToRead: (read: number) => boolean = () => false,
+  ) {
     this.#store = store
     this.#fails = fails
+    this.#failsToRead = failsToRead
   }
 
-  get(key: string): Promise<Uint8Array | undefined> {
+  async get(key: string): Promise<Uint8Array | undefined> {
+    this.#reads += 1
+    if (this.#failsToRead(this.#reads)) throw gone()
     return this.#store.get(key)
   }
 
@@ -59,8 +68,8 @@ class FaultyStore implements ObjectStore {
   }
 
   #failsNow(name: string): boolean {
-    this.calls += 1
-    return this.#fails(this.calls, name)
+    this.#writes += 1
+    return this.#fails(this.#writes, name)
   }
 }
 
@@ -100,7 +109,7 @@ test('a store that goes away at any of its writes, half done, takes nothing that
   let acknowledged = 0
   for (let first = 1; first <= 40; first += isLong ? 1 : 5) {
     const place = await placeOnPostgres(context, server.url)
-    const store = new FaultyStore(await openFolderObjects({ folder: place.storeFolder }), (call) => call >= first)
+    const store = new FaultyStore(await openFolderObjects({ folder: place.storeFolder }), (write) => write >= first)
     const log = await place.open({ store, witnessTimeoutMs: 300 })
     const told = await appendAll(log)
     acknowledged += told.size
@@ -114,7 +123,11 @@ test('a store that goes away at any of its writes, half done, takes nothing that
 
 test('a store that fails a few times is asked again, and the log goes on', async (context) => {
   const place = await placeOnPostgres(context, server.url)
-  const store = new FaultyStore(await openFolderObjects({ folder: place.storeFolder }), (call) => call % 4 === 3)
+  const store = new FaultyStore(
+    await openFolderObjects({ folder: place.storeFolder }),
+    (write) => write % 6 === 3,
+    (read) => read % 9 === 8,
+  )
   const log = await place.open({ store })
   assert.equal((await appendAll(log)).size, 517)
   await log.close()
@@ -142,7 +155,7 @@ test('a tile of a checkpoint that is not stored yet is answered by the integrato
   )
   const [first, second] = [await place.open({ store }), await place.open({ store, witnessTimeoutMs: 60_000 })]
   await first.append(range(0, 300))
-  while ((await second.news(300)) === undefined) await sleep(10)
+  while (second.status().size < 300) await sleep(10)
   const waiting = second.tile('tile/0/001.p/44')
   await assert.rejects((await place.open({ store, witnessTimeoutMs: 50 })).tile('tile/0/001.p/44'), {
     code: 'ERR_LOG_UNAVAILABLE',
@@ -186,6 +199,22 @@ test('goes on from what the store says was signed, on a machine whose file is ol
   await other.close()
   assert.deepEqual(place.fatal, [])
   assert.equal((await fsck(place.storeFolder, place.policy)).size, 25)
+})
+
+test('finds a tree that was signed between two that were stored', async (context) => {
+  const place = await placeOnPostgres(context, server.url)
+  const log = await place.open()
+  await log.append(range(0, 290))
+  const older = readFileSync(join(place.storeFolder, 'signed'))
+  await log.append(range(290, 300))
+  await log.close()
+  // Its own partial tiles were never stored.
+  for (const tile of ['tile/0/001.p/34', 'tile/entries/001.p/34'])
+    rmSync(join(place.storeFolder, tile), { force: true })
+  writeFileSync(join(place.storeFolder, 'signed'), older)
+  const again = await place.open()
+  assert.deepEqual((await again.append([leafOf(0), leafOf(300)])).indices, [0, 300])
+  assert.deepEqual(place.fatal, [])
 })
 
 test('refuses a database that acknowledges before the disk has it', async (context) => {

@@ -153,6 +153,8 @@ class PostgresLog implements Log {
   }
 
   async #sequenceAll(): Promise<void> {
+    // Those who were answered together come again together: the first of them takes the others along.
+    await new Promise((resolve) => setImmediate(resolve))
     while (!this.#waiting.isEmpty) {
       const jobs = this.#waiting.take(statementLeavesMax)
       try {
@@ -302,7 +304,9 @@ class PostgresLog implements Log {
 /** Whether trying again may help: the database, the store or the witnesses don't answer just now. */
 function mayPass(error: unknown): boolean {
   if (error instanceof BlobError) return error.code === 'ERR_BLOB_UNAVAILABLE'
-  return error instanceof LogServerError && /^ERR_LOG_UN(?:AVAILABLE|WITNESSED)$/.test(error.code)
+  if (error instanceof LogServerError && /^ERR_LOG_UN(?:AVAILABLE|WITNESSED)$/.test(error.code)) return true
+  // Tiles that can't be read just now are not damaged ones.
+  return error instanceof Error && mayPass(error.cause)
 }
 
 /** Leaves of the smallest log that has them all. */
