@@ -53,6 +53,12 @@ export const parts: readonly Part[] = [
   },
   {
     commands: {
+      'offboard <member>': 'see what a leaver’s account touched and what is to be done; --do does it',
+    },
+    load: async () => (await import('./commands/offboard.ts')).addOffboardCommand,
+  },
+  {
+    commands: {
       keys: 'the keys of this profile: they never leave this machine in the clear',
     },
     load: async () => (await import('./commands/keys.ts')).addKeysCommands,
@@ -77,7 +83,8 @@ export const parts: readonly Part[] = [
   },
   {
     commands: {
-      'revocations [digest]': 'what you have withdrawn, in force since when, and which vaults have read it',
+      'revocations [digest]':
+        'what your organisation has withdrawn: in force since when, and which vaults have read it',
     },
     load: async () => (await import('./commands/revocations.ts')).addRevocationsCommand,
   },

@@ -1,5 +1,5 @@
 import type { Digest } from '@cella/bytes'
-import { DocumentError, type DocumentType, parseDocument } from '@cella/documents'
+import { DocumentError, type DocumentType, type Payload, parseDocument } from '@cella/documents'
 import { assetsOf, type DocumentSet, organisationId, readDocumentSet } from '@cella/release'
 import { SdkError } from './error.ts'
 import type { ListedDocument, Locations } from './manager/answers.ts'
@@ -96,6 +96,24 @@ export async function gatherForContract(session: Session, contract: Digest): Pro
     ),
   ])
   return merge(session, [first, assets, await gather(session, { organisations: [...organisations] })])
+}
+
+/** Documents of these types that one's own organisation signed, those that fit, oldest first: to be gathered as `listed`. */
+export async function listOwn(
+  session: Session,
+  types: readonly DocumentType[],
+  fits: (payload: Payload) => boolean = () => true,
+): Promise<ListedDocument[]> {
+  await session.keys()
+  const listed = await session.manager.documents({ organisations: [await session.organisation()], types })
+  return listed.filter(({ document }) => {
+    try {
+      return fits(parseDocument(document).payload)
+    } catch (error) {
+      if (error instanceof DocumentError) return false
+      throw error
+    }
+  })
 }
 
 /** One set of several. */

@@ -33,6 +33,8 @@ export type SdkErrorCode =
   | 'ERR_STREAM_REFUSED'
   /** What answered a challenge did not answer this one. */
   | 'ERR_CHALLENGE_ANSWER'
+  /** Nobody kept the asset's key for this account, so it can't grant it again. */
+  | 'ERR_KEY_COPY_MISSING'
   /** A policy, workflow or contract that would not be accepted anywhere. */
   | 'ERR_DRAFT_REFUSED'
   /** A deliverer's statement is not about the file, or not of the deliverer. */

@@ -56,8 +56,18 @@ export {
   type ReadInvitation,
   readInvitation,
 } from './invitations.ts'
+export { copiesOf, grantAsset, handOver, holdersOf, type Shares } from './key-copies.ts'
 export { type Keys, type MemberCard, memberCard, type SigningKey } from './keys.ts'
 export { addRootKeys, createProfileKeystore, keysOf, openProfileKeystore } from './keystore.ts'
+export {
+  type Offboarding,
+  type OffboardOptions,
+  offboard,
+  planOffboarding,
+  type Signed,
+  type Step,
+  signedBy,
+} from './leavers.ts'
 export { type OwnLog, openLog } from './log.ts'
 export type {
   EvidenceAnswer,

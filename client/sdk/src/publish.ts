@@ -8,6 +8,7 @@ import type { CanonicalTable } from '@cella/tables'
 import { revisionsOf } from './assets.ts'
 import { startPolicyEngine } from './engine.ts'
 import { SdkError } from './error.ts'
+import { keepCopy, membershipOfAccount } from './key-copies.ts'
 import { fileDigest, withSealed } from './sealing.ts'
 import type { Session } from './session.ts'
 import { publishSource, type VerifiedSource } from './sources.ts'
@@ -73,6 +74,7 @@ export async function publishAsset(session: Session, options: PublishOptions): P
   const keys = await session.keys()
   const organisation = await session.organisation()
   const { terms, documents } = await gatherTerms(session, organisation)
+  const member = membershipOfAccount(documents, { organisation, account: keys.account.keyId })
   const vaults: AcceptedVault[] = []
   options.onProgress?.('vault', 0, 1)
   for (const vault of await chooseVaults(session, options.vaults)) {
@@ -106,6 +108,7 @@ export async function publishAsset(session: Session, options: PublishOptions): P
           dek,
           threshold: options.threshold,
         })
+        await keepCopy(session, { manifest: manifest.document, member, dek })
         if (options.keepPrevious !== true) {
           for (const old of previous) {
             await revokeDocument(session, {

@@ -3,7 +3,7 @@ import type { SignedDocument } from '@cella/documents'
 import { EventError, verifyReading } from '@cella/events'
 import { type KeyId, randomBytes } from '@cella/primitives'
 import { accountOf, type DocumentSet } from '@cella/release'
-import { gather, merge } from './documents.ts'
+import { gather, listOwn, merge } from './documents.ts'
 import { SdkError } from './error.ts'
 import type { Session } from './session.ts'
 
@@ -149,10 +149,13 @@ async function withdrawals(
     (subject) => first.documents.find('cella/approval', subject)?.payload.contract ?? [],
   )
   const members = [...withdrawn.keys()].filter((subject) => first.documents.find('cella/membership', subject))
-  // Which vaults a membership concerns, the contracts that name it say.
+  // What all of an organisation rests on concerns whatever it granted or contracted, a membership also what names it.
   const naming =
     members.length === 0 ? [] : await session.manager.documents({ about: members, types: ['cella/contract'] })
-  const more = await gather(session, { digests: [...new Set(approved)], listed: naming.slice(-withdrawalsMax) })
+  const wide = [...withdrawn.keys()].some((subject) => concernsAll(first.documents, subject))
+  const made = wide ? await listOwn(session, ['cella/grant', 'cella/contract']) : []
+  const listed = [...naming.slice(-withdrawalsMax), ...made.slice(-withdrawalsMax)]
+  const more = await gather(session, { digests: [...new Set(approved)], listed })
   const { documents } = await merge(session, [first, more])
   const { view } = await session.log()
   const rows = [...withdrawn].flatMap(([subject, { digest, payload }]) => {
@@ -173,6 +176,11 @@ async function withdrawals(
   return rows
     .map((row) => ({ ...row, vaults: row.vaults.map((vault) => standingAt(standing.get(vault)!, row.index)) }))
     .sort((a, b) => b.index - a.index)
+}
+
+function concernsAll(documents: DocumentSet, subject: Digest): boolean {
+  const types = ['cella/manifest', 'cella/grant', 'cella/approval', 'cella/contract'] as const
+  return types.every((type) => documents.find(type, subject) === undefined)
 }
 
 function standingAt(standing: VaultStanding, index: number): VaultStanding {

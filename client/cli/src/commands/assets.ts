@@ -26,6 +26,7 @@ import { formatBytes, formatTime, shortDigest } from '../terminal/units.ts'
 import { addWaitOptions, type WaitOptions, withdrawalText, withdrawn } from '../withdrawal.ts'
 import { audienceText, rulesText, treatmentText, withNames } from '../words.ts'
 import { addAccess } from './assets-access.ts'
+import { addGrantCommands } from './grant.ts'
 
 /** `cella assets …` */
 export function addAssetsCommands(program: Command, cli: Cli): void {
@@ -35,6 +36,7 @@ export function addAssetsCommands(program: Command, cli: Cli): void {
   addShow(assets, cli)
   addAccess(assets, cli)
   addRevoke(assets, cli)
+  addGrantCommands(assets, cli, findAsset)
 }
 
 interface ListFlags {

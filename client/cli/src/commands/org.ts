@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { type Digest, encodeUtf8 } from '@cella/bytes'
+import { encodeUtf8 } from '@cella/bytes'
 import { hpkeKeyField, labelField, type Role, signingKeyField, type Terms } from '@cella/documents'
 import type { TrustedRoot } from '@cella/evidence'
 import { parseLogPolicy } from '@cella/log'
@@ -30,11 +30,13 @@ import type { Context } from '../context.ts'
 import { CliError, UsageError } from '../error.ts'
 import { readJsonFile, readTextFile } from '../files.ts'
 import { readInstallation, readInstallationTerms } from '../installation.ts'
+import { findMember } from '../members.ts'
 import { collect, digestArgument, integerOption, parseTime, roles } from '../options.ts'
 import { renderPairs, renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { formatTime, shortDigest } from '../terminal/units.ts'
 import { addWaitOptions, type WaitOptions, withdrawn } from '../withdrawal.ts'
+import { addCompromised } from './offboard.ts'
 import { addRootCommands, draftTo, type RecoveryFlags, recoveryOf } from './roots.ts'
 
 /** `cella org …` */
@@ -42,7 +44,9 @@ export function addOrgCommands(program: Command, cli: Cli): void {
   const org = group(program, 'org', 'organisations: found one, its members, its terms, whom it trusts')
   addCreate(org, cli)
   addShow(org, cli)
-  addMembers(group(org, 'member', 'members of your organisation'), cli)
+  const member = group(org, 'member', 'members of your organisation')
+  addMembers(member, cli)
+  addCompromised(member, cli)
   addTrust(org, cli)
   addTerms(org, cli)
   addRootCommands(org, cli)
@@ -212,7 +216,7 @@ function addMembers(member: Command, cli: Cli): void {
   does<{ reason: string } & WaitOptions>(addWaitOptions(remove), cli, async (context, [which], options) => {
     const { reason } = options
     const session = await context.session()
-    const membership = await findMember(session, which!)
+    const { digest: membership } = await findMember(session, which!)
     await context.demand(`Withdraw the membership ${membership}? It can’t be undone.`)
     await removeMember(session, { membership, reason })
     const { data, ...shown } = await withdrawn(context, session, membership, options)
@@ -448,20 +452,6 @@ async function readCard(file: string): Promise<MemberCard> {
   if (!valid)
     throw new CliError('ERR_FILE', `${file} is no card of a member`, 'it is what `cella keys list --card NAME` prints')
   return card as MemberCard
-}
-
-async function findMember(session: Session, which: string): Promise<Digest> {
-  const id = await session.organisation()
-  const { documents } = await gather(session, { organisations: [id] })
-  const found = membersOf(documents, id).filter(
-    ({ digest, payload }) => payload.name === which || (which.length >= 8 && digest.startsWith(which)),
-  )
-  if (found.length === 1) return found[0]!.digest
-  throw new CliError(
-    'ERR_REFUSED',
-    found.length === 0 ? `“${which}” is no member` : `“${which}” fits ${found.length} members`,
-    'cella org show lists them',
-  )
 }
 
 function rootName(root: TrustedRoot): string {
