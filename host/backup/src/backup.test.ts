@@ -178,7 +178,8 @@ test('its successor has the same leaves under another name, then the statement t
   assert.deepEqual(new Uint8Array(entry.subarray(-64)), successionLeaf(readFileSync(succession)))
   assert.equal(JSON.parse(readFileSync(join(folder, 'state.json'), 'utf8')).origin, to.origin)
   // One that knows what it signed needs none.
-  await assert.rejects(succeedLog(folder), { code: 'ERR_BACKUP_SOURCE' })
+  await assert.rejects(succeedLog(folder), { code: 'ERR_BACKUP_SOURCE', message: /needs no successor/ })
+  await assert.rejects(succeedLog(join(root, 'nowhere')), { code: 'ERR_BACKUP_SOURCE', message: /restored here/ })
 })
 
 test('the next backup writes what is new alone, and one that was interrupted is not begun again', async () => {

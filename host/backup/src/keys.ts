@@ -83,7 +83,7 @@ export async function openLocks(locks: readonly Lock[], id: string, opener: Open
   }
   const what = 'passphrase' in opener ? 'passphrase' : 'key'
   throw new BackupError('ERR_BACKUP_KEY', `the ${what} does not open this backup`, {
-    hint: 'cella backup list says for whom it was locked',
+    hint: 'repository.json in its folder says whether a passphrase or whose key does',
   })
 }
 

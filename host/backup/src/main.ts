@@ -10,6 +10,7 @@ import { readSecret, writeSecret } from './installation-secret.ts'
 import { type Lock, lockForPassphrase, lockForRecipient, makeRecipient, type Opener, parseSecretLine } from './keys.ts'
 import { describeRepository, Repository } from './repository.ts'
 import { chooseSnapshot, restoreBackup } from './restore.ts'
+import { readSettings } from './source.ts'
 import { succeedLog } from './succeed.ts'
 import { verifyBackup } from './verify.ts'
 
@@ -51,6 +52,8 @@ async function run(command: string | undefined, place: string): Promise<object> 
   if (command === 'keygen') return keygen(place)
   if (command === 'succeed') return succeedLog(place)
   if (command === 'create') {
+    // Before a key is made for a folder that is none.
+    await readSettings(dataFolder())
     return createBackup({ dataFolder: dataFolder(), repository: await openToWrite(place), onProgress })
   }
   if (command === 'list') return list(place)

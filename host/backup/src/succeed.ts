@@ -29,7 +29,7 @@ export async function succeedLog(dataFolder: string): Promise<SucceedReport> {
       hint: 'start it: cella up. If it says ERR_LOG_SET_BACK and no newer copy of log/ is left, move last-signed away for good',
     })
   }
-  const state = stateSchema.parse(JSON.parse(await readFile(at('state.json'), 'utf8')))
+  const state = await readState(at('state.json'))
   const old = loadLogKey({ file: at('log.key'), name: state.origin })
   const origin = state.origin.replace(/[^/]*$/, randomBytes(8).toString('hex'))
   for (const name of ['log.next', 'log.key.next', 'last-signed.next'])
@@ -63,4 +63,15 @@ async function holdsSomething(path: string): Promise<boolean> {
     ({ size }) => size > 0,
     () => false,
   )
+}
+
+async function readState(path: string): Promise<z.infer<typeof stateSchema>> {
+  try {
+    return stateSchema.parse(JSON.parse(await readFile(path, 'utf8')))
+  } catch (cause) {
+    throw new BackupError('ERR_BACKUP_SOURCE', `${path} can't be read: no installation was restored here`, {
+      cause,
+      hint: 'cella backup restore FOLDER --data FOLDER comes first',
+    })
+  }
 }
