@@ -16,14 +16,14 @@ import { build, type Plugin } from 'esbuild'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 export interface EnclaveBundle {
-  readonly role: 'vault' | 'worker' | 'runner' | 'attest'
+  readonly role: 'vault' | 'worker' | 'runner' | 'attest' | 'log-signer'
   readonly file: string
   readonly digest: Digest
   /** Third-party packages inside with their versions, sorted. */
   readonly packages: Record<string, string>
 }
 
-/** Bundles vault, worker, runner and attestation service into `outFolder`. */
+/** Bundles vault, worker, runner, attestation service and log signer into `outFolder`. */
 export async function buildEnclaves(outFolder: string): Promise<EnclaveBundle[]> {
   await mkdir(outFolder, { recursive: true })
   const runner = await bundle('runner', 'enclave/sandbox/src/runner-main.ts', outFolder, {})
@@ -33,7 +33,8 @@ export async function buildEnclaves(outFolder: string): Promise<EnclaveBundle[]>
   })
   const vault = await bundle('vault', 'enclave/vault/src/main.ts', outFolder, {})
   const attest = await bundle('attest', 'enclave/attest/src/main.ts', outFolder, {})
-  return [vault, worker, runner, attest]
+  const signer = await bundle('log-signer', 'enclave/log-signer/src/main.ts', outFolder, {})
+  return [vault, worker, runner, attest, signer]
 }
 
 async function bundle(

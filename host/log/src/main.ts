@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { encodeVkey, type NoteSigner, parseLogPolicy } from '@cella/log'
+import { encodeVkey, parseLogPolicy } from '@cella/log'
 import { checkLog } from './check.ts'
 import { type LogConfig, readLogConfig } from './config.ts'
 import { openLog } from './embedded-log.ts'
@@ -9,8 +9,9 @@ import type { Log } from './log.ts'
 import { LogServerError } from './log-server-error.ts'
 import { openStore } from './open-store.ts'
 import { openPostgresLog } from './postgres/postgres-log.ts'
+import { remoteSigner } from './remote-signer.ts'
 import { createLogServer } from './server.ts'
-import { localSigner } from './signing.ts'
+import { type CheckpointSigner, localSigner } from './signing.ts'
 
 // node main.ts --config FILE           serve; the first line on standard output is {"url", "vkey"}
 // node main.ts --config FILE --init    make the key where there is none, print {"vkey"}, and end
@@ -32,7 +33,7 @@ async function main(): Promise<void> {
     process.stdout.write(`${JSON.stringify(await checkLog(config, policy))}\n`)
     return
   }
-  const signer = loadLogKey({ file: config.keyFile, name: config.origin })
+  const signer = await signerOf(config)
   const vkey = encodeVkey(signer.key)
   if (values.init) {
     process.stdout.write(`${JSON.stringify({ vkey })}\n`)
@@ -52,10 +53,15 @@ async function main(): Promise<void> {
   process.stdout.write(`${JSON.stringify({ url, vkey })}\n`)
 }
 
-async function open(config: LogConfig, key: NoteSigner): Promise<Log> {
+async function signerOf({ key, origin }: LogConfig): Promise<CheckpointSigner> {
+  if ('signer' in key) return remoteSigner(key.signer, origin)
+  return localSigner(loadLogKey({ file: key.file, name: origin }))
+}
+
+async function open(config: LogConfig, signer: CheckpointSigner): Promise<Log> {
   const options = {
     lastSignedFile: config.lastSigned,
-    signer: localSigner(key),
+    signer,
     witnesses: config.witnesses,
     quorum: config.quorum,
     // After a failed sync the page cache may hold what the disk does not: only a new process reads the truth.

@@ -24,8 +24,11 @@ export interface SigningRequest {
   readonly next: SignedTree
   /** What was signed before; of size 0 at first. */
   readonly previous: SignedTree
-  /** That `next` continues `previous`: RFC 6962 §2.1.2. Empty when `previous` is empty or the same. */
-  proof(): Promise<readonly Uint8Array[]>
+  /**
+   * That `next` continues `previous`, or another tree of this log with `from` leaves: RFC 6962 §2.1.2. Empty from an empty
+   * or the same tree.
+   */
+  proof(from?: number): Promise<readonly Uint8Array[]>
 }
 
 /** Who signs the log's checkpoints: a key in this process, or something elsewhere that holds one. */
@@ -79,14 +82,10 @@ export class Signing {
     const { key } = this.#signer
     const text = encodeCheckpointText({ origin: key.name, size: next.size, root: next.root, extensions: [] })
     const previous = this.#lastSigned.tree ?? { size: 0, root: new Uint8Array(32) }
-    const proof = async (): Promise<readonly Uint8Array[]> =>
-      previous.size === 0 || previous.size === next.size
+    const proof = async (from = previous.size): Promise<readonly Uint8Array[]> =>
+      from === 0 || from === next.size
         ? []
-        : consistencyProof({
-            oldSize: previous.size,
-            newSize: next.size,
-            hashes: tileHashes(this.#tile, next.size),
-          })
+        : consistencyProof({ oldSize: from, newSize: next.size, hashes: tileHashes(this.#tile, next.size) })
     const signature = await this.#signer.sign({ text, next, previous, proof })
     return { size: next.size, bytes: encodeNote({ text, signatures: [signature] }) }
   }

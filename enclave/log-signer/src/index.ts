@@ -1,0 +1,2 @@
+export { LogSigner } from './log-signer.ts'
+export { createSignerServer } from './server.ts'
