@@ -61,7 +61,11 @@ async function bundle(
     plugins: [wasmByPath],
   })
   const packages: Record<string, string> = {}
-  for (const input of Object.keys(result.metafile.inputs).sort()) {
+  // What was looked at and left out is not inside.
+  const inside = Object.values(result.metafile.outputs).flatMap(({ inputs }) =>
+    Object.entries(inputs).flatMap(([input, { bytesInOutput }]) => (bytesInOutput > 0 ? [input] : [])),
+  )
+  for (const input of inside.sort()) {
     const name = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(input)?.[1]
     if (name !== undefined && !(name in packages)) packages[name] = await versionOf(name)
   }

@@ -13,8 +13,8 @@ const [first, second] = await Promise.all(folders.map((folder) => buildEnclaves(
 /** What may be inside. A new package needs a decision record. */
 const packagesInside: Record<string, readonly string[]> = {
   vault: ['@cedar-policy/cedar-wasm', 'hpke', 'zod'],
-  worker: ['@cedar-policy/cedar-wasm', 'hpke', 'zod'],
-  runner: ['hpke'],
+  worker: ['@cedar-policy/cedar-wasm', 'hpke', 'shamir-secret-sharing', 'zod'],
+  runner: [],
   attest: ['@xmldom/xmldom', 'hpke', 'zod'],
   'log-signer': ['hpke', 'zod'],
 }
