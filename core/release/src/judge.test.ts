@@ -778,6 +778,17 @@ const cases: Case[] = [
   },
 ]
 
+test('a contract that asks for a process is refused to a worker in a VM, and the refusal names both', async () => {
+  const made = await arrange({}, new MemoryLog({ now: start }))
+  const [step] = made.contract.payload.steps
+  const asked = await anotherContract(made, { change: { steps: [{ ...step!, boundary: 'process' }] } })
+  const { data } = await judge(made, asked)
+  assert.deepEqual(
+    data.reasons.map(({ code, expected, got }) => [code, expected, got]),
+    [['ERR_TEE_BOUNDARY', 'process', 'vm']],
+  )
+})
+
 for (const { name, change, log, act, data, program = [] } of cases) {
   test(`refuses ${name}`, async () => {
     const world = log?.() ?? new MemoryLog({ now: start })
