@@ -133,9 +133,13 @@ export function signHere(keys: Keys, draft: Draft): Draft {
 export async function submitDraft(session: Session, draft: Draft): Promise<Logged> {
   const missing = unsignedBy(draft)
   if (missing.length > 0) {
-    throw new SdkError('ERR_PROFILE_INCOMPLETE', `it still has to be signed by ${missing.join(', ')}`, {
-      hint: 'use the profile of somebody who holds these keys; where several people do, write a draft (--draft FILE), and each signs it (cella org sign FILE)',
-    })
+    throw new SdkError(
+      'ERR_PROFILE_INCOMPLETE',
+      `root keys must sign it that are not held here: ${missing.join(', ')}`,
+      {
+        hint: 'use the profile of somebody who holds these keys; where several people do, write a draft (--draft FILE), and each signs it (cella org sign FILE)',
+      },
+    )
   }
   const document = finishDraft(draft)
   const organisation = await session.organisation()
