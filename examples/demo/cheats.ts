@@ -12,7 +12,17 @@ import {
   type Json,
 } from '@cella/bytes'
 import { generateHpkeKeyPair } from '@cella/primitives'
-import { followRun, gather, openReasons, openSession, publishTerms, type Run, revokeAsset, startRuns } from '@cella/sdk'
+import {
+  findAsset,
+  followRun,
+  gather,
+  openReasons,
+  openSession,
+  publishTerms,
+  type Run,
+  revokeAsset,
+  startRuns,
+} from '@cella/sdk'
 import { chapter, refusal, say } from './narrate.ts'
 import type { Operator, Trick } from './operator.ts'
 import type { Party } from './parties.ts'
@@ -312,10 +322,8 @@ export async function droppedRevocation(
     `${owner.name} withdraws its payroll. The operator drops the message and answers as if all were well, with a proof of another entry.`,
   )
   const asset = scene.contractOptions.inputs.find((input) => input.owner === owner)!
-  const { documents } = await gather(owner.session, { organisations: [owner.id] })
-  const manifest = documents
-    .all('cella/manifest')
-    .find(({ payload, digest }) => payload.series === asset.series && documents.revokedAt(digest) === undefined)!
+  const { asset: found } = await findAsset(owner.session, { organisation: owner.id, series: asset.series })
+  const { manifest } = found
   const keys = await owner.session.keys()
   const throughOperator = await openSession({
     home: owner.session.home,
