@@ -118,8 +118,8 @@ test('refuses sources that an enclave can’t start with: tokens, re-hashed bind
 })
 
 test('the command prints the report of this machine', async () => {
-  const main = fileURLToPath(new URL('probe-main.ts', import.meta.url))
-  const { stdout } = await promisify(execFile)(process.execPath, [main])
+  const main = fileURLToPath(new URL('tool-main.ts', import.meta.url))
+  const { stdout } = await promisify(execFile)(process.execPath, [main, 'probe'])
   assert.deepEqual(
     JSON.parse(stdout).drivers.map(({ name }: { name: string }) => name),
     sourceNames,

@@ -126,6 +126,8 @@ function kind(): SimulatedTee {
 
 function step(): SimulatedStep {
   const { publish, install, revoke } = values
+  const named = [publish, install, revoke].filter((value) => value !== undefined)
+  if (named.length !== 1) throw new TypeError('usage: one of --publish, --install and --revoke')
   if (publish === 'intel') return { publish }
   if (install === 'amd' || install === 'intel') return { install }
   if (revoke === 'ask' || revoke === 'pck' || revoke === 'pck-ca') return { revoke }

@@ -277,13 +277,13 @@ test('refuses files of vendors or levels that are cut off or altered', async () 
 
 test('the command takes one step and prints the levels', async () => {
   const place = anotherMachine('command')
-  const main = fileURLToPath(new URL('raise-main.ts', import.meta.url))
-  const run = (...args: string[]) => promisify(execFile)(process.execPath, [main, '--folder', place, ...args])
+  const main = fileURLToPath(new URL('../tool-main.ts', import.meta.url))
+  const run = (...args: string[]) => promisify(execFile)(process.execPath, [main, 'step', '--folder', place, ...args])
   const { stdout } = await run('--publish', 'intel')
   assert.equal(JSON.parse(stdout).published.length, 1)
   assert.equal(JSON.parse((await run('--install', 'intel')).stdout).installed.intel, 2)
   for (const args of [[], ['--install', 'arm'], ['--publish', 'amd'], ['--publish', 'intel', '--revoke', 'pck']]) {
-    await assert.rejects(run(...args), /usage/)
+    await assert.rejects(run(...args), (error: { stdout?: string }) => /usage/.test(error.stdout ?? ''))
   }
   assert.equal((await readSimulatedLevels(place)).installed.intel, 2)
 })
