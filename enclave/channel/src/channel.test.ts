@@ -222,3 +222,23 @@ test('an append that is answered with anything but an index for each leaf is ref
     await assert.rejects(answer(bent), { code: 'ERR_HOST_MALFORMED' })
   }
 })
+
+test('a kept connection that ended meanwhile costs a GET nothing, and a POST is not sent twice', async (context) => {
+  const seen: string[] = []
+  const client = await serve(context, (request, response) => {
+    seen.push(`${request.method} ${request.url}`)
+    // The second request on a connection finds it closing.
+    const { socket } = request as unknown as { socket: { served?: number; destroy(): void } }
+    socket.served = (socket.served ?? 0) + 1
+    if (socket.served === 2) {
+      socket.destroy()
+      return
+    }
+    response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+  })
+  await client.json('GET', '/first')
+  assert.deepEqual(await client.json('GET', '/second'), {})
+  assert.deepEqual(seen, ['GET /first', 'GET /second', 'GET /second'])
+  await assert.rejects(client.json('POST', '/third', {}), { code: 'ERR_HOST_UNAVAILABLE' })
+  assert.equal(seen.filter((one) => one === 'POST /third').length, 1)
+})

@@ -91,7 +91,11 @@ export class HostClient {
     const call = `${method} ${path}`
     let response: IncomingMessage
     try {
-      response = await this.#send(method, path, options)
+      response = await this.#send(method, path, options).catch((error: unknown) => {
+        // The other side closed a kept connection while this request was on its way: it was read by nobody. Once.
+        if (method === 'GET' && error instanceof StaleConnection) return this.#send(method, path, options)
+        throw error
+      })
     } catch (cause) {
       throw new ChannelError('ERR_HOST_UNAVAILABLE', `${call}: the manager can't be reached`, { cause })
     }
@@ -121,12 +125,18 @@ export class HostClient {
       })
       const timer = setTimeout(() => request.destroy(new Error(`no answer in ${timeoutMs} ms`)), timeoutMs)
       request.once('close', () => clearTimeout(timer))
-      request.once('error', reject)
+      request.once('error', (error: NodeJS.ErrnoException) => {
+        const isStale = request.reusedSocket && error.code === 'ECONNRESET'
+        reject(isStale ? new StaleConnection('a kept connection was closed', { cause: error }) : error)
+      })
       request.once('response', resolve)
       request.end(body)
     })
   }
 }
+
+/** A connection that was kept from an earlier call ended before this one was answered. */
+class StaleConnection extends Error {}
 
 /** Reads the nothing that is left, so that the connection can be used again. */
 function drained(response: IncomingMessage): undefined {
