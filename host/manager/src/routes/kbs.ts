@@ -8,7 +8,8 @@ import { answerOf, traceOf } from '../http/errors.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import { passedOn } from '../http/schemas.ts'
 
-const bodyBytesMax = 2 * 2 ** 20
+/** As much as a vault reads: more is refused here, where no half-sent body can hide the refusal. */
+const bodyBytesMax = 2 ** 20
 const answerBytesMax = 4 * 2 ** 20
 /** A decision waits for witnesses. */
 const timeoutMs = 120_000
@@ -36,6 +37,9 @@ export function kbsRoutes(app: App, manager: Manager): void {
   const forward = async (request: FastifyRequest, reply: FastifyReply, vault: string): Promise<FastifyReply> => {
     const url = vaults.get(vault)
     if (url === undefined) throw new ManagerError('ERR_NOT_FOUND', 'no such vault runs here')
+    if (Number(request.headers['content-length'] ?? 0) > bodyBytesMax) {
+      throw new ManagerError('ERR_REQUEST_TOO_LARGE', `more than ${bodyBytesMax} bytes`)
+    }
     const path = request.url.slice(request.url.indexOf('/kbs/v0/'))
     const answer = await call(`${url}${path}`, request)
     for (const name of passedToGuest) {
