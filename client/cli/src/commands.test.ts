@@ -294,7 +294,7 @@ describe('inspect', () => {
     writeFileSync(file, 'name,size\nscrew,"5\nbolt,"7\n')
     const refused = await cella(['inspect', file])
     assert.equal(refused.code, 1)
-    assert.match(refused.stderr, /line \d.*ERR_FILE_QUOTING\)\nhint: .*quote "none"/)
+    assert.match(refused.stderr, /line \d.*ERR_FILE_QUOTING\)\nhint: .*--quote none/)
     const read = await cella(['inspect', file, '--quote', 'none', '--json'])
     assert.equal(read.code, 0, read.stderr)
   })

@@ -104,8 +104,8 @@ class RaggedRows {
       line: first.line,
       hint:
         this.#mode === 'refuse'
-          ? 'mend the lines, or read with ragged "pad" to fill short rows up; if it is all lines, name the delimiter'
-          : 'the lines hold more values than there are columns: quote the fields, or name the delimiter',
+          ? 'mend the lines, or have short rows filled up (--ragged pad); if it is all lines, name the delimiter (--delimiter)'
+          : 'the lines hold more values than there are columns: quote the fields, or name the delimiter (--delimiter)',
     })
   }
 }

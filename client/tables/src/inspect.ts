@@ -113,7 +113,7 @@ function detectFormat(file: FileHead, options: ReadOptions): FileFormat {
 function addProfile(path: string, markers: Markers, index: number): ColumnProfile {
   if (index >= columnCountMax) {
     throw new TablesError('ERR_FILE_TOO_LARGE', `${path} has more than ${columnCountMax} columns`, {
-      hint: 'split the table, or name the delimiter if it was guessed wrong',
+      hint: 'split the table, or name the delimiter if it was guessed wrong (--delimiter)',
     })
   }
   return new ColumnProfile(markers)

@@ -228,7 +228,7 @@ export class RecordReader {
   #quoting(line: number, problem: string): TablesError {
     return new TablesError('ERR_FILE_QUOTING', `line ${line}: ${problem}`, {
       line,
-      hint: 'if quotes are ordinary characters in this file, read it with quote "none"',
+      hint: 'if quotes are ordinary characters in this file, read it with --quote none',
     })
   }
 }
