@@ -20,6 +20,7 @@ import {
   readStream,
   type Session,
 } from '@cella/sdk'
+import { freePort } from './support/installation.ts'
 
 // Three organisations go from nothing to a verified result by commands alone, as separate processes on a real server.
 
@@ -132,7 +133,7 @@ runs: 5
 days: 30
 `,
   )
-  const up = await cella('large', ['up', '--data', path('server'), '--port', '7461'])
+  const up = await cella('large', ['up', '--data', path('server'), '--port', String(await freePort())])
   assert.equal(up.code, 0, up.stderr)
 })
 

@@ -6,7 +6,7 @@ import {
   type SgxPolicy,
   type SnpPolicy,
   sgxBaseline,
-  snpBaseline,
+  snpRehearsal,
   type TdxPolicy,
   tdxBaseline,
 } from '@cella/evidence'
@@ -58,14 +58,7 @@ function teesOf({ roots }: InstallationTerms): Pick<Terms, 'tees' | 'boundaries'
 // What no use should go below, for the TEEs that an installation can have. A binding with nonces makes evidence fresh, so
 // Nitro's own need no age: a receipt is judged at its own time, which may be long after.
 const startingParts: { readonly [tee: string]: NonNullable<NonNullable<Terms['tees']>['tdx']> } = {
-  'sev-snp': json({
-    ...snpBaseline,
-    products: 'any',
-    minimumTcb: 'any',
-    minimumCommittedTcb: 'any',
-    minimumLaunchTcb: 'any',
-    vmpls: [0],
-  } satisfies SnpPolicy),
+  'sev-snp': json(snpRehearsal),
   tdx: json(tdxBaseline),
   sgx: json({ ...sgxBaseline, signers: 'any', productIds: 'any' } satisfies SgxPolicy),
   nitro: json({ ...nitroBaseline, nonce: 'any', ageSecondsMax: 'any' } satisfies NitroPolicy),

@@ -106,7 +106,7 @@ export {
   snpBaseline,
 } from './policy.ts'
 export { appraisalPolicyBytesMax, appraisalPolicyJson, parseAppraisalPolicy } from './policy-json.ts'
-export { type Preset, presets } from './presets.ts'
+export { type Preset, presets, rehearsalPolicy, snpRehearsal } from './presets.ts'
 export { type Reason, type ReasonCode, reasonCodes } from './reasons.ts'
 export { type RecognisedEvidence, recogniseEvidence } from './recognise.ts'
 export { type OtherRoot, type SnpRoot, type TeeName, type TrustedIssuer, type TrustedRoot, teeNames } from './roots.ts'

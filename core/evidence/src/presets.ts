@@ -35,6 +35,24 @@ function snp(part: Pick<SnpPolicy, 'products' | 'signers' | 'vmpls' | 'minimumTc
   return { ...snpBaseline, minimumCommittedTcb: minimumTcb, minimumLaunchTcb: minimumTcb, ...part }
 }
 
+/** A simulated SEV-SNP has no patch levels worth a demand. */
+export const snpRehearsal: SnpPolicy = Object.freeze({
+  ...snpBaseline,
+  products: 'any',
+  minimumTcb: 'any',
+  minimumCommittedTcb: 'any',
+  minimumLaunchTcb: 'any',
+  vmpls: [0],
+})
+
+/** Accepts a simulated SEV-SNP machine, whatever runs there: name its measurements before relying on it. */
+export const rehearsalPolicy: AppraisalPolicy = {
+  ...cloud,
+  simulated: 'any',
+  boundaries: ['vm'],
+  tees: { 'sev-snp': snpRehearsal },
+}
+
 /** A name is stable; what it demands may get stricter with a release, never laxer. */
 export const presets: readonly Preset[] = Object.freeze([
   {

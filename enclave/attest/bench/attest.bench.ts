@@ -10,12 +10,11 @@ import { canonicalJson, encodeBase64url, encodeUtf8, type Json } from '@cella/by
 import { enclaveOptions } from '@cella/channel'
 import { type Payload, signDocument } from '@cella/documents'
 import {
-  type AppraisalPolicy,
   appraisalPolicyJson,
   bindingDigest,
   ChainCache,
   evidenceJson,
-  snpBaseline,
+  rehearsalPolicy,
   verifyEvidence,
 } from '@cella/evidence'
 import { digestOf, ed25519PublicKey, keyIdOf, randomBytes } from '@cella/primitives'
@@ -194,32 +193,10 @@ async function signedPolicy(root: Json): Promise<{ organisation: string; put: st
       freshness: 'binding',
       roots: [root] as unknown as Payload<'cella/attestation-policy'>['roots'],
       issuers: [],
-      policy: appraisalPolicyJson(sound),
+      policy: appraisalPolicyJson(rehearsalPolicy),
     },
     [seed],
   )
   const put = JSON.stringify({ organisation: [organisation.envelope], policy: policy.envelope })
   return { organisation: organisation.digest, put }
-}
-
-const sound: AppraisalPolicy = {
-  simulated: 'any',
-  boundaries: ['vm'],
-  measurements: 'any',
-  reportData: 'any',
-  hostData: 'any',
-  platformIds: 'any',
-  providers: 'any',
-  debug: 'refused',
-  collateralDaysMax: 'any',
-  tees: {
-    'sev-snp': {
-      ...snpBaseline,
-      products: 'any',
-      minimumTcb: 'any',
-      minimumCommittedTcb: 'any',
-      minimumLaunchTcb: 'any',
-      vmpls: [0],
-    },
-  },
 }

@@ -9,7 +9,7 @@ import {
   appraisalPolicyJson,
   bindingDigest,
   evidenceJson,
-  snpBaseline,
+  rehearsalPolicy,
   type TrustedRoot,
 } from '@cella/evidence'
 import { digestOf, ed25519PublicKey, keyIdOf, randomBytes } from '@cella/primitives'
@@ -53,27 +53,7 @@ export async function simulatedMachine(): Promise<Machine> {
 
 /** Accepts the machine as it is. */
 export function policyFor({ tee }: Machine): AppraisalPolicy {
-  return {
-    simulated: 'any',
-    boundaries: ['vm'],
-    measurements: [tee.describe().measurement!],
-    reportData: 'any',
-    hostData: 'any',
-    platformIds: 'any',
-    providers: 'any',
-    debug: 'refused',
-    collateralDaysMax: 'any',
-    tees: {
-      'sev-snp': {
-        ...snpBaseline,
-        products: 'any',
-        minimumTcb: 'any',
-        minimumCommittedTcb: 'any',
-        minimumLaunchTcb: 'any',
-        vmpls: [0],
-      },
-    },
-  }
+  return { ...rehearsalPolicy, measurements: [tee.describe().measurement!] }
 }
 
 export interface Party {

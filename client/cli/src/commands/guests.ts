@@ -1,6 +1,6 @@
 import type { Json } from '@cella/bytes'
 import { nameField } from '@cella/documents'
-import { appraisalPolicyJson, presets, snpBaseline } from '@cella/evidence'
+import { appraisalPolicyJson, presets, rehearsalPolicy } from '@cella/evidence'
 import { gatherTerms, guestPolicies, publishGuestPolicy, revokeGuestPolicy, type Session } from '@cella/sdk'
 import type { Command } from 'commander'
 import { type Cli, does, group, leaf } from '../command.ts'
@@ -80,7 +80,10 @@ async function appraisalFor(flags: AllowFlags): Promise<{ readonly [name: string
   const hex = [...(flags.measurement ?? []), ...(flags.hostData ?? [])]
   const wrong = hex.find((text) => !/^(?:[0-9a-f]{2}){16,64}$/.test(text))
   if (wrong !== undefined) throw new UsageError(`${wrong}: is not 16 to 64 bytes in lower-case hexadecimal`)
-  const base = flags.policy === undefined ? rehearsal : await appraisalOf(flags.policy)
+  const base =
+    flags.policy === undefined
+      ? appraisalPolicyJson({ ...rehearsalPolicy, measurements: [] })
+      : await appraisalOf(flags.policy)
   return {
     ...base,
     ...(flags.simulated && { simulated: 'any' }),
@@ -88,29 +91,6 @@ async function appraisalFor(flags: AllowFlags): Promise<{ readonly [name: string
     ...(flags.hostData && { hostData: flags.hostData }),
   }
 }
-
-/** A simulated SEV-SNP machine has no patch levels worth a demand. */
-const rehearsal: { readonly [name: string]: Json } = appraisalPolicyJson({
-  simulated: 'any',
-  boundaries: ['vm'],
-  measurements: [],
-  reportData: 'any',
-  hostData: 'any',
-  platformIds: 'any',
-  providers: 'any',
-  debug: 'refused',
-  collateralDaysMax: 'any',
-  tees: {
-    'sev-snp': {
-      ...snpBaseline,
-      products: 'any',
-      minimumTcb: 'any',
-      minimumCommittedTcb: 'any',
-      minimumLaunchTcb: 'any',
-      vmpls: [0],
-    },
-  },
-})
 
 /** Of the organisation's own terms: whoever rehearses has them from the installation already. */
 async function simulatedRoots(session: Session) {

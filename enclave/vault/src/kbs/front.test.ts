@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { decodeBase64url, encodeUtf8, parseCanonicalJson } from '@cella/bytes'
 import { type Manifest, parseDocumentOf, type SignedDocument, type Terms } from '@cella/documents'
-import { type AppraisalPolicy, appraisalPolicyJson, snpBaseline } from '@cella/evidence'
+import { type AppraisalPolicy, appraisalPolicyJson, rehearsalPolicy } from '@cella/evidence'
 import { parseLeaf } from '@cella/log'
 import { compilePolicy, type PolicyFlags } from '@cella/policy'
 import { hpkeOpen } from '@cella/primitives'
@@ -30,27 +30,7 @@ const secretText = 'postgres://ledger:correct-horse@db'
 // The tests' guests run what elsewhere is the worker's launch.
 const guestMeasurement = simulatedMeasurementHex(workerLaunch)
 
-const guestPolicy: AppraisalPolicy = {
-  simulated: 'any',
-  boundaries: ['vm'],
-  measurements: [guestMeasurement],
-  reportData: 'any',
-  hostData: 'any',
-  platformIds: 'any',
-  providers: 'any',
-  debug: 'refused',
-  collateralDaysMax: 'any',
-  tees: {
-    'sev-snp': {
-      ...snpBaseline,
-      products: 'any',
-      minimumTcb: 'any',
-      minimumCommittedTcb: 'any',
-      minimumLaunchTcb: 'any',
-      vmpls: [0],
-    },
-  },
-}
+const guestPolicy: AppraisalPolicy = { ...rehearsalPolicy, measurements: [guestMeasurement] }
 
 const stranger = new KbsGuest('', await teeOf(otherLaunch))
 
