@@ -318,6 +318,25 @@ test('from nothing to a verified result by commands alone', async (context) => {
     },
   )
 
+  await context.test('a new epoch of an owner’s key begins, and what it granted is opened under it', async () => {
+    const seen = () => done<{ vaults: { vault: string; epoch: number; grants: number }[] }>('small', ['vaults', 'list'])
+    const [before] = (await seen()).vaults
+    assert.deepEqual([before!.epoch, before!.grants], [1, 1])
+    const rotation = await done<{ epoch: number; kek: string; grants: string[] }>('small', [
+      'vaults',
+      'rotate',
+      before!.vault,
+      '--yes',
+    ])
+    assert.deepEqual([rotation.epoch, rotation.grants.length], [2, 1])
+    assert.deepEqual(
+      (await seen()).vaults.map(({ epoch }) => epoch),
+      [2],
+    )
+    // The runs below open the same grant.
+    assert.equal((await cella('small', ['vaults', 'rotate', 'nobody'])).code, 2)
+  })
+
   await context.test('a third use of an asset that allows two is refused', async () => {
     const second = await cella('office', ['run', contract])
     assert.equal(second.code, 0, second.stderr)

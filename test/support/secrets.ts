@@ -8,6 +8,7 @@ import type { SignedDocument } from '@cella/documents'
 import { grantInfo, unwrapDek } from '@cella/seal'
 import { openTee } from '@cella/tee'
 import pg from 'pg'
+import { parseHolding } from '../../enclave/vault/src/holding.ts'
 import { kekOf } from '../../enclave/vault/src/keys.ts'
 
 // What must stand nowhere, and where to look for it.
@@ -33,8 +34,8 @@ export async function vaultSecrets(
     tee.unseal(`cella/v1/vault/${name}`, readFileSync(join(data, 'vault', `${name}.sealed`)))
   const secrets: Canary[] = [{ name: 'signing seed of the vault', bytes: await unseal('identity') }]
   for (const { payload } of grants) {
-    const secret = await unseal(join('organisations', payload.organisation))
-    const kek = await kekOf(secret)
+    const { secret, kek: seed } = parseHolding(await unseal(join('organisations', payload.organisation)))
+    const kek = await kekOf(seed)
     const dek = await unwrapDek({
       wrapped: decodeBase64url(payload.wrapped, 'wrapped'),
       recipientPrivateKey: kek.privateKey,
@@ -42,6 +43,7 @@ export async function vaultSecrets(
     })
     secrets.push(
       { name: `secret of organisation ${payload.organisation}`, bytes: secret },
+      { name: `seed of the KEK of organisation ${payload.organisation}`, bytes: seed },
       { name: `KEK of organisation ${payload.organisation}`, bytes: kek.privateKey },
       { name: `DEK of asset ${payload.manifest}`, bytes: new Uint8Array(dek) },
     )

@@ -65,6 +65,12 @@ export const parts: readonly Part[] = [
   },
   {
     commands: {
+      vaults: 'the vaults that hold keys of your organisation',
+    },
+    load: async () => (await import('./commands/vaults.ts')).addVaultsCommands,
+  },
+  {
+    commands: {
       'inspect <file>': 'read a table, say what is in it, and propose what to protect',
     },
     load: async () => (await import('./commands/inspect.ts')).addInspectCommand,

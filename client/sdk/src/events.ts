@@ -1,5 +1,4 @@
-import { type Digest, decodeBase64url, encodeBase64url, encodeHex } from '@cella/bytes'
-import type { Role } from '@cella/documents'
+import { type Digest, decodeBase64url, encodeHex } from '@cella/bytes'
 import {
   auditStream,
   bodiesMax,
@@ -8,10 +7,8 @@ import {
   EventError,
   encodeDisclosure,
   leavesOf,
-  type MemberRequest,
   makeDisclosure,
   makeStreamExport,
-  memberRequestBytes,
   openEventBody,
   type StreamAudit,
   type StreamKeyStatement,
@@ -19,13 +16,12 @@ import {
   verifyStreamKey,
 } from '@cella/events'
 import { makeProofFile, verifyCheckpoint, type WitnessedCheckpoint } from '@cella/log'
-import { ed25519Sign, type KeyId } from '@cella/primitives'
-import { accountOf } from '@cella/release'
+import type { KeyId } from '@cella/primitives'
 import { SealError, streamKeyInfo, unwrapDek } from '@cella/seal'
 import { SdkError } from './error.ts'
 import type { OwnLog } from './log.ts'
 import type { Session } from './session.ts'
-import { appraiseVault, gatherTerms } from './vaults.ts'
+import { memberRequest } from './vault-request.ts'
 
 /** The key of an organisation's stream of events in one vault, as the vault vouched for it. */
 export interface StreamKey {
@@ -170,59 +166,11 @@ export async function eraseEntries(
   session: Session,
   { vault, entries }: { vault: KeyId; entries: readonly number[] },
 ): Promise<{ erased: readonly number[]; index: number }> {
-  const { sent } = await memberRequest(session, { call: 'erase', vault, roles: ['approver'], entries })
+  const { sent } = await memberRequest(session, {
+    call: 'erase',
+    vault,
+    roles: ['approver'],
+    more: { entries },
+  })
   return session.manager.eraseEntries(vault, { ...sent, entries: [...entries] })
-}
-
-/** What is sent to a vault that one's own terms accept, signed by the account under a membership with one of `roles`. */
-async function memberRequest(
-  session: Session,
-  {
-    call,
-    vault,
-    roles,
-    entries,
-  }: Pick<MemberRequest, 'call' | 'vault' | 'entries'> & { readonly roles: readonly Role[] },
-) {
-  const organisation = await session.organisation()
-  const keys = await session.keys()
-  const { terms, documents } = await gatherTerms(session, organisation)
-  await appraiseVault(session, { vault, organisation, terms: terms.payload, documents })
-  const membership = documents
-    .all('cella/membership')
-    .find(
-      (document) =>
-        document.payload.organisation === organisation &&
-        accountOf(document.payload) === keys.account.keyId &&
-        roles.some((role) => document.payload.roles.includes(role)) &&
-        documents.counts(document),
-    )
-  if (membership === undefined) {
-    throw new SdkError('ERR_PROFILE_INCOMPLETE', `this account is no ${roles.join(' or ')} of its organisation`, {
-      hint: 'a holder of root keys takes it in: cella org member add CARD --role …',
-    })
-  }
-  const nonce = await session.manager.vaultNonce(vault)
-  const request: MemberRequest = {
-    call,
-    membership: membership.digest,
-    nonce,
-    organisation,
-    vault,
-    ...(entries && { entries }),
-  }
-  const needed = (['cella/organisation', 'cella/membership', 'cella/terms'] as const).flatMap((type) =>
-    documents.all(type).filter((document) => (document.payload.organisation ?? document.digest) === organisation),
-  )
-  return {
-    organisation,
-    membership,
-    sent: {
-      organisation,
-      membership: membership.digest,
-      documents: needed.map(({ envelope }) => envelope),
-      nonce,
-      signature: encodeBase64url(ed25519Sign(keys.account.seed.expose(), memberRequestBytes(request))),
-    },
-  }
 }

@@ -56,6 +56,7 @@ export {
   type ReadInvitation,
   readInvitation,
 } from './invitations.ts'
+export { type KekRotation, rotateKek } from './kek-rotation.ts'
 export { copiesOf, grantAsset, handOver, holdersOf, type Shares } from './key-copies.ts'
 export { type Keys, type MemberCard, memberCard, type SigningKey } from './keys.ts'
 export { addRootKeys, createProfileKeystore, keysOf, openProfileKeystore } from './keystore.ts'
@@ -131,5 +132,6 @@ export { fetchFor, openSession, type Session, type SessionOptions } from './sess
 export { type DelivererKey, delivererKey, delivererKeysOf, type VerifiedSource, verifySource } from './sources.ts'
 export { type Logged, revokeDocument, submitDocument } from './submit.ts'
 export { followSuccessor, type Succession } from './succession.ts'
+export { listVaults, type VaultUse } from './vault-standing.ts'
 export { type AcceptedVault, appraiseVault, gatherTerms } from './vaults.ts'
 export { verifyFile } from './verify.ts'

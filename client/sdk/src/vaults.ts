@@ -13,6 +13,8 @@ export interface AcceptedVault {
   /** X-Wing, 1216 bytes. */
   readonly kek: Uint8Array
   readonly kekId: Digest
+  /** Of the KEK, counted from 1. */
+  readonly epoch: number
   readonly evidence: Digest
   readonly appraisal: Appraisal
 }
@@ -68,6 +70,8 @@ export async function appraiseVault(
     const kek = decodeBase64url(String(binding.kek), 'binding.kek')
     const signingKey = decodeBase64url(String(binding.signingKey), 'binding.signingKey')
     if (kek.length !== hpkePublicKeyLength) throw refuse('its KEK has a wrong length')
+    const epoch = binding.epoch
+    if (typeof epoch !== 'number' || !Number.isSafeInteger(epoch)) throw refuse('its evidence names no epoch')
     if (keyIdOf(signingKey) !== vault) throw refuse('its evidence is for another signing key')
     const log = await session.log()
     const now = log.checkpoint.times?.latest ?? session.now()
@@ -81,7 +85,7 @@ export async function appraiseVault(
       )
       throw refuse(reasons.join('; '))
     }
-    return { id: vault, kek, kekId: digestOf(kek), evidence: evidenceDigest(evidence), appraisal }
+    return { id: vault, kek, kekId: digestOf(kek), epoch, evidence: evidenceDigest(evidence), appraisal }
   } catch (error) {
     if (error instanceof EvidenceError || error instanceof FormatError || error instanceof RangeError) {
       throw refuse(error.message, error)

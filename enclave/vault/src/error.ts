@@ -37,6 +37,10 @@ export type VaultErrorCode =
   | 'ERR_KBS_SESSION'
   /** Runtime data with another nonce than the session's, or without a key that can be encrypted to. */
   | 'ERR_KBS_RUNTIME_DATA'
+  /** The epoch of a KEK is over: what was brought back of it, or granted for it, opens nothing. */
+  | 'ERR_KEK_EPOCH'
+  /** A grant that is to be wrapped anew is not in force, or not one to this vault. */
+  | 'ERR_GRANT_NOT_LIVE'
   /** There is no such secret. */
   | 'ERR_SECRET_UNKNOWN'
   /** Its owner's documents don't let this guest have the secret. */

@@ -1,46 +1,97 @@
 import { type Digest, decodeBase64url } from '@cella/bytes'
 import type { SignedDocument } from '@cella/documents'
+import { type LogView, parseLeaf } from '@cella/log'
 import type { ProvenDecision } from '@cella/release'
-import { type Dek, grantInfo, unwrapDek } from '@cella/seal'
+import { type Dek, grantInfo, unwrapDek, wrapDek } from '@cella/seal'
 import { VaultError } from './error.ts'
-import { kekOf } from './keys.ts'
+import type { Holding } from './holding.ts'
+import { epochEndTag, epochLeaf, kekOf } from './keys.ts'
 import type { VaultState } from './state.ts'
 
-/** The organisations' key-encryption keys. Nothing else opens a grant. */
+export type Kek = Awaited<ReturnType<typeof kekOf>>
+type Grant = SignedDocument<'cella/grant'>
+
+/** The organisations' key-encryption keys, each of the epoch that the log says it is. Nothing else opens a grant. */
 export class KeyRing {
   readonly #state: VaultState
-  // Derived once: the secret that each comes from stays in memory as long.
-  readonly #keks = new Map<Digest, ReturnType<typeof kekOf>>()
+  readonly #view: LogView
+  // Derived once for each seed, and gone with it.
+  readonly #keks = new WeakMap<Uint8Array, Promise<Kek>>()
 
-  constructor(state: VaultState) {
+  constructor(state: VaultState, view: LogView) {
     this.#state = state
+    this.#view = view
   }
 
-  /** The organisation's KEK, its secret born at the first call. */
-  async kek(organisation: Digest): ReturnType<typeof kekOf> {
-    return this.#kek(organisation, await this.#state.secretOf(organisation))
+  /** The organisation's KEK now; what is held for it is born at the first call. */
+  async kek(organisation: Digest): Promise<{ readonly kek: Kek; readonly epoch: number }> {
+    await this.#state.bear(organisation)
+    const { kek, epoch } = await this.settled(organisation)
+    return { kek: await this.derived(kek), epoch }
+  }
+
+  /**
+   * What is held for an organisation, of the epoch that the log says it is: a rotation that was cut short is finished. Throws
+   * ERR_RELEASE_UNKNOWN where nothing is held, ERR_KEK_EPOCH for what was brought back of an epoch that is over.
+   */
+  async settled(organisation: Digest): Promise<Holding> {
+    const holding = await this.#state.holding(organisation)
+    if (holding === undefined) {
+      throw new VaultError('ERR_RELEASE_UNKNOWN', `organisation ${organisation} has no key in this vault`)
+    }
+    const index = this.#view.firstIndexOf(epochEndTag(holding.secret, holding.epoch))
+    if (index === undefined) return holding
+    const { secret, epoch, next } = holding
+    if (next !== null) {
+      const { id } = await this.derived(next.kek)
+      const isOurs = this.#view.holds(index, parseLeaf(epochLeaf(secret, { epoch: epoch + 1, kek: id })))
+      if (isOurs) {
+        await this.#state.keep(organisation, { secret, epoch: epoch + 1, ...next, next: null })
+        return this.settled(organisation)
+      }
+    }
+    throw new VaultError(
+      'ERR_KEK_EPOCH',
+      `epoch ${epoch} of organisation ${organisation} is over since log entry ${index}, and nothing later is held here`,
+    )
   }
 
   /** The only way to a data key: it takes a decision that was proven from the log, about the asset of this grant. */
-  async unwrap(decided: ProvenDecision, grant: SignedDocument<'cella/grant'>): Promise<Dek> {
+  async unwrap(decided: ProvenDecision, grant: Grant): Promise<Dek> {
     if (decided.decision.payload.manifest !== grant.payload.manifest) {
       throw new TypeError('unwrap: the decision is about another asset than the grant')
     }
-    const secret = await this.#state.knownSecretOf(grant.payload.organisation)
-    if (secret === undefined) {
-      throw new VaultError('ERR_RELEASE_UNKNOWN', `organisation ${grant.payload.organisation} has no key in this vault`)
-    }
-    const kek = await this.#kek(grant.payload.organisation, secret)
-    return unwrapDek({
-      wrapped: decodeBase64url(grant.payload.wrapped, 'wrapped'),
-      recipientPrivateKey: kek.privateKey,
-      info: grantInfo(grant.payload.manifest, grant.payload.kek),
-    })
+    return this.#open(await this.settled(grant.payload.organisation), grant)
   }
 
-  #kek(organisation: Digest, secret: Uint8Array): ReturnType<typeof kekOf> {
-    const known = this.#keks.get(organisation) ?? kekOf(secret)
-    this.#keks.set(organisation, known)
+  /** A grant wrapped for another KEK of the same organisation; the data key leaves in no other way. */
+  async rewrap(grant: Grant, { from, to }: { from: Holding; to: Kek }): Promise<Uint8Array> {
+    const dek = await this.#open(from, grant)
+    try {
+      return await wrapDek({ dek, recipientPublicKey: to.publicKey, info: grantInfo(grant.payload.manifest, to.id) })
+    } finally {
+      dek.fill(0)
+    }
+  }
+
+  /** The pair of an epoch's seed. */
+  derived(seed: Uint8Array): Promise<Kek> {
+    const known = this.#keks.get(seed) ?? kekOf(seed)
+    this.#keks.set(seed, known)
     return known
+  }
+
+  async #open(holding: Holding, { digest, payload }: Grant): Promise<Dek> {
+    const kek = await this.derived(holding.kek)
+    const isOfEpoch = payload.kek === kek.id
+    const wrapped = isOfEpoch ? decodeBase64url(payload.wrapped, 'wrapped') : holding.rewrapped.get(digest)?.wrapped
+    if (wrapped === undefined) {
+      throw new VaultError(
+        'ERR_KEK_EPOCH',
+        `grant ${digest} is to a KEK that was erased, and was not in force or not shown when that happened`,
+      )
+    }
+    const info = grantInfo(payload.manifest, kek.id)
+    return unwrapDek({ wrapped, recipientPrivateKey: kek.privateKey, info })
   }
 }

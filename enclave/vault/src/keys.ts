@@ -1,13 +1,13 @@
 import { concatBytes, type Digest, decodeHex, uint32Bytes } from '@cella/bytes'
-import { commitmentOf } from '@cella/log'
+import { commitmentOf, encodeLeaf, streamTag } from '@cella/log'
 import { deriveHpkeKeyPair, digestOf, type HpkeKeyPair, hkdfSha256, hmacSha256, sha256 } from '@cella/primitives'
 import { label } from './state.ts'
 
 const noSalt = new Uint8Array(0)
 
-/** The organisation's KEK pair and its id, SHA-256 of the public key. */
-export async function kekOf(secret: Uint8Array): Promise<HpkeKeyPair & { id: Digest }> {
-  const ikm = hkdfSha256({ ikm: secret, salt: noSalt, info: label('cella/v1/kek'), length: 64 })
+/** A KEK pair and its id, SHA-256 of the public key, from the seed of one epoch. */
+export async function kekOf(seed: Uint8Array): Promise<HpkeKeyPair & { id: Digest }> {
+  const ikm = hkdfSha256({ ikm: seed, salt: noSalt, info: label('cella/v1/kek'), length: 64 })
   const pair = await deriveHpkeKeyPair(ikm)
   return { ...pair, id: digestOf(pair.publicKey) }
 }
@@ -21,6 +21,29 @@ export function useStreamKey(secret: Uint8Array, manifest: Digest): Uint8Array {
 /** Names the stream of an organisation's events in the log, 32 bytes: docs/formats/events.md. */
 export function eventStreamKey(secret: Uint8Array): Uint8Array {
   return hkdfSha256({ ikm: secret, salt: noSalt, info: label('cella/v1/events'), length: 32 })
+}
+
+/**
+ * Tag of the entry that ends an epoch and begins the next: change `epoch` − 1 of the organisation's stream of epochs. The
+ * first leaf with it counts.
+ */
+export function epochEndTag(secret: Uint8Array, epoch: number): Uint8Array {
+  return streamTag(epochsKey(secret), epoch - 1)
+}
+
+/** The entry that begins an epoch with this KEK. It is a function of both, so that a rotation that was cut short goes on. */
+export function epochLeaf(secret: Uint8Array, { epoch, kek }: { epoch: number; kek: Digest }): Uint8Array {
+  const body = concatBytes(uint32Bytes(epoch), decodeHex(kek, 'kek'))
+  const salt = hmacSha256(epochsKey(secret), concatBytes(label('cella/v1/epoch'), body))
+  return encodeLeaf({
+    kind: 'state',
+    commitment: commitmentOf('state', salt, body),
+    tag: epochEndTag(secret, epoch - 1),
+  })
+}
+
+function epochsKey(secret: Uint8Array): Uint8Array {
+  return hkdfSha256({ ikm: secret, salt: noSalt, info: label('cella/v1/epochs'), length: 32 })
 }
 
 /**

@@ -48,6 +48,14 @@ export const eraseRequest = z.strictObject({
 })
 export type EraseRequest = z.infer<typeof eraseRequest>
 
+/** `last` begins the new epoch; until then requests add to what it will open. */
+export const rotateRequest = z.strictObject({
+  ...memberRequest,
+  grants: z.array(digestField).max(1024),
+  last: z.boolean(),
+})
+export type RotateRequest = z.infer<typeof rotateRequest>
+
 const loggedDecision = z.strictObject({
   document: z.string().max(documentBytesMax),
   salt: bytesField({ exactly: 32 }),

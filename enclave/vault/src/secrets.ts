@@ -29,7 +29,6 @@ import { VaultError } from './error.ts'
 import { encryptToGuest, type FlattenedJwe } from './kbs/jwe.ts'
 import type { SecretPath } from './kbs/messages.ts'
 import type { Guest } from './kbs/sessions.ts'
-import { KeyRing } from './key-ring.ts'
 import { useStreamKey } from './keys.ts'
 import type { VaultState } from './state.ts'
 import { type Use, Uses } from './uses.ts'
@@ -72,8 +71,7 @@ export class Secrets {
   readonly #state: VaultState
   readonly #log: VaultLog
   readonly #host: HostClient
-  readonly #keys: KeyRing
-  readonly #vault: Pick<Vault, 'identity' | 'events' | 'admitDenial' | 'learnReaders'>
+  readonly #vault: Pick<Vault, 'identity' | 'events' | 'keys' | 'admitDenial' | 'learnReaders'>
   readonly #uses: Uses
   readonly #known = new VerifiedEnvelopes()
   readonly #chains = new ChainCache()
@@ -83,7 +81,6 @@ export class Secrets {
     this.#log = parts.log
     this.#host = parts.host
     this.#vault = parts.vault
-    this.#keys = new KeyRing(parts.state)
     this.#uses = new Uses(parts.log.view)
   }
 
@@ -145,9 +142,9 @@ export class Secrets {
 
   /** The use of the secret that this guest has or would have next; of a secret whose owner has no key here there is none. */
   async #useOf(guest: Guest, manifest: SignedDocument<'cella/manifest'>): Promise<() => Use | undefined> {
-    const secret = await this.#state.knownSecretOf(manifest.payload.organisation)
-    if (secret === undefined) return () => undefined
-    const stream = useStreamKey(secret, manifest.digest)
+    const holding = await this.#state.holding(manifest.payload.organisation)
+    if (holding === undefined) return () => undefined
+    const stream = useStreamKey(holding.secret, manifest.digest)
     const name = digestOf(encodeUtf8(canonicalJson({ guest: guest.digest, manifest: manifest.digest })))
     return () => this.#uses.of(stream, name, 1)
   }
@@ -264,7 +261,7 @@ export class Secrets {
       this.#host.bytes(`/v1/blobs/${place.sealed}`, size),
       this.#host.bytes(`/v1/blobs/${place.outboard}`, sealedBytesMax),
     ])
-    const dek = await this.#keys.unwrap(decided, grant)
+    const dek = await this.#vault.keys.unwrap(decided, grant)
     try {
       return openBytes({ dek, sealed, outboard, expected: { rootDigest, size, keyCommitment } })
     } catch (cause) {

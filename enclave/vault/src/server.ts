@@ -20,6 +20,7 @@ import {
   nonceRequest,
   readingRequest,
   releaseRequest,
+  rotateRequest,
   streamKeyRequest,
 } from './requests.ts'
 import type { Vault } from './vault.ts'
@@ -76,10 +77,12 @@ async function answer(request: IncomingMessage, ready: () => Vault | undefined):
       return vault.streamKey(await read(streamKeyRequest))
     case '/erase':
       return vault.erase(await read(eraseRequest))
+    case '/rotate':
+      return vault.rotate(await read(rotateRequest))
     default:
       throw new VaultError(
         'ERR_ROUTE_UNKNOWN',
-        'a vault answers POST challenge, kek, reading, nonce, decide, release, stream-key and erase',
+        'a vault answers POST challenge, kek, reading, nonce, decide, release, stream-key, erase and rotate',
       )
   }
 }
@@ -143,6 +146,8 @@ const statuses: Record<VaultError['code'], number> = {
   ERR_KBS_TEE: 401,
   ERR_KBS_SESSION: 401,
   ERR_KBS_RUNTIME_DATA: 401,
+  ERR_KEK_EPOCH: 409,
+  ERR_GRANT_NOT_LIVE: 403,
   ERR_SECRET_UNKNOWN: 404,
   ERR_SECRET_DENIED: 403,
   ERR_SECRET_NOT_OPENED: 503,

@@ -14,24 +14,25 @@ const open = async (folder: string, launch = vaultLaunch) => VaultState.open(awa
 test('identity and secrets survive a restart; each organisation has its own', async () => {
   const folder = temporaryFolder()
   const first = await open(folder)
-  const secret = await first.secretOf(organisation)
+  const { secret, kek } = await first.bear(organisation)
   const second = await open(folder)
   assert.equal(second.id, first.id)
-  assert.deepEqual(new Uint8Array(await second.secretOf(organisation)), secret)
-  assert.equal((await kekOf(await second.secretOf(organisation))).id, (await kekOf(secret)).id)
-  assert.notDeepEqual(await second.secretOf(another), secret)
+  const again = await second.bear(organisation)
+  assert.deepEqual(again.secret, secret)
+  assert.equal((await kekOf(again.kek)).id, (await kekOf(kek)).id)
+  assert.notDeepEqual((await second.bear(another)).secret, secret)
 })
 
 test('a secret is born once, however many ask at once', async () => {
   const state = await open(temporaryFolder())
-  const secrets = await Promise.all(Array.from({ length: 20 }, () => state.secretOf(organisation)))
-  for (const secret of secrets) assert.deepEqual(secret, secrets[0])
+  const holdings = await Promise.all(Array.from({ length: 20 }, () => state.bear(organisation)))
+  for (const holding of holdings) assert.deepEqual(holding, holdings[0])
 })
 
 test('asking for a secret that was never born gives none and makes none', async () => {
   const state = await open(temporaryFolder())
-  assert.equal(await state.knownSecretOf(organisation), undefined)
-  assert.equal(await state.knownSecretOf(organisation), undefined)
+  assert.equal(await state.holding(organisation), undefined)
+  assert.equal(await state.holding(organisation), undefined)
 })
 
 test('memories of the log that are kept at once: the last one stays', async () => {
@@ -51,20 +52,20 @@ const emptyRootBytes = Uint8Array.fromHex('e3b0c44298fc1c149afbf4c8996fb92427ae4
 test('a vault of another measurement opens nothing of it', async () => {
   const folder = temporaryFolder()
   const first = await open(folder)
-  await first.secretOf(organisation)
+  await first.bear(organisation)
   await assert.rejects(open(folder, otherLaunch), { code: 'ERR_STATE_NOT_OPENED' })
   // Not even with an identity of its own.
   rmSync(join(folder, 'identity.sealed'))
   const upstart = await open(folder, otherLaunch)
   assert.notEqual(upstart.id, first.id)
-  await assert.rejects(upstart.secretOf(organisation), { code: 'ERR_STATE_NOT_OPENED' })
+  await assert.rejects(upstart.bear(organisation), { code: 'ERR_STATE_NOT_OPENED' })
 })
 
 test('no file that is altered, cut, or put in another’s place opens', async () => {
   const folder = temporaryFolder()
   const state = await open(folder)
-  await state.secretOf(organisation)
-  await state.secretOf(another)
+  await state.bear(organisation)
+  await state.bear(another)
   const path = join(folder, 'organisations', `${organisation}.sealed`)
   const sealed = readFileSync(path)
   const others = [
@@ -81,14 +82,15 @@ test('no file that is altered, cut, or put in another’s place opens', async ()
   ]
   for (const bytes of others) {
     writeFileSync(path, bytes)
-    await assert.rejects((await open(folder)).secretOf(organisation), { code: 'ERR_STATE_NOT_OPENED' })
+    await assert.rejects((await open(folder)).bear(organisation), { code: 'ERR_STATE_NOT_OPENED' })
   }
 })
 
 test('no secret is on the disk in the clear, and files are for their user alone', async () => {
   const folder = temporaryFolder()
   const state = await open(folder)
-  const secrets = [state.signingSeed, await state.secretOf(organisation)].map((bytes) => Buffer.from(bytes))
+  const { secret, kek } = await state.bear(organisation)
+  const secrets = [state.signingSeed, secret, kek].map((bytes) => Buffer.from(bytes))
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.sealed'))
   assert.equal(files.length, 2)
   for (const file of files) {

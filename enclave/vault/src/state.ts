@@ -5,20 +5,21 @@ import { encodeLogMemory, type LogMemory, parseLogMemory } from '@cella/log'
 import { ed25519PublicKey, type KeyId, keyIdOf, randomBytes } from '@cella/primitives'
 import type { TeeDriver } from '@cella/tee'
 import { VaultError } from './error.ts'
+import { encodeHolding, type Holding, parseHolding } from './holding.ts'
 
 const organisationsMax = 10_000
 
 /**
- * What a vault keeps over a restart: its signing key, one secret for each organisation, and how far it has read the log.
+ * What a vault keeps over a restart: its signing key, what it holds for each organisation, and how far it has read the log.
  * All of it is sealed to the measurement; the files lie with the host, who can lose them or bring back old ones. An old
- * secret is the same secret; an old memory of the log is caught by the witnesses, who remember more.
+ * epoch is caught by the log, which says that it is over; an old memory of the log by the witnesses, who remember more.
  */
 export class VaultState {
   readonly #tee: TeeDriver
   readonly #folder: string
-  readonly #secrets = new Map<Digest, Uint8Array>()
-  /** Secrets on their way to the disk: whoever asks meanwhile gets the same one. */
-  readonly #births = new Map<Digest, Promise<Uint8Array>>()
+  readonly #holdings = new Map<string, Holding>()
+  /** Holdings on their way to the disk: whoever asks meanwhile gets the same one. */
+  readonly #births = new Map<Digest, Promise<Holding>>()
   #lastKept: Promise<void> = Promise.resolve()
   readonly signingSeed: Uint8Array
   readonly signingKey: Uint8Array
@@ -41,8 +42,8 @@ export class VaultState {
     return new VaultState(tee, folder, seed)
   }
 
-  /** The organisation's secret, 32 bytes; born here at the first call and durable before it is returned. */
-  async secretOf(organisation: Digest): Promise<Uint8Array> {
+  /** What is held for an organisation; born here at the first call and durable before it is returned. */
+  async bear(organisation: Digest): Promise<Holding> {
     const birth = this.#births.get(organisation) ?? this.#bear(organisation)
     this.#births.set(organisation, birth)
     try {
@@ -52,25 +53,36 @@ export class VaultState {
     }
   }
 
-  async #bear(organisation: Digest): Promise<Uint8Array> {
-    const secret = await this.knownSecretOf(organisation)
-    if (secret !== undefined) return secret
-    if (this.#secrets.size >= organisationsMax) {
-      throw new VaultError('ERR_VAULT_FULL', `this vault holds ${organisationsMax} organisations`)
-    }
-    const fresh = randomBytes(32)
-    await writeSealed(this.#tee, this.#folder, secretName(organisation), fresh)
-    this.#secrets.set(organisation, fresh)
+  async #bear(organisation: Digest): Promise<Holding> {
+    const known = await this.holding(organisation)
+    if (known !== undefined) return known
+    const fresh = { secret: randomBytes(32), epoch: 1, kek: randomBytes(32), rewrapped: new Map(), next: null }
+    await this.keep(organisation, fresh)
     return fresh
   }
 
-  /** The organisation's secret if it was born already. */
-  async knownSecretOf(organisation: Digest): Promise<Uint8Array | undefined> {
-    const held = this.#secrets.get(organisation)
+  /** What is held for an organisation, if it was born already. */
+  async holding(organisation: Digest): Promise<Holding | undefined> {
+    const held = this.#holdings.get(organisation)
     if (held !== undefined) return held
-    const sealed = await readSealed(this.#tee, this.#folder, secretName(organisation))
-    if (sealed !== undefined) this.#secrets.set(organisation, sealed)
-    return sealed
+    const sealed = await readSealed(this.#tee, this.#folder, holdingName(organisation))
+    if (sealed === undefined) return undefined
+    const holding = parseHolding(sealed)
+    this.#holdings.set(organisation, holding)
+    return holding
+  }
+
+  /** Durable in place of what was held before, and what was held before is erased from memory. */
+  async keep(organisation: Digest, holding: Holding): Promise<void> {
+    if (!this.#holdings.has(organisation) && this.#holdings.size >= organisationsMax) {
+      throw new VaultError('ERR_VAULT_FULL', `this vault holds ${organisationsMax} organisations`)
+    }
+    const before = this.#holdings.get(organisation)
+    await writeSealed(this.#tee, this.#folder, holdingName(organisation), encodeHolding(holding))
+    this.#holdings.set(organisation, holding)
+    for (const old of [before?.kek, before?.next?.kek]) {
+      if (old !== undefined && old !== holding.kek && old !== holding.next?.kek) old.fill(0)
+    }
   }
 
   async logMemory(): Promise<LogMemory | undefined> {
@@ -87,7 +99,7 @@ export class VaultState {
   }
 }
 
-function secretName(organisation: Digest): string {
+function holdingName(organisation: Digest): string {
   return join('organisations', organisation)
 }
 

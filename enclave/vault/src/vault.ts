@@ -43,7 +43,8 @@ import { KeyRing } from './key-ring.ts'
 import { eventStreamKey, seedPart, useStreamKey } from './keys.ts'
 import { readersOf } from './members.ts'
 import { Nonces } from './nonces.ts'
-import type { DecideRequest, EraseRequest, ReleaseRequest, StreamKeyRequest } from './requests.ts'
+import type { DecideRequest, EraseRequest, ReleaseRequest, RotateRequest, StreamKeyRequest } from './requests.ts'
+import { Rotation } from './rotation.ts'
 import type { VaultState } from './state.ts'
 import { type Use, Uses } from './uses.ts'
 import type { VaultLog } from './vault-log.ts'
@@ -93,7 +94,9 @@ export class Vault {
   readonly #denials: Denials
   /** What happened to whose assets, for those whom it concerns. */
   readonly events: EventLog
-  readonly #keys: KeyRing
+  /** What opens grants. */
+  readonly keys: KeyRing
+  readonly #rotation: Rotation
   #identity: Promise<Digest> | undefined
 
   constructor(options: {
@@ -111,13 +114,14 @@ export class Vault {
     this.#configuration = options.configuration
     this.#uses = new Uses(options.log.view)
     const keyOf = async (organisation: Digest): Promise<Uint8Array | undefined> => {
-      const secret = await state.knownSecretOf(organisation)
-      return secret && eventStreamKey(secret)
+      const holding = await state.holding(organisation)
+      return holding && eventStreamKey(holding.secret)
     }
     this.events = new EventLog({ log, bodies, keyOf })
     this.#denials = new Denials(this.events)
     this.#auditors = new Auditors({ state, log, events: this.events, bodies, known: this.#known })
-    this.#keys = new KeyRing(options.state)
+    this.keys = new KeyRing(state, log.view)
+    this.#rotation = new Rotation({ state, log, events: this.events, keys: this.keys, known: this.#known })
   }
 
   /** Key id of the vault's signing key. */
@@ -140,8 +144,9 @@ export class Vault {
 
   /** The KEK of an organisation with fresh evidence that this vault holds it. */
   async kek(organisation: Digest, nonce: string): Promise<Json> {
-    const kek = await this.#keys.kek(organisation)
-    return attestationJson(await this.#attest({ organisation, kek: encodeBase64url(kek.publicKey), nonce }))
+    await this.#log.refresh()
+    const { kek, epoch } = await this.keys.kek(organisation)
+    return attestationJson(await this.#attest({ organisation, kek: encodeBase64url(kek.publicKey), epoch, nonce }))
   }
 
   /** How far this vault has read the log, over anyone's nonce: what stands there it can no longer overlook. */
@@ -220,6 +225,12 @@ export class Vault {
     return this.#auditors.erase(request)
   }
 
+  /** Begins a new epoch of an organisation's KEK, on the word of a publisher of it. Logged. */
+  async rotate(request: RotateRequest): Promise<Json> {
+    this.#take(request.nonce)
+    return this.#rotation.rotate(request)
+  }
+
   /** What is done from time to time: counted denials get their entry. */
   async chores(): Promise<void> {
     await this.#denials.flush()
@@ -275,8 +286,8 @@ export class Vault {
   async #streams(grants: readonly SignedDocument<'cella/grant'>[]): Promise<Map<Digest, Uint8Array>> {
     const streams = new Map<Digest, Uint8Array>()
     for (const { payload } of grants) {
-      const secret = await this.#state.knownSecretOf(payload.organisation)
-      if (secret !== undefined) streams.set(payload.manifest, useStreamKey(secret, payload.manifest))
+      const holding = await this.#state.holding(payload.organisation)
+      if (holding !== undefined) streams.set(payload.manifest, useStreamKey(holding.secret, payload.manifest))
     }
     return streams
   }
@@ -441,7 +452,7 @@ export class Vault {
 
   async #rewrap(judgement: Judgement, proven: Map<Digest, ProvenRun>, pending: Pending): Promise<Json> {
     const decided = proven.get(judgement.asset)!
-    const dek = await this.#keys.unwrap(decided, judgement.grant!)
+    const dek = await this.keys.unwrap(decided, judgement.grant!)
     try {
       const { contract, run, attempt } = decided.decision.payload
       const wrapped = await wrapDek({
@@ -457,7 +468,7 @@ export class Vault {
 
   async #wrapSeed(judgements: readonly Judgement[], pending: Pending): Promise<string> {
     const owners = [...new Set(judgements.map(({ manifest }) => manifest!.payload.organisation))].sort()
-    const secrets = await Promise.all(owners.map((owner) => this.#state.secretOf(owner)))
+    const secrets = (await Promise.all(owners.map((owner) => this.keys.settled(owner)))).map(({ secret }) => secret)
     const { contract, run, attempt } = pending.binding
     const wrapped = await wrapDek({
       dek: asDek(seedPart(secrets, { contract, run })),

@@ -138,6 +138,14 @@ export type StreamKeyAnswer = z.infer<typeof streamKeySchema>
 export const erasedSchema = z.object({ erased: z.array(z.int().min(0)).max(256), index: z.int().min(0) })
 export type Erased = z.infer<typeof erasedSchema>
 
+export const rotatedSchema = z.object({
+  epoch: z.int().min(1),
+  rewrapped: z.int().min(0),
+  kek: digestField.nullable(),
+  index: z.int().min(0).nullable(),
+})
+export type Rotated = z.infer<typeof rotatedSchema>
+
 /** What a member asks of a vault, signed. */
 export interface VaultMemberRequest {
   readonly organisation: Digest

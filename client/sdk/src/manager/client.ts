@@ -21,8 +21,10 @@ import {
   nonceSchema,
   noticeSchema,
   outputsSchema,
+  type Rotated,
   type Run,
   type RunEvent,
+  rotatedSchema,
   runSchema,
   runsSchema,
   type StoredDocument,
@@ -311,6 +313,11 @@ export class ManagerClient {
 
   eraseEntries(vault: KeyId, request: VaultMemberRequest & { entries: number[] }): Promise<Erased> {
     return this.#post(`/v1/vaults/${vault}/erase`, request, erasedSchema, false)
+  }
+
+  /** Wraps grants anew; with `last`, a new epoch of the organisation's KEK begins. */
+  rotateKek(vault: KeyId, request: VaultMemberRequest & { grants: Digest[]; last: boolean }): Promise<Rotated> {
+    return this.#post(`/v1/vaults/${vault}/rotate`, request, rotatedSchema, false)
   }
 
   /** Those of the bodies beside the log that are there; at most 256 are asked for. */

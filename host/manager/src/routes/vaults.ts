@@ -27,7 +27,7 @@ export function vaultRoutes(app: App, manager: Manager): void {
         summary: 'Calls a vault',
         params: z.object({
           id: z.string().max(60),
-          call: z.enum(['challenge', 'kek', 'reading', 'nonce', 'decide', 'release', 'stream-key', 'erase']),
+          call: z.enum(['challenge', 'kek', 'reading', 'nonce', 'decide', 'release', 'stream-key', 'erase', 'rotate']),
         }),
         response: { 200: passedOn, ...refusals },
       },
