@@ -5,8 +5,10 @@ import { digestOf } from '@cella/primitives'
 import { sharedPath, sharedTest } from '@cella/testing'
 import { bundleForBrowser, noBrowser, startBrowser, withPage } from '@cella/testing/browser'
 import { browserBundles } from '../test/browser-bundles.ts'
-import { readSamples, type Sample } from '../test/samples.ts'
+import { readRealEar, readSamples, type Sample } from '../test/samples.ts'
 import { deviceKeyOf } from './arm/key-forms.ts'
+import { azureContainerGroupEvidenceOf } from './azure/container-group/readers.ts'
+import { earEvidenceOf } from './ear/verify.ts'
 import { evidenceJson } from './evidence.ts'
 import { intelEndorsementsOf } from './intel/readers.ts'
 import { recogniseEvidence } from './recognise.ts'
@@ -149,10 +151,56 @@ function given({ tee, file, certificates = [], collateral, key, at }: Real): Giv
   }
 }
 
+/** A container group with its policy and Microsoft's endorsement of its utility VM, which was signed after the report. */
+function realContainerGroup(): Given {
+  const part = (name: string): Uint8Array => read(`azure-aci/sidecar-snp-policy-uvm/${name}`)
+  const entry = azureContainerGroupEvidenceOf({
+    report: part('snp_report.bin'),
+    certificates: [part('uvm_host_amd_certificate.json')],
+    policy: Uint8Array.fromBase64(new TextDecoder().decode(part('uvm_security_policy.base64')).trim()),
+    uvmEndorsement: part('body.uvm_reference_info.bin'),
+  })
+  return {
+    evidence: { entries: [entry] },
+    roots: vendorRoots,
+    issuers: [],
+    now: Date.parse('2023-06-01T00:00:00Z') / 1000,
+  }
+}
+
 sharedTest('Chromium finds a real machine of each kind genuine', 'vectors/snp', async (context) => {
   if (noBrowser) return context.skip(noBrowser)
   assert.ok(realOnes.every(({ file }) => existsSync(sharedPath(`vectors/${file}`))))
-  const all = realOnes.map(given)
+  const all = [...realOnes.map(given), realContainerGroup()]
   const found = await inBrowser(all)
-  for (const [at, one] of all.entries()) assert.equal(found[at], await here(one), realOnes[at]!.file)
+  for (const [at, one] of all.entries()) assert.equal(found[at], await here(one), realOnes[at]?.file ?? 'azure-aci')
+})
+
+test('Chromium finds a real result of Confidential Containers’ attestation service genuine', options, async () => {
+  const { token, jwks, now } = readRealEar()
+  const issuers = [{ tee: 'ear', issuer: '', jwks, simulated: false }] as const
+  const real = { evidence: { entries: [earEvidenceOf(token)] }, roots: [], issuers, now }
+  assert.deepEqual(await inBrowser([real, { ...real, now: now + 300 }, { ...real, issuers: [] }]), [
+    await here(real),
+    'ERR_EVIDENCE_EXPIRED',
+    'ERR_EVIDENCE_ISSUER_UNKNOWN',
+  ])
+})
+
+// Of Azure's attestation service and of NVIDIA's there are real tokens, and no keys of the days on which these were
+// signed: genuine ones are our own samples above. IBM publishes no sample of Secure Execution at all.
+sharedTest('Chromium takes no real token for genuine whose key is not at hand', 'vectors/maa', async (context) => {
+  if (noBrowser) return context.skip(noBrowser)
+  const tokens = ['maa/sevsnpvm-jwt-2025/sev-snp-jwt.txt', 'nvidia/claims-v3-example/hopperClaimsv3_detached_eat.json']
+  const others = readSamples().flatMap(({ issuers }) => issuers)
+  const all = tokens.map((file): Given => {
+    const { evidence } = recogniseEvidence(read(file))
+    const issuer = { maa: 'https://sharedweu.weu.test.attest.azure.net', nras: 'https://nras.attestation.nvidia.com' }
+    const issuers = others.flatMap(({ tee, ...rest }) =>
+      tee === 'maa' || tee === 'nras' ? [{ ...rest, tee, issuer: issuer[tee] }] : [],
+    )
+    assert.ok(issuers.length >= 2)
+    return { evidence, roots: [], issuers, now: file.startsWith('maa') ? 1_744_085_800 : 1_749_601_900 }
+  })
+  assert.deepEqual(await inBrowser(all), ['ERR_EVIDENCE_SIGNATURE', 'ERR_EVIDENCE_SIGNATURE'])
 })

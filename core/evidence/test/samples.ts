@@ -48,3 +48,13 @@ export function readRimSample(): { xml: Uint8Array; root: TrustedRoot } {
   const { xml, root }: { xml: string; root: TrustedRoot } = JSON.parse(readFileSync(rimFile, 'utf8'))
   return { xml: encodeUtf8(xml), root }
 }
+
+/**
+ * An attestation result that Confidential Containers' Trustee issued for an Arm CCA realm (veraison/ear, Apache-2.0), the
+ * key that signed it, and a time at which it is in force.
+ */
+export function readRealEar(): { token: string; jwks: Uint8Array; now: number } {
+  const file = new URL('../testdata/ear-trustee.json', import.meta.url)
+  const { token, jwks }: { token: string; jwks: Json } = JSON.parse(readFileSync(file, 'utf8'))
+  return { token, jwks: encodeUtf8(JSON.stringify(jwks)), now: 1_752_059_140 }
+}

@@ -6,6 +6,7 @@ import { encodeBase64url, encodeHex, encodeUtf8, FormatError, type Json } from '
 import { type CborKey, CborTag, type CborValue, decodeCbor, encodeCbor } from '@cella/cbor'
 import { sharedPath, sharedTest } from '@cella/testing'
 import { anything, refusals } from '../../test/policy.ts'
+import { readRealEar } from '../../test/samples.ts'
 import { issueEvidence, now, roots } from '../../test/vendor.ts'
 import { CheckLog } from '../checks.ts'
 import { Endorsements } from '../endorsements.ts'
@@ -413,6 +414,21 @@ for (const [path, statuses] of [
     assert.equal((await judge(await jwt(claims), at)).ear.submods.length, statuses.length)
   })
 }
+
+test('a real result of Confidential Containers’ attestation service is genuine under its key, in its time', async () => {
+  const { token, jwks, now } = readRealEar()
+  const issuers = [issuer({ issuer: '', jwks })]
+  const { ear } = await judge(token, { issuers, now })
+  assert.deepEqual(
+    [ear.profile, ear.submods.map(({ name, status }) => [name, status])],
+    [earProfiles.trustee, [['cpu0', 'affirming']]],
+  )
+  await refused(token, 'ERR_EVIDENCE_EXPIRED', { issuers, now: now + 300 })
+  await refused(token, 'ERR_EVIDENCE_NOT_YET_VALID', { issuers, now: now - 2 })
+  // Its header brings the key that signed it: that one is never asked.
+  await refused(token, 'ERR_EVIDENCE_SIGNATURE', { issuers: [issuer({ issuer: '' })], now })
+  await refused(token, 'ERR_EVIDENCE_ISSUER_UNKNOWN', { now })
+})
 
 sharedTest('refuses the published key attestation without key', 'vectors/ear/veraison-claims', () => {
   const claims = JSON.parse(text('veraison-claims/ear-claims-key-attestation-ko.json')) as JsonObject

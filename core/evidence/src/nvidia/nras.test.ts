@@ -31,21 +31,17 @@ function token(claims: object, key = privateKey): string {
 const times = { iss, iat: now - 5, nbf: now - 5, exp: now + 5, eat_nonce: nonce }
 const yes = (prefix: string, ...names: string[]): object =>
   Object.fromEntries(names.map((name) => [`${prefix}${name}`, true]))
-const common = [
-  'attestation-report-parsed',
-  'attestation-report-signature-verified',
-  'attestation-report-nonce-match',
-  'attestation-report-cert-chain-fwid-match',
-  'arch-check',
-]
-const rim = (name: string): string[] => [
-  `${name}-rim-signature-verified`,
-  `${name}-rim-version-match`,
-  `${name}-rim-measurements-available`,
-]
-const gpu = {
+const reportChecks = ['parsed', 'signature-verified', 'nonce-match'].map((check) => `attestation-report-${check}`)
+const manifestChecks = ['fetched', 'schema-validated', 'signature-verified', 'measurements-available']
+const good = { 'x-nvidia-cert-status': 'valid', 'x-nvidia-cert-ocsp-status': 'good' }
+const common3 = [...reportChecks, 'attestation-report-cert-chain-fwid-match', 'arch-check']
+const common2 = [...reportChecks, 'attestation-report-cert-chain-validated', 'arch-check']
+const rim3 = (name: string): string[] => [...manifestChecks, 'version-match'].map((check) => `${name}-rim-${check}`)
+const rim2 = (name: string): string[] => [...manifestChecks, 'cert-validated'].map((check) => `${name}-rim-${check}`)
+const chains = (prefix: string, ...names: string[]): object =>
+  Object.fromEntries(names.map((name) => [`${prefix}${name}-cert-chain`, good]))
+const gpuIdentity = {
   ...times,
-  ...yes('x-nvidia-gpu-', ...common, 'vbios-index-no-conflict', ...rim('driver'), ...rim('vbios')),
   secboot: true,
   dbgstat: 'disabled',
   measres: 'success',
@@ -54,9 +50,19 @@ const gpu = {
   'x-nvidia-gpu-driver-version': '550.90.07',
   'x-nvidia-gpu-vbios-version': '96.00.9F.00.01',
 }
+const gpu = {
+  ...gpuIdentity,
+  ...yes('x-nvidia-gpu-', ...common3, 'vbios-index-no-conflict', ...rim3('driver'), ...rim3('vbios')),
+  ...chains('x-nvidia-gpu-', 'attestation-report', 'driver-rim', 'vbios-rim'),
+}
+const gpu2 = {
+  ...gpuIdentity,
+  ...yes('x-nvidia-gpu-', ...common2, 'vbios-index-no-conflict', ...rim2('driver'), ...rim2('vbios')),
+}
 const nvswitch = {
   ...times,
-  ...yes('x-nvidia-switch-', ...common, ...rim('bios')),
+  ...yes('x-nvidia-switch-', ...common3, ...rim3('bios')),
+  ...chains('x-nvidia-switch-', 'attestation-report', 'bios-rim'),
   secboot: true,
   dbgstat: 'disabled',
   measres: 'success',
@@ -152,7 +158,12 @@ const bad: readonly (readonly [string, Parts, EvidenceErrorCode])[] = [
   ['an expired device token', { devices: { 'GPU-0': { ...gpu, exp: now } } }, 'ERR_EVIDENCE_EXPIRED'],
   ['an expired overall token', { overall: { exp: now } }, 'ERR_EVIDENCE_EXPIRED'],
   ['another subject', { overall: { sub: 'x' } }, 'ERR_EVIDENCE_MALFORMED'],
-  ['claims of version 2', { overall: { 'x-nvidia-ver': '2.0' } }, 'ERR_EVIDENCE_UNSUPPORTED'],
+  ['claims of version 4', { overall: { 'x-nvidia-ver': '4.0' } }, 'ERR_EVIDENCE_UNSUPPORTED'],
+  [
+    'a device that the service could not judge',
+    { devices: { 'GPU-0': { ...times, 'x-nvidia-error-details': { message: 'NONCE_NOT_MATCHING' } } } },
+    'ERR_EVIDENCE_MALFORMED',
+  ],
   ['a verdict that is text', { overall: { 'x-nvidia-overall-att-result': 'true' } }, 'ERR_EVIDENCE_MALFORMED'],
   ['a nonce of 31 bytes', { overall: { eat_nonce: '00'.repeat(31) } }, 'ERR_EVIDENCE_MALFORMED'],
   ['another issuer', { overall: { iss: 'https://nras.example' } }, 'ERR_EVIDENCE_ISSUER_UNKNOWN'],
@@ -208,6 +219,44 @@ test('a verdict that is not good is refused under every policy, with each check 
       'nras-measurements equal to the manifests',
     ],
   )
+})
+
+test('claims of version 2.0 are taken by the names that they have, and by no other version’s', async () => {
+  const version2 = { overall: { 'x-nvidia-ver': '2.0' }, devices: { 'GPU-0': gpu2 } }
+  assert.deepEqual(refusals(nrasFamily, await judge(bundle(version2)), anything), [])
+  const failed = async (parts: Parts): Promise<readonly string[]> => (await judge(bundle(parts))).devices[0]!.failed
+  assert.deepEqual(await failed({ devices: { 'GPU-0': gpu2 } }), [
+    'x-nvidia-gpu-attestation-report-cert-chain-fwid-match',
+    'x-nvidia-gpu-driver-rim-version-match',
+    'x-nvidia-gpu-vbios-rim-version-match',
+    'x-nvidia-gpu-attestation-report-cert-chain',
+    'x-nvidia-gpu-driver-rim-cert-chain',
+    'x-nvidia-gpu-vbios-rim-cert-chain',
+  ])
+  assert.deepEqual(await failed({ ...version2, devices: { 'GPU-0': gpu } }), [
+    'x-nvidia-gpu-attestation-report-cert-chain-validated',
+    'x-nvidia-gpu-driver-rim-cert-validated',
+    'x-nvidia-gpu-vbios-rim-cert-validated',
+  ])
+})
+
+test('a certificate on hold, revoked, expired or not asked about is refused though the verdict over all is good', async () => {
+  for (const chain of [
+    { ...good, 'x-nvidia-cert-ocsp-status': 'revoked', 'x-nvidia-cert-revocation-reason': 'certificate_hold' },
+    { 'x-nvidia-cert-status': 'revoked', 'x-nvidia-cert-ocsp-status': 'revoked' },
+    { ...good, 'x-nvidia-cert-status': 'expired' },
+    { 'x-nvidia-cert-status': 'valid' },
+    [good],
+    true,
+    null,
+  ]) {
+    const device = { ...gpu, 'x-nvidia-gpu-driver-rim-cert-chain': chain }
+    const verified = await judge(bundle({ devices: { 'GPU-0': device } }))
+    assert.deepEqual(
+      refusals(nrasFamily, verified, anything).map(({ code, expected }) => `${code} ${expected}`),
+      ['nras-result GPU-0: x-nvidia-gpu-driver-rim-cert-chain'],
+    )
+  }
 })
 
 test('each member of the policy refuses what it is for', async () => {

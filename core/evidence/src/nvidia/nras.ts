@@ -12,6 +12,9 @@ const bundleBytesMax = 524_288
 const deviceCountMax = 16
 const subject = 'NVIDIA-PLATFORM-ATTESTATION'
 const algorithms = ['ES384'] as const
+/** 2.0 is what the service answers with when nobody asks for another. */
+const claimsVersions = ['2.0', '3.0'] as const
+type ClaimsVersion = (typeof claimsVersions)[number]
 
 /** What NVIDIA's Remote Attestation Service answered: a detached EAT bundle. */
 export interface NrasEntry {
@@ -31,7 +34,7 @@ interface NrasDevice {
   readonly serial: string
   readonly driverVersion: string | null
   readonly vbiosVersion: string
-  /** Of the checks that NVIDIA's claims name, those that are not `true`. */
+  /** Of the checks that NVIDIA's claims name, those that are not `true`, and chains that are not valid and good. */
   readonly failed: readonly string[]
   /** NVIDIA compared the measurements with its manifests, and they are equal. */
   readonly measurementsMatch: boolean
@@ -62,10 +65,11 @@ async function verifyNras(entry: NrasEntry, context: VerifyContext): Promise<Ver
     if (jwt.issuer.issuer !== whole.issuer.issuer) {
       throw new EvidenceError('ERR_EVIDENCE_BINDING', `${name}: is of another issuer than the overall token`)
     }
+    reading(() => refuseUnjudged(name, jwt.claims))
     if (jwt.claims.eat_nonce !== claims.nonce) {
       throw new EvidenceError('ERR_EVIDENCE_BINDING', `${name}: is about another nonce than the overall token`)
     }
-    devices.push(reading(() => readDevice(name, jwt.claims)))
+    devices.push(reading(() => readDevice(name, jwt.claims, claims.version)))
     verified.push(jwt)
   }
   checks.passed('nras-devices', 'each token signed, of the same nonce', `${devices.length} devices`)
@@ -126,13 +130,24 @@ export function parseBundle(text: string): { overall: string; tokens: ReadonlyMa
   return { overall: head[1], tokens }
 }
 
-function readOverall(claims: JsonObject): { nonce: string; result: boolean; digests: ReadonlyMap<string, string> } {
+interface Overall {
+  readonly version: ClaimsVersion
+  readonly nonce: string
+  readonly result: boolean
+  readonly digests: ReadonlyMap<string, string>
+}
+
+function readOverall(claims: JsonObject): Overall {
   const field = 'overall token'
   if (claims.sub !== subject) throw new FormatError(`${field}.sub`, `is not ${subject}`)
-  const version = requiredText(claims, 'x-nvidia-ver', field)
-  if (version !== '3.0') {
-    const shown = version.replace(/[^0-9.]/g, '?').slice(0, 12)
-    throw new EvidenceError('ERR_EVIDENCE_UNSUPPORTED', `${field}: has claims of version ${shown}; read is 3.0`)
+  const found = requiredText(claims, 'x-nvidia-ver', field)
+  const version = claimsVersions.find((known) => known === found)
+  if (version === undefined) {
+    const shown = found.replace(/[^0-9.]/g, '?').slice(0, 12)
+    throw new EvidenceError(
+      'ERR_EVIDENCE_UNSUPPORTED',
+      `${field}: has claims of version ${shown}; read are ${claimsVersions.join(' and ')}`,
+    )
   }
   const result = claims['x-nvidia-overall-att-result']
   if (typeof result !== 'boolean') throw new FormatError(`${field}.x-nvidia-overall-att-result`, 'is not true or false')
@@ -148,7 +163,7 @@ function readOverall(claims: JsonObject): { nonce: string; result: boolean; dige
     }
     digests.set(name, hex)
   }
-  return { nonce, result, digests }
+  return { version, nonce, result, digests }
 }
 
 function checkDigests(digests: ReadonlyMap<string, string>, tokens: ReadonlyMap<string, string>): void {
@@ -163,32 +178,56 @@ function checkDigests(digests: ReadonlyMap<string, string>, tokens: ReadonlyMap<
   }
 }
 
-// Names after `x-nvidia-gpu-` or `x-nvidia-switch-`.
-const commonChecks = [
-  'attestation-report-parsed',
-  'attestation-report-signature-verified',
-  'attestation-report-nonce-match',
-  'attestation-report-cert-chain-fwid-match',
-  'arch-check',
-]
-const manifestChecks = (name: string): string[] => [
-  `${name}-rim-signature-verified`,
-  `${name}-rim-version-match`,
-  `${name}-rim-measurements-available`,
-]
-const namedChecks = {
-  gpu: [...commonChecks, 'vbios-index-no-conflict', ...manifestChecks('driver'), ...manifestChecks('vbios')],
-  nvswitch: [...commonChecks, ...manifestChecks('bios')],
+// Names after `x-nvidia-gpu-` or `x-nvidia-switch-`. NVIDIA Attestation, claims guide, versions 2.0 and 3.0.
+const reportChecks = ['parsed', 'signature-verified', 'nonce-match'].map((check) => `attestation-report-${check}`)
+const manifestChecks = ['fetched', 'schema-validated', 'signature-verified', 'measurements-available']
+const manifests = { gpu: ['driver-rim', 'vbios-rim'], nvswitch: ['bios-rim'] } as const
+
+/** Claims that have to be `true`. */
+function namedChecks(kind: NrasDevice['kind'], version: ClaimsVersion): string[] {
+  const [ofReport, ofManifest] =
+    version === '2.0'
+      ? (['attestation-report-cert-chain-validated', 'cert-validated'] as const)
+      : (['attestation-report-cert-chain-fwid-match', 'version-match'] as const)
+  return [
+    ...reportChecks,
+    ofReport,
+    'arch-check',
+    ...(kind === 'gpu' ? ['vbios-index-no-conflict'] : []),
+    ...manifests[kind].flatMap((manifest) => [...manifestChecks, ofManifest].map((check) => `${manifest}-${check}`)),
+  ]
 }
 
-function readDevice(name: string, claims: JsonObject): NrasDevice {
+/**
+ * Claims of version 3.0 that say how a chain stands. NVIDIA's verdict over all can be good although a certificate is on
+ * hold: whoever asked may have allowed it.
+ */
+function namedChains(kind: NrasDevice['kind'], version: ClaimsVersion): string[] {
+  return version === '2.0' ? [] : ['attestation-report', ...manifests[kind]].map((of) => `${of}-cert-chain`)
+}
+
+function isGoodChain(claim: Json | undefined): boolean {
+  if (typeof claim !== 'object' || claim === null || Array.isArray(claim)) return false
+  const { 'x-nvidia-cert-status': status, 'x-nvidia-cert-ocsp-status': ocsp } = claim as JsonObject
+  return status === 'valid' && ocsp === 'good'
+}
+
+function refuseUnjudged(name: string, claims: JsonObject): void {
+  if (!Object.hasOwn(claims, 'x-nvidia-error-details')) return
+  const details = JSON.stringify(claims['x-nvidia-error-details']).replace(/[^\x20-\x7e]/g, '?')
+  throw new FormatError(name, `has no verdict, NVIDIA’s service could not judge it: ${details.slice(0, 200)}`)
+}
+
+function readDevice(name: string, claims: JsonObject, version: ClaimsVersion): NrasDevice {
   const kind = name.startsWith('GPU') ? 'gpu' : 'nvswitch'
   const prefix = kind === 'gpu' ? 'x-nvidia-gpu-' : 'x-nvidia-switch-'
   const ueid = requiredText(claims, 'ueid', name)
   if (!/^[1-9][0-9]{0,48}$/.test(ueid)) throw new FormatError(`${name}.ueid`, 'is not a number of at most 20 bytes')
   const hex = BigInt(ueid).toString(16)
-  const named = namedChecks[kind].map((check) => `${prefix}${check}`)
-  const version = (of: string): string => {
+  const named = namedChecks(kind, version).map((check) => `${prefix}${check}`)
+  const chains = namedChains(kind, version).map((chain) => `${prefix}${chain}`)
+  const has = (claim: string): Json | undefined => (Object.hasOwn(claims, claim) ? claims[claim] : undefined)
+  const release = (of: string): string => {
     const text = requiredText(claims, `${prefix}${of}-version`, name)
     if (!/^[0-9A-Za-z.]{1,32}$/.test(text)) throw new FormatError(`${name} ${of} version`, 'is not one')
     return text
@@ -200,9 +239,12 @@ function readDevice(name: string, claims: JsonObject): NrasDevice {
     kind,
     model,
     serial: hex.padStart(hex.length + (hex.length % 2), '0'),
-    driverVersion: kind === 'gpu' ? version('driver') : null,
-    vbiosVersion: version(kind === 'gpu' ? 'vbios' : 'bios'),
-    failed: [...named, 'secboot'].filter((check) => !Object.hasOwn(claims, check) || claims[check] !== true),
+    driverVersion: kind === 'gpu' ? release('driver') : null,
+    vbiosVersion: release(kind === 'gpu' ? 'vbios' : 'bios'),
+    failed: [
+      ...[...named, 'secboot'].filter((check) => has(check) !== true),
+      ...chains.filter((chain) => !isGoodChain(has(chain))),
+    ],
     measurementsMatch: claims.measres === 'success',
     debug: claims.dbgstat !== 'disabled',
   }
