@@ -421,7 +421,7 @@ test('a real result of Confidential Containers’ attestation service is genuine
   const { ear } = await judge(token, { issuers, now })
   assert.deepEqual(
     [ear.profile, ear.submods.map(({ name, status }) => [name, status])],
-    [earProfiles.trustee, [['cpu0', 'affirming']]],
+    ['trustee', [['cpu0', 'affirming']]],
   )
   await refused(token, 'ERR_EVIDENCE_EXPIRED', { issuers, now: now + 300 })
   await refused(token, 'ERR_EVIDENCE_NOT_YET_VALID', { issuers, now: now - 2 })
