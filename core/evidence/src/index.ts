@@ -86,6 +86,7 @@ export {
   tdxBaseline,
   tdxPresets,
 } from './intel/policy.ts'
+export { intelEvidenceOfCertificate } from './intel/ra-tls.ts'
 export { intelEndorsementsOf, intelEvidenceOf, intelEvidenceOfText, intelEvidenceOfTrustee } from './intel/readers.ts'
 export { intelRoots } from './intel/roots.ts'
 export { parseForeignJson } from './jwt/json.ts'

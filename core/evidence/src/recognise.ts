@@ -7,6 +7,7 @@ import { evidenceOfCmw, recogniseCmw } from './cmw/evidence.ts'
 import { EvidenceError, reading } from './error.ts'
 import type { Evidence, EvidenceEntry } from './evidence.ts'
 import { ibmSeEvidenceOfTrustee, isPvattest, recogniseIbmSe } from './ibm-se/readers.ts'
+import { intelEvidenceOfCertificate, recogniseRaTls } from './intel/ra-tls.ts'
 import {
   intelEvidenceOf,
   intelEvidenceOfOpenEnclaveJson,
@@ -61,6 +62,7 @@ const forms: readonly Form[] = [
     },
   },
   { recognise: recogniseIntelQuote, read: (bytes) => [intelEvidenceOf(bytes)] },
+  { recognise: recogniseRaTls, read: (bytes) => [intelEvidenceOfCertificate(bytes)] },
   { recognise: recogniseAzureVm, read: incomplete('give the JSON of the guest’s agent, which has the TPM quote too') },
   {
     recognise: named(

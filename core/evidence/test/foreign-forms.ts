@@ -112,6 +112,10 @@ export const intelTrustee = (quote: Uint8Array, log: Uint8Array): Uint8Array =>
 /** Open Enclave's header before a quote. */
 export const openEnclave = (quote: Uint8Array): Uint8Array => join(u32(1), u32(2), u32(quote.length), u32(0), quote)
 
+/** And its newer one, of evidence that is a quote alone. */
+export const openEnclaveEvidence = (quote: Uint8Array): Uint8Array =>
+  join(u32(3), Uint8Array.fromHex('1923d91e12d24c72b22025cd8dace871'), u32(0), u32(quote.length), u32(0), quote)
+
 interface Quote {
   readonly quote: Uint8Array
   readonly signature: Uint8Array

@@ -45,6 +45,7 @@ import type { IbmSeRequest } from '../src/ibm-se/request.ts'
 import { parseEnclaveIdentity } from '../src/intel/enclave-identity.ts'
 import { parsePckClaims } from '../src/intel/pck.ts'
 import { parseIntelQuote } from '../src/intel/quote.ts'
+import { intelEvidenceOfCertificate, recogniseRaTls } from '../src/intel/ra-tls.ts'
 import {
   intelEndorsementsOf,
   intelEvidenceOf,
@@ -110,7 +111,7 @@ import { DerReader } from '../src/x509/der.ts'
 import { parsePemCertificates } from '../src/x509/pem.ts'
 import { encodeTime, parseTime } from '../src/x509/time.ts'
 import * as forms from './foreign-forms.ts'
-import { readRimSample, readSamples, type Sample } from './samples.ts'
+import { readRaTlsSamples, readRimSample, readSamples, type Sample } from './samples.ts'
 
 // Every function of this package that takes hostile bytes. A new one needs a line here: test/fuzz.test.ts looks for it.
 
@@ -153,6 +154,7 @@ const cwt = bytesOf('ear/1 as CWT', 'token')
 const pcks = parseIntelQuote(sgx).certification
 const pckChain = pcks.kind === 'pem' ? decodeUtf8(pcks.pem, 'chain').replace(/\0$/, '') : ''
 const [pck] = parsePemCertificates(pckChain, 'chain')
+const raTls = readRaTlsSamples()
 const hash = (value: number): Uint8Array => new Uint8Array(32).fill(value)
 const comid = encodeCbor(
   new Map([
@@ -348,7 +350,7 @@ const parsers: readonly FuzzTarget[] = [
   },
   {
     name: 'intelEvidenceOf',
-    seeds: [sgx, tdx, forms.openEnclave(sgx)],
+    seeds: [sgx, tdx, forms.openEnclave(sgx), forms.openEnclaveEvidence(sgx)],
     run: (bytes) => intelEvidenceOf(bytes),
     ...outer,
   },
@@ -361,6 +363,8 @@ const parsers: readonly FuzzTarget[] = [
   { name: 'intelEvidenceOfTrustee', seeds: [forms.intelTrustee(tdx, ccLog)], run: intelEvidenceOfTrustee, ...outer },
   { name: 'intelEndorsementsOf', seeds: [intelCollateral], run: intelEndorsementsOf, ...outer },
   { name: 'recogniseIntelQuote', seeds: [sgx, tdx], run: recogniseIntelQuote, ...outer },
+  { name: 'intelEvidenceOfCertificate', seeds: raTls, run: intelEvidenceOfCertificate, ...outer },
+  { name: 'recogniseRaTls', seeds: raTls, run: recogniseRaTls, ...outer },
 
   { name: 'parseNitroDocument', seeds: [nitro], run: parseNitroDocument, ...inner },
   { name: 'nitroEvidenceOf', seeds: [nitro], run: nitroEvidenceOf, ...outer },
@@ -599,7 +603,7 @@ const parsers: readonly FuzzTarget[] = [
     name: 'recogniseEvidence',
     seeds: [
       ...samples.map(({ evidence }) => encodeEvidence(evidence)),
-      ...[report, sgx, tdx, nitro, forms.nitroNsm(nitro), forms.nitroDstack(nitro), gpu, cca, psa],
+      ...[report, sgx, tdx, raTls[0]!, nitro, forms.nitroNsm(nitro), forms.nitroDstack(nitro), gpu, cca, psa],
       ...[encodeUtf8(maa), encodeUtf8(nras), encodeUtf8(encodeHex(tdx)), encodeUtf8(encodeBase64(nitro))],
       ...[forms.tpmTrustee(tpm), forms.goAttestation(tpm, tcgLog), forms.enactTrust(tpm)],
       ...[forms.nvidiaNvat(gpu, gpuChain), forms.nvidiaTrustee(gpu, gpuChain)],

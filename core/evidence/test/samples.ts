@@ -49,6 +49,14 @@ export function readRimSample(): { xml: Uint8Array; root: TrustedRoot } {
   return { xml: encodeUtf8(xml), root }
 }
 
+export const raTlsFile: URL = new URL('../testdata/ra-tls.json', import.meta.url)
+
+/** Certificates of enclaves' own keys with a quote inside, DER, one of each form. */
+export function readRaTlsSamples(): Uint8Array[] {
+  const list: string[] = JSON.parse(readFileSync(raTlsFile, 'utf8'))
+  return list.map((der) => Uint8Array.fromBase64(der))
+}
+
 /**
  * An attestation result that Confidential Containers' Trustee issued for an Arm CCA realm (veraison/ear, Apache-2.0), the
  * key that signed it, and a time at which it is in force.

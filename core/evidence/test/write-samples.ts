@@ -15,7 +15,8 @@ import { roots as intelRoots, issueCollateral, issueSgx, issueTdx } from './inte
 import { issueNitro, nitroRoot, now } from './nitro-vendor.ts'
 import * as nvidia from './nvidia.ts'
 import { rim, rimRoot } from './nvidia-rim.ts'
-import { rimFile, type SampleJson, samplesFile } from './samples.ts'
+import { raTlsCertificates } from './ra-tls.ts'
+import { raTlsFile, rimFile, type SampleJson, samplesFile } from './samples.ts'
 import { hashOf, issueTpm, tpmRoots } from './tpm-vendor.ts'
 import { issueEvidence, roots as snpRoots } from './vendor.ts'
 
@@ -90,12 +91,18 @@ function nrasBundle(): string {
           'attestation-report-cert-chain-fwid-match',
           'arch-check',
           'vbios-index-no-conflict',
-          ...['driver', 'vbios'].flatMap((part) => [
-            `${part}-rim-signature-verified`,
-            `${part}-rim-version-match`,
-            `${part}-rim-measurements-available`,
-          ]),
+          ...['driver', 'vbios'].flatMap((part) =>
+            ['fetched', 'schema-validated', 'signature-verified', 'version-match', 'measurements-available'].map(
+              (check) => `${part}-rim-${check}`,
+            ),
+          ),
         ].map((name) => `x-nvidia-gpu-${name}`),
+      ),
+      ...Object.fromEntries(
+        ['attestation-report', 'driver-rim', 'vbios-rim'].map((part) => [
+          `x-nvidia-gpu-${part}-cert-chain`,
+          { 'x-nvidia-cert-status': 'valid', 'x-nvidia-cert-ocsp-status': 'good' },
+        ]),
       ),
       secboot: true,
       dbgstat: 'disabled',
@@ -300,3 +307,5 @@ for (const { name, evidence, roots = [], issuers = [] } of made) {
 }
 writeFileSync(samplesFile, samples.map((sample) => `${JSON.stringify(sample)}\n`).join(''))
 writeFileSync(rimFile, `${JSON.stringify({ xml: decodeUtf8(rim(), 'manifest'), root: rimRoot })}\n`)
+const raTls = (await raTlsCertificates()).map((der) => der.toBase64())
+writeFileSync(raTlsFile, `${JSON.stringify(raTls, null, 2)}\n`)

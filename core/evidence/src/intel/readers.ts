@@ -1,9 +1,10 @@
-import { ByteReader, decodeBase64, decodeHex, decodeUtf8, encodeUtf8, FormatError, type Json } from '@cella/bytes'
+import { decodeBase64, decodeHex, decodeUtf8, encodeUtf8, FormatError, type Json } from '@cella/bytes'
 import type { Endorsement } from '../endorsements.ts'
 import { reading } from '../error.ts'
 import { parsePemCertificates } from '../x509/pem.ts'
 import type { SgxEvidenceEntry, TdxEvidenceEntry } from './entry.ts'
 import { hexOf, objectOf, parseJson } from './json.ts'
+import { openEnclaveHeaderLength, openEnclaveQuote } from './open-enclave.ts'
 import { intelQuoteLength, quoteBytesMax } from './quote.ts'
 
 const textBytesMax = 4_194_304
@@ -11,12 +12,12 @@ const collateralBytesMax = 2_097_152
 
 /**
  * Evidence of a quote as drivers hand it out: configfs-tsm (`outblob`), Gramine (`/dev/attestation/quote`), Azure, GCP,
- * and Open Enclave's report with its header of 16 bytes. Buffers are often longer than the quote: what follows it is
+ * and Open Enclave's report or evidence with its header. Buffers are often longer than the quote: what follows it is
  * signed by nobody and cut off. `eventLog` is the CC event log of a TD. Throws EvidenceError; nothing is verified.
  */
 export function intelEvidenceOf(bytes: Uint8Array, eventLog?: Uint8Array): SgxEvidenceEntry | TdxEvidenceEntry {
   return reading(() => {
-    const whole = withoutOpenEnclaveHeader(bytes)
+    const whole = openEnclaveQuote(bytes).quote
     const quote = whole.slice(0, intelQuoteLength(whole))
     // TEE type: intelQuoteLength has read it as 0 or 0x81.
     if (quote[4] === 0) {
@@ -98,9 +99,10 @@ export function intelEvidenceOfOpenEnclaveJson(json: Uint8Array): SgxEvidenceEnt
 export function recogniseIntelQuote(bytes: Uint8Array): string | undefined {
   if (bytes.length < 64) return undefined
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (isOpenEnclaveHeader(view)) {
-    const inner = recogniseIntelQuote(bytes.subarray(openEnclaveHeaderLength))
-    return inner && `Open Enclave’s report with ${inner}`
+  const header = openEnclaveHeaderLength(bytes)
+  if (header !== undefined) {
+    const inner = recogniseIntelQuote(bytes.subarray(header))
+    return inner && `Open Enclave’s ${header === 16 ? 'report' : 'evidence'} with ${inner}`
   }
   const version = view.getUint16(0, true)
   const tee = view.getUint32(4, true)
@@ -108,24 +110,6 @@ export function recogniseIntelQuote(bytes: Uint8Array): string | undefined {
   if (tee === 0 && (version === 3 || version === 5)) return `an SGX quote v${version}`
   if (tee === 0x81 && (version === 4 || version === 5)) return `a TDX quote v${version}`
   return undefined
-}
-
-// oe_report_header_t: version 1 and type 2 (remote), u32 each, then the report's size, u64, all little-endian.
-const openEnclaveHeaderLength = 16
-
-function isOpenEnclaveHeader(view: DataView): boolean {
-  return view.byteLength >= openEnclaveHeaderLength && view.getUint32(0, true) === 1 && view.getUint32(4, true) === 2
-}
-
-function withoutOpenEnclaveHeader(bytes: Uint8Array): Uint8Array {
-  if (!isOpenEnclaveHeader(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength))) return bytes
-  const reader = new ByteReader(bytes)
-  reader.take(8, 'Open Enclave header')
-  const length = reader.uint64le('Open Enclave report size')
-  if (length > BigInt(quoteBytesMax)) {
-    throw new FormatError('Open Enclave report size', `is ${length}, at most ${quoteBytesMax}`)
-  }
-  return reader.take(Number(length), 'Open Enclave report')
 }
 
 function bytesOfText(text: string, field: string): Uint8Array {

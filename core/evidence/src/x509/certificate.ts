@@ -2,8 +2,8 @@ import { equalBytes, FormatError } from '@cella/bytes'
 import { checkInteger, DerReader, derTag, smallInteger } from './der.ts'
 import { parseTime } from './time.ts'
 
-/** Real certificates of TEE chains have 1 to 2 KiB. */
-const certificateBytesMax = 8192
+/** Real certificates of TEE chains have 1 to 2 KiB; one of an enclave that carries two quotes has 11. */
+const certificateBytesMax = 16_384
 const extensionCountMax = 32
 
 export interface Extension {
@@ -36,7 +36,7 @@ export interface Certificate {
 }
 
 /**
- * Reads a DER certificate, whole and nothing after it; at most 8 KiB. Keeps a copy. Refused: other versions than v3,
+ * Reads a DER certificate, whole and nothing after it; at most 16 KiB. Keeps a copy. Refused: other versions than v3,
  * unique identifiers, duplicate extensions, any encoding that isn't DER. Throws FormatError. Checks no signature.
  * `generalized: 'any'` also takes a GeneralizedTime before 2050, as NVIDIA's manifest signers have it.
  */
