@@ -31,10 +31,10 @@ export interface Party {
 
 /** Founds an organisation with terms that accept this installation. */
 export async function founded(
-  { name, roles }: { name: string; roles: readonly Role[] },
+  { name, roles, keys: given }: { name: string; roles: readonly Role[]; keys?: Keys },
   { folder, installation }: { folder: string; installation: InstallationFile },
 ): Promise<Party> {
-  const keys = await freshKeys()
+  const keys = given ?? (await freshKeys())
   const home = await openHome({ folder, env: {} })
   await home.saveProfile({ manager: installation.manager })
   await home.saveAnchors({

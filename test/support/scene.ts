@@ -43,6 +43,11 @@ export interface Scene {
   readonly result: string
 }
 
+interface Validity {
+  readonly notBefore: number
+  readonly notAfter: number
+}
+
 /** A word that stands in every payroll and must stand nowhere outside of an enclave. */
 export const plaintextCanary = 'Quillon-Vandersloot'
 
@@ -87,7 +92,7 @@ export async function setScene(
 /** Publishes the payroll of a firm under its own name. */
 export async function publishPayroll(
   owner: Party,
-  { step, uses, receiver }: { step: number; uses: number; receiver: Digest },
+  { step, uses, receiver, validity = month() }: { step: number; uses: number; receiver: Digest; validity?: Validity },
 ): Promise<Published> {
   const path = join(owner.folder, 'payroll.csv')
   writeFileSync(path, payroll(step))
@@ -108,13 +113,13 @@ export async function publishPayroll(
     outputRules: rules,
     approval: 'each-contract',
     purposes: [],
-    ...month(),
+    ...validity,
     runs: uses,
   })
 }
 
 /** Publishes the program of the scene. */
-export async function publishProgram(owner: Party): Promise<Published> {
+export async function publishProgram(owner: Party, validity: Validity = month()): Promise<Published> {
   return publishAsset(owner.session, {
     series: 'pay-gap',
     title: 'Pay gap',
@@ -123,7 +128,7 @@ export async function publishProgram(owner: Party): Promise<Published> {
     outputRules: { format: 'file', bytesMax: 2 ** 20 },
     approval: 'policy-suffices',
     purposes: [],
-    ...month(),
+    ...validity,
     runs: null,
   })
 }
@@ -216,7 +221,7 @@ export async function endOf(
   }
 }
 
-export function month(): { notBefore: number; notAfter: number } {
+export function month(): Validity {
   const now = Math.floor(Date.now() / 1000)
   return { notBefore: now - 60, notAfter: now + 30 * 86_400 }
 }

@@ -11,7 +11,7 @@ import {
   signDocument,
   type Workflow,
 } from '@cella/documents'
-import { randomBytes } from '@cella/primitives'
+import { type KeyId, randomBytes } from '@cella/primitives'
 import { contractProblems, type DocumentSet, type Judgement, judgeAtEach, type Reason, sourcesOf } from '@cella/release'
 import type { DeclaredOutput, OutputRules } from '@cella/table'
 import { type AssetName, findAsset } from './assets.ts'
@@ -115,7 +115,7 @@ export async function resolveContract(session: Session, draft: ContractDraft): P
       }
     }),
     diagnostics: draft.diagnostics.flatMap((receiver) => resolveReceiver(documents, receiver)),
-    vaults: vaultsFor(documents, [program, ...inputs.map(({ manifest }) => manifest)]),
+    vaults: vaultsFor(documents, [program, ...inputs.map(({ manifest }) => manifest)], await servedVaults(session)),
     log: (await session.log()).view.origin,
     simulated: draft.simulated,
     isolation: draft.isolation,
@@ -380,13 +380,29 @@ function resolveReceiver(
   })
 }
 
-/** One vault that holds the key of every asset, where there is one; else as few as decide about all of them. */
-function vaultsFor(documents: DocumentSet, assets: readonly SignedDocument<'cella/manifest'>[]): Contract['vaults'] {
+/** Vaults that the manager reaches now. */
+async function servedVaults(session: Session): Promise<ReadonlySet<KeyId>> {
+  return new Set((await session.info()).vaults.map(({ id }) => id))
+}
+
+/**
+ * One vault that holds the key of every asset, where there is one; else as few as decide about all of them. One that is
+ * served goes before one that is not: an asset that was granted anew keeps its grant to the vault that was lost.
+ */
+function vaultsFor(
+  documents: DocumentSet,
+  assets: readonly SignedDocument<'cella/manifest'>[],
+  served: ReadonlySet<KeyId>,
+): Contract['vaults'] {
+  const rank = (vault: KeyId): number => (served.has(vault) ? 0 : 1)
   const holding = assets.map((asset) => {
     const grants = documents
       .all('cella/grant')
       .filter((grant) => grant.payload.manifest === asset.digest && documents.counts(grant))
-      .sort((a, b) => documents.indexOf(a.digest)! - documents.indexOf(b.digest)!)
+      .sort(
+        (a, b) =>
+          rank(a.payload.vault) - rank(b.payload.vault) || documents.indexOf(a.digest)! - documents.indexOf(b.digest)!,
+      )
     const whole = grants.filter(({ payload }) => payload.share === undefined).map(({ payload }) => payload.vault)
     const shares = grants.filter(({ payload }) => payload.share !== undefined)
     const threshold = shares[0]?.payload.share?.threshold ?? 1

@@ -159,7 +159,7 @@ export class ManagerClient {
     for (const [name, value] of Object.entries({ ...filter, ...page })) {
       if (value !== undefined) query.set(name, `${value}`)
     }
-    const { documents, next } = await this.#get(`/v1/assets?${query}`, documentPageSchema)
+    const { documents, next } = await this.#get(withQuery('/v1/assets', query), documentPageSchema)
     return { documents, next }
   }
 
@@ -201,7 +201,7 @@ export class ManagerClient {
       ...(contract !== undefined && { contract }),
       ...(before !== undefined && { before: `${before}` }),
     })
-    const { runs, next } = await this.#get(`/v1/runs?${query}`, runsSchema)
+    const { runs, next } = await this.#get(withQuery('/v1/runs', query), runsSchema)
     return { runs, next }
   }
 
@@ -363,4 +363,9 @@ export class ManagerClient {
 
 function chunksOf<Item>(items: readonly Item[], size: number): Item[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, at) => items.slice(at * size, (at + 1) * size))
+}
+
+/** Nothing is put after a path that has no query: a token is for the path as it is sent. */
+function withQuery(path: string, query: URLSearchParams): string {
+  return query.size === 0 ? path : `${path}?${query}`
 }
