@@ -1,45 +1,44 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { openFolderObjects } from '@cella/blobs'
-import { generateNoteSigner } from '@cella/log'
+import { fileURLToPath } from 'node:url'
 import { startPostgres } from '@cella/manager/postgres'
 import type { Figure } from '@cella/testing'
 import pg from 'pg'
-import { localSigner, openPostgresLog } from '../src/index.ts'
-import { closedLoop, freshLeaf } from './load.ts'
+import { loadLogKey } from '../src/index.ts'
+import type { FrontEndSettings } from './front-end.ts'
+import { closedLoop, type Load } from './load.ts'
 
-const seconds = 5
 const clients = 1000
 
 /**
- * Two front-ends, both in this process, on one PostgreSQL: entries that are in a published checkpoint and in stored tiles,
- * against the commits that one connection of the same PostgreSQL makes of one row each. The target is 40,000 a second where
- * PostgreSQL commits 6,300 times.
+ * Two front-ends, each a process with half of the clients, on one PostgreSQL: entries that are in a published checkpoint,
+ * with their tiles stored behind, against the commits that one connection of the same PostgreSQL makes of one row each. The
+ * target is 40,000 a second where PostgreSQL commits 6,300 times.
  */
 export async function bench(report: (figure: Figure) => void): Promise<void> {
   const folder = await mkdtemp(join(process.cwd(), '.bench-log-'))
   const server = await startPostgres({ folder: join(folder, 'postgres') })
   try {
-    const signer = localSigner(generateNoteSigner({ name: 'log.example/bench', type: 'note' }))
-    const open = async () =>
-      openPostgresLog({
-        url: server.url,
-        store: await openFolderObjects({ folder: join(folder, 'store') }),
-        lastSignedFile: join(folder, 'last-signed'),
-        signer,
-        witnesses: [],
-        onFatal: (error) => {
-          throw error
-        },
-      })
-    const logs = [await open(), await open()]
     const bare = await commits(server.url)
-    const load = await closedLoop({ clients, seconds, call: (client) => logs[client % 2]!.append([freshLeaf()]) })
-    for (const log of logs) await log.close()
-    const ratio = load.rate / bare.rate
+    const settings: FrontEndSettings = {
+      url: server.url,
+      store: join(folder, 'store'),
+      lastSignedFile: join(folder, 'last-signed'),
+      keyFile: join(folder, 'key'),
+      clients: clients / 2,
+      seconds: 5,
+    }
+    loadLogKey({ file: settings.keyFile, name: 'log.example/bench' })
+    const children = [await startFrontEnd(settings), await startFrontEnd(settings)]
+    const loads = await Promise.all(children.map(run))
+    const rate = loads.reduce((sum, load) => sum + load.rate, 0)
+    const [p50Ms, p99Ms] = (['p50Ms', 'p99Ms'] as const).map((name) => Math.max(...loads.map((load) => load[name])))
+    const ratio = rate / bare.rate
     report({
-      bench: `log/postgres: ${clients} clients of two front-ends, p50 ${load.p50Ms.toFixed(1)} ms, p99 ${load.p99Ms.toFixed(1)} ms`,
-      value: load.rate,
+      bench: `log/postgres: ${clients} clients of two front-ends, p50 ${p50Ms!.toFixed(1)} ms, p99 ${p99Ms!.toFixed(1)} ms`,
+      value: rate,
       unit: 'entries/s',
       against: `commits of one connection, ${bare.rate.toFixed(0)}/s`,
       ratio,
@@ -50,6 +49,31 @@ export async function bench(report: (figure: Figure) => void): Promise<void> {
     await server.stop()
     await rm(folder, { recursive: true })
   }
+}
+
+async function startFrontEnd(settings: FrontEndSettings): Promise<ChildProcess> {
+  const file = fileURLToPath(new URL('./front-end.ts', import.meta.url))
+  const execArgv = ['--disable-warning=ExperimentalWarning']
+  const child = fork(file, [JSON.stringify(settings)], { execArgv, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+  await answerOf(child)
+  return child
+}
+
+async function run(child: ChildProcess): Promise<Load> {
+  child.send('run')
+  const load = (await answerOf(child)) as Load
+  await once(child, 'exit')
+  return load
+}
+
+/** The next message. Throws when the process ends instead. */
+async function answerOf(child: ChildProcess): Promise<unknown> {
+  const gone = once(child, 'exit').then(([code]) => {
+    throw new Error(`a front-end ended with ${code}`)
+  })
+  gone.catch(() => undefined)
+  const [message] = await Promise.race([once(child, 'message'), gone])
+  return message
 }
 
 async function commits(url: string): Promise<{ rate: number }> {

@@ -36,13 +36,16 @@ export class RecentLeaves {
 
   /** Takes the leaf with this hash (32 bytes) in, unless it is known. */
   add(hash: Uint8Array, index: number): void {
-    if (this.find(hash) !== undefined) return
+    this.#wantedBytes.set(hash)
+    if (this.#past !== undefined && this.#findIn(this.#past) !== undefined) return
+    let slot = this.#slotOf(this.#filling)
+    if (this.#filling.slots[slot] !== 0) return
     if (this.#filling.count === this.tableLeaves) {
       this.#past = this.#filling
       this.#filling = newTable(this.tableLeaves)
+      slot = this.#slotOf(this.#filling)
     }
     const table = this.#filling
-    const slot = this.#slotOf(table)
     table.words.set(this.#wanted, table.count * hashWords)
     table.indices[table.count] = index
     table.count += 1

@@ -13,6 +13,7 @@ import {
   type TileReader,
   TreeBuilder,
   tileHashes,
+  tileOf,
   tilePath,
   tileWidth,
   verifyNote,
@@ -34,6 +35,7 @@ export interface RecoveredLog {
 
 /** Bundles behind the newest that are hashed again at the start: what was being written when the process ended. */
 const bundlesHashedAgain = 256
+const tilesReadAtOnce = 16
 
 /**
  * Rebuilds the log from the right edge of its tiles and its write-ahead log; older tiles are for fsck. A torn tail is cut
@@ -54,7 +56,9 @@ export async function recoverLog(options: {
   const state = await restoreState({ read, published, meters: [meter] })
   try {
     await hashAgain(state.size, read)
-    for await (const { hash, index } of newestHashes(state.size, recent.tableLeaves, read)) recent.add(hash, index)
+    for await (const { first, hashes } of newestHashes(state.size, recent.tableLeaves, read)) {
+      for (const [at, hash] of hashes.entries()) recent.add(hash, first + at)
+    }
   } catch (cause) {
     throw new LogServerError('ERR_LOG_DAMAGED', 'the newest tiles are not those of the public checkpoint; run fsck', {
       cause,
@@ -195,16 +199,22 @@ async function hashAgain(size: number, read: TileReader): Promise<void> {
   }
 }
 
-/** The newest leaf hashes, at least `count` of them where the log has as many, in order. */
+/** The newest leaf hashes, at least `count` of them where the log has as many, in order, a tile at a time. */
 async function* newestHashes(
   size: number,
   count: number,
-  read: TileReader,
-): AsyncGenerator<{ hash: Uint8Array; index: number }> {
-  for (let tile = Math.floor(Math.max(0, size - count) / tileWidth); tile * tileWidth < size; tile++) {
-    const width = Math.min(tileWidth, size - tile * tileWidth)
-    const bytes = await read(tilePath({ level: 0, index: tile, width }))
-    for (const [at, hash] of parseTile(bytes, width).entries()) yield { hash, index: tile * tileWidth + at }
+  readTile: TileReader,
+): AsyncGenerator<{ first: number; hashes: readonly Uint8Array[] }> {
+  const tiles = Math.ceil(size / tileWidth)
+  for (let tile = Math.floor(Math.max(0, size - count) / tileWidth); tile < tiles; tile += tilesReadAtOnce) {
+    const places = Array.from({ length: Math.min(tilesReadAtOnce, tiles - tile) }, (_, at) =>
+      tileOf(0, (tile + at) * tileWidth, size),
+    )
+    const read = await Promise.all(places.map((place) => readTile(tilePath(place))))
+    for (const [at, bytes] of read.entries()) {
+      const { index, width } = places[at]!
+      yield { first: index * tileWidth, hashes: parseTile(bytes, width) }
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 import type { ObjectStore } from '@cella/blobs'
-import { concatBytes, equalBytes } from '@cella/bytes'
+import { concatBytes, encodeBase64, equalBytes } from '@cella/bytes'
 import {
   emptyRoot,
   leafLength,
@@ -31,6 +31,10 @@ const unstoredTilesMax = 4096
 const collectLeaves = 65_536
 /** How long something that rang no bell may stay unseen. */
 const lookMs = 250
+/** From one round of storing to the next while tiles get full: each writes partial tiles that the next makes useless. */
+const storeMs = 100
+/** PostgreSQL's notifications are shorter than this. */
+const payloadBytesMax = 8000
 
 interface Batch {
   readonly first: number
@@ -54,8 +58,8 @@ interface Parts {
 }
 
 /**
- * Takes what the database has put in order into the tree, in three loops, each a step behind the one before: leaves are
- * taken in and their root signed; what is cosigned is published in the database; what is published goes into the store as
+ * Takes what the database has put in order into the tree, in four loops, each a step behind the one before: leaves are
+ * taken in; their root is signed; what is cosigned is published in the database; what is published goes into the store as
  * tiles. One process does this at a time, the one that holds the database's lock; each step may be done again, so nothing
  * that it writes to the database has to be on disk when the database answers.
  */
@@ -67,7 +71,13 @@ export class Integrator {
   readonly #lastSigned: LastSigned
   readonly #cosigner: Cosigner
   readonly #timeoutMs: number
-  readonly #bells = { sequenced: new Bell(), signed: new Bell(), published: new Bell() }
+  readonly #bells = {
+    sequenced: new Bell(),
+    taken: new Bell(),
+    signed: new Bell(),
+    published: new Bell(),
+    end: new Bell(),
+  }
   /** At each size that was signed and is not stored yet. */
   readonly #chains = new Map<number, Uint8Array>()
   #chain: Uint8Array
@@ -188,12 +198,16 @@ export class Integrator {
     this.#bells.sequenced.ring()
   }
 
-  /** Works until `stop`, then stores what is published. Throws what one of the loops met. */
-  async run(onPublished: () => void): Promise<void> {
+  /**
+   * Works until `stop`, then stores what is published. `onPublished` hears of each checkpoint before the database does.
+   * Throws what one of the loops met.
+   */
+  async run(on: { published(checkpoint: SizedCheckpoint): void; stored(): void }): Promise<void> {
     const ended = (error?: unknown): void => this.#end(error)
-    const works = [this.#takeIn(), this.#publish(onPublished), this.#storeTiles(onPublished)]
+    const works = [this.#takeIn(), this.#sign(), this.#publish(on.published), this.#storeTiles(on.stored)]
     await Promise.all(works.map((work) => work.catch(ended)))
-    if (this.#failure === undefined) await this.#storePublished().catch(ended)
+    // A database that lost commits has lost what was published; here it still is.
+    if (this.#failure === undefined || isSetBack(this.#failure)) await this.#storePublished().catch(ended)
     this.#cosigner.stop(new LogServerError('ERR_LOG_STOPPED', 'the log is closing'))
     await this.#lastSigned.close()
     if (this.#failure !== undefined) throw this.#failure
@@ -209,20 +223,28 @@ export class Integrator {
     return held === 'stored' ? undefined : held
   }
 
-  /** Signs the newest tree while the one before is cosigned, published and stored. */
+  /** Takes leaves in while the tree before is signed. */
   async #takeIn(): Promise<void> {
+    await this.#witnessesAgree()
     while (!this.#isEnding) {
-      // Nothing new is signed before enough witnesses, since the start, have cosigned the old.
-      if (this.#cosigner.cosigned === undefined && (await this.#cosignedAbove(-1)) === undefined) continue
       const hasRoom = this.#state.unstored.size <= unstoredTilesMax
       const batches = hasRoom ? await nextBatches(this.#ask, this.#state.size) : []
       for (const batch of batches) {
         this.#chain = checkBatch(batch, this.#state.size, this.#chain)
         this.#state.apply(this.#state.stage(leavesOf(batch)))
       }
+      if (batches.length === 0) await this.#bells.sequenced.wait(lookMs)
+      else this.#bells.taken.ring()
+    }
+  }
+
+  /** Signs the newest tree while the one before is cosigned, published and stored. */
+  async #sign(): Promise<void> {
+    await this.#witnessesAgree()
+    while (!this.#isEnding) {
       const tree = { size: this.#state.size, root: this.#state.root() }
       if (tree.size === this.#signed.size) {
-        await this.#bells.sequenced.wait(lookMs)
+        await this.#bells.taken.wait(lookMs)
         continue
       }
       this.#chains.set(tree.size, this.#chain)
@@ -233,20 +255,32 @@ export class Integrator {
     }
   }
 
-  async #publish(onPublished: () => void): Promise<void> {
+  /** Nothing new is signed before enough witnesses, since the start, have cosigned the old. */
+  async #witnessesAgree(): Promise<void> {
+    while (!this.#isEnding && this.#cosigner.cosigned === undefined) await this.#cosignedAbove(-1)
+  }
+
+  async #publish(onPublished: (checkpoint: SizedCheckpoint) => void): Promise<void> {
     while (!this.#isEnding) {
       const checkpoint = await this.#cosignedAbove(this.#published?.size ?? -1)
       if (checkpoint === undefined) continue
+      this.#published = checkpoint
+      // What is signed is kept: who waits in this process need not wait for the database.
+      onPublished(checkpoint)
+      this.#bells.published.ring()
+      const payload = encodeBase64(checkpoint.bytes)
       await this.#ask({
         name: 'publish',
         text: `with kept as (insert into cella_log.published (size, checkpoint) values ($1::bigint, $2)
             on conflict (one) do update set size = excluded.size, checkpoint = excluded.checkpoint)
-          select pg_notify('cella_log_published', '')`,
-        values: [checkpoint.size, Buffer.from(checkpoint.bytes)],
+          select pg_notify('cella_log_published', $3)`,
+        values: [
+          checkpoint.size,
+          Buffer.from(checkpoint.bytes),
+          // One that is too long is looked up.
+          payload.length < payloadBytesMax ? payload : '',
+        ],
       })
-      this.#published = checkpoint
-      onPublished()
-      this.#bells.published.ring()
     }
   }
 
@@ -267,25 +301,26 @@ export class Integrator {
 
   async #storeTiles(onStored: () => void): Promise<void> {
     while (!this.#isEnding) {
-      const isBusy = await this.#storePublished()
-      if (isBusy) {
+      const startMs = performance.now()
+      const full = await this.#storePublished()
+      if (full !== undefined) {
         onStored()
         this.#bells.sequenced.ring()
       }
-      if (this.#stored - this.#collected >= (isBusy ? collectLeaves : 1)) await this.#collect()
-      if (!isBusy) await this.#bells.published.wait(lookMs)
+      if (this.#stored - this.#collected >= (full === undefined ? 1 : collectLeaves)) await this.#collect()
+      if (full === undefined) await this.#bells.published.wait(lookMs)
+      else if (full > 0) await this.#bells.end.wait(Math.max(0, startMs + storeMs - performance.now()))
     }
   }
 
-  /** Whether there was something to store. */
-  async #storePublished(): Promise<boolean> {
-    if (this.#published === undefined || this.#published.size <= this.#stored) return false
-    await this.#storeUpTo(this.#published)
-    return true
+  /** How many full tiles there were to store; `undefined` where there was nothing. */
+  async #storePublished(): Promise<number | undefined> {
+    if (this.#published === undefined || this.#published.size <= this.#stored) return undefined
+    return this.#storeUpTo(this.#published)
   }
 
   /** Tiles first, then the public checkpoint that needs them, then the leaves may go from the database. */
-  async #storeUpTo({ size, bytes }: SizedCheckpoint): Promise<void> {
+  async #storeUpTo({ size, bytes }: SizedCheckpoint): Promise<number> {
     const tiles = new Map([...this.#state.unstored].filter(([path]) => isWholeAt(size, parseTilePath(path))))
     const full = [...tiles.keys()]
     for (const place of partialTiles(size)) tiles.set(tilePath(place), this.#state.read(place, size) as Uint8Array)
@@ -302,6 +337,7 @@ export class Integrator {
     for (const path of full) this.#state.stored(path)
     for (const before of this.#chains.keys()) if (before < size) this.#chains.delete(before)
     this.#stored = size
+    return full.length
   }
 
   /** Removes partial tiles that stored full ones replace. What is done twice or not at all harms nobody. */
@@ -325,6 +361,10 @@ export class Integrator {
     this.#isEnding = true
     for (const bell of Object.values(this.#bells)) bell.ring()
   }
+}
+
+function isSetBack(error: Error): boolean {
+  return error instanceof LogServerError && error.code === 'ERR_LOG_SET_BACK'
 }
 
 /** Whether a log of `size` leaves has all of a full tile. */

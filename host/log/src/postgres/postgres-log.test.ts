@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openFolderObjects } from '@cella/blobs'
-import { generateNoteSigner, leafHash } from '@cella/log'
+import { encodeBase64 } from '@cella/bytes'
+import { encodeCheckpointText, encodeNote, generateNoteSigner, leafHash, signNote } from '@cella/log'
 import { startPostgres } from '@cella/manager/postgres'
 import pg from 'pg'
 import { inDatabase, makeDatabase, placeOnPostgres } from '../../test/postgres.ts'
@@ -54,6 +55,20 @@ test('another front-end integrates when the one that did ends', async (context) 
   assert.deepEqual((await second.append([leafOf(0)])).indices, [0])
   await first.close()
   assert.deepEqual((await second.append([leafOf(1)])).indices, [1])
+})
+
+test('a notification counts by its signature alone: anyone who may connect can send one', async (context) => {
+  const place = await placeOnPostgres(context, server.url)
+  const [log, other] = [await place.open(), await place.open()]
+  const impostor = generateNoteSigner({ name: place.signer.key.name, type: 'note' })
+  const text = encodeCheckpointText({ origin: log.origin, size: 999, root: new Uint8Array(32), extensions: [] })
+  const forged = encodeBase64(encodeNote({ text, signatures: [signNote(text, impostor)] }))
+  for (const payload of [forged, 'no base64', '']) {
+    await inDatabase(place.url, `select pg_notify('cella_log_published', '${payload}')`)
+  }
+  assert.deepEqual((await other.append([leafOf(0)])).indices, [0])
+  assert.deepEqual((await log.append([leafOf(1)])).indices, [1])
+  for (const { size } of [log.status(), other.status()]) assert.ok(size <= 2)
 })
 
 test('partial tiles go once their full ones are published', async (context) => {
@@ -113,6 +128,8 @@ test('a failover that lost commits under a running log stops it', async (context
   const before = log.status().size
   assert.equal(before, 5)
   await assert.rejects(log.append(range(60, 61)), { code: (place.fatal[0] as LogServerError).code })
+  // What was published is stored, though the database has lost it.
+  await log.close()
   assert.equal((await fsck(place.storeFolder, place.policy)).size, 5)
 })
 

@@ -1,4 +1,5 @@
 import { BlobError, type ObjectStore } from '@cella/blobs'
+import { decodeBase64 } from '@cella/bytes'
 import { parseTilePath, tilePath, tileWidth } from '@cella/log'
 import type pg from 'pg'
 import {
@@ -13,6 +14,7 @@ import {
   WaitingAppends,
 } from '../log.ts'
 import { LogServerError } from '../log-server-error.ts'
+import { parsePublished } from '../recovery.ts'
 import type { SizedCheckpoint } from '../signing.ts'
 import { prefixOf } from '../tile-state.ts'
 import { unwitnessed, Waiters } from '../waiters.ts'
@@ -225,9 +227,9 @@ class PostgresLog implements Log {
     if (this.#listener === undefined) {
       const client = await connect(this.#options.url)
       this.#listener = client
-      client.on('notification', ({ channel }) => {
-        if (channel === 'cella_log_published') this.#lookSoon()
-        else this.#integrator?.wake()
+      client.on('notification', ({ channel, payload }) => {
+        if (channel !== 'cella_log_published') this.#integrator?.wake()
+        else if (!this.#takeNews(payload ?? '')) this.#lookSoon()
       })
       await query(client, { text: 'listen cella_log_published; listen cella_log_sequenced' })
     }
@@ -240,11 +242,29 @@ class PostgresLog implements Log {
     })
     if (rows[0] === undefined) return
     if (rows[0].checkpoint !== null) {
-      this.#published = { size: Number(rows[0].size), bytes: new Uint8Array(rows[0].checkpoint) }
-      this.#waiters.settle(this.#published.size, this.#published)
+      this.#publish({ size: Number(rows[0].size), bytes: new Uint8Array(rows[0].checkpoint) })
     }
     this.#stored = Math.max(this.#stored, Number(rows[0].stored ?? 0))
     this.#readers.settle(this.#stored)
+  }
+
+  /** The checkpoint that a notification carries. Anyone who may connect can notify, so it counts by its signature alone. */
+  #takeNews(payload: string): boolean {
+    if (payload === '') return false
+    try {
+      const bytes = decodeBase64(payload, 'notification')
+      const { size } = parsePublished(bytes, this.#options.signer.key, 'the checkpoint of a notification')
+      this.#publish({ size, bytes })
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  #publish(checkpoint: SizedCheckpoint): void {
+    if (checkpoint.size <= (this.#published?.size ?? -1)) return
+    this.#published = checkpoint
+    this.#waiters.settle(checkpoint.size, checkpoint)
   }
 
   /** Integrates while this process is the one that holds the lock, and tries to become it otherwise. */
@@ -270,7 +290,7 @@ class PostgresLog implements Log {
       const integrator = await Integrator.start({ client, store, log: this.#options })
       this.#integrator = integrator
       if (this.#isEnding) integrator.stop()
-      await integrator.run(() => this.#lookSoon())
+      await integrator.run({ published: (checkpoint) => this.#publish(checkpoint), stored: () => this.#lookSoon() })
     } finally {
       this.#integrator = undefined
       await client.end().catch(() => undefined)
