@@ -43,13 +43,15 @@ async function bundle(
   outFolder: string,
   define: Record<string, string>,
 ): Promise<EnclaveBundle> {
-  const file = `${role}.mjs`
+  // A runner is started for every run: Node reads CommonJS without the machinery of its other loader.
+  const format = role === 'runner' ? 'cjs' : 'esm'
+  const file = `${role}.${format === 'cjs' ? 'cjs' : 'mjs'}`
   const result = await build({
     entryPoints: [entry],
     absWorkingDir: root,
     outfile: join(outFolder, file),
     bundle: true,
-    format: 'esm',
+    format,
     platform: 'node',
     target: 'node26',
     loader: { '.wasm': 'binary' },

@@ -211,7 +211,7 @@ async function withRogueWorker(
       token: workerToken,
       name: 'rogue',
       logPolicy,
-      runner: join(scene.stage.folder, 'enclaves', 'runner.mjs'),
+      runner: join(scene.stage.folder, 'enclaves', 'runner.cjs'),
       pool: 0,
       tee: { kind: 'simulated', folder: tee },
     }),

@@ -46,7 +46,7 @@ async function inBatchProcess(folder: string): Promise<{ metered: number; plain:
     entryPoints: [fileURLToPath(new URL('./metering.ts', import.meta.url))],
     outfile: script,
     bundle: true,
-    format: 'esm',
+    format: 'cjs',
     platform: 'node',
     logLevel: 'error',
   })
@@ -59,12 +59,12 @@ async function inBatchProcess(folder: string): Promise<{ metered: number; plain:
 }
 
 async function starting(folder: string, report: (figure: Figure) => void): Promise<void> {
-  const runnerPath = join(folder, 'runner.mjs')
+  const runnerPath = join(folder, 'runner.cjs')
   await build({
     entryPoints: [fileURLToPath(new URL('../src/runner-main.ts', import.meta.url))],
     outfile: runnerPath,
     bundle: true,
-    format: 'esm',
+    format: 'cjs',
     platform: 'node',
     logLevel: 'error',
   })

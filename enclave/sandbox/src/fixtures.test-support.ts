@@ -30,12 +30,12 @@ export function exampleProgram(name: string): Uint8Array {
 /** A sandbox whose runner is bundled into one file, as enclaves have it: that file is all it may read. */
 export async function bundledSandbox(poolSize = 1): Promise<Sandbox> {
   const folder = mkdtempSync(join(tmpdir(), 'cella-runner-'))
-  const runnerPath = join(folder, 'runner.mjs')
+  const runnerPath = join(folder, 'runner.cjs')
   await build({
     entryPoints: [fileURLToPath(new URL('runner-main.ts', import.meta.url))],
     outfile: runnerPath,
     bundle: true,
-    format: 'esm',
+    format: 'cjs',
     platform: 'node',
     logLevel: 'error',
   })

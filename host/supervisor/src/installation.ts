@@ -15,7 +15,7 @@ import { publicUrlOf } from './public-url.ts'
 export interface InstallationOptions {
   /** Everything that the installation keeps. */
   readonly dataFolder: string
-  /** Folder with vault.mjs, worker.mjs, runner.mjs and builds.json; looked at when a data folder is started first. */
+  /** Folder with vault.mjs, worker.mjs, the worker's runner and builds.json; looked at when a data folder is started first. */
   readonly enclaves: string
   /** Folder of the project's sources or of an installed package, for the entry points of the host's own processes. */
   readonly root: string
@@ -54,6 +54,7 @@ export interface InstallationOptions {
 const buildsSchema = z.looseObject({
   organisation: z.string(),
   builds: z.strictObject({ vault: z.string(), worker: z.string() }),
+  bundles: z.array(z.looseObject({ role: z.string(), file: z.string().regex(/^[a-z-]+\.[cm]js$/) })),
   options: z.array(z.string()),
 })
 const stateSchema = z.strictObject({
@@ -183,7 +184,7 @@ export class Installation {
         token: state.workerToken,
         name: `worker-${at}`,
         logPolicy,
-        runner: join(enclaves, 'runner.mjs'),
+        runner: join(enclaves, fileOf(builds, 'runner')),
         pool: 2,
         tee: { kind: 'simulated', folder: tee, tee: workerTees[(at - 1) % workerTees.length] },
       })
@@ -286,9 +287,9 @@ export class Installation {
     }
     mkdirSync(own, { recursive: true, mode: 0o700 })
     // The builder's key stays where it was made; builds.json comes last, for it says that all others are there.
-    for (const name of ['vault.mjs', 'worker.mjs', 'runner.mjs', 'attest.mjs', 'builds.json']) {
-      copyFileSync(join(source, name), join(own, name))
-    }
+    const { bundles } = this.#builds(source)
+    const files = bundles.filter(({ role }) => startedRoles.has(role)).map(({ file }) => file)
+    for (const name of [...files, 'builds.json']) copyFileSync(join(source, name), join(own, name))
     return own
   }
 
@@ -538,7 +539,15 @@ export class Installation {
 }
 
 const usualPort = 7411
+const startedRoles: ReadonlySet<string> = new Set(['vault', 'worker', 'runner', 'attest'])
 const quiet = ['--disable-warning=ExperimentalWarning']
+
+/** By name: what a data folder keeps may be of an older build. */
+function fileOf({ bundles }: z.infer<typeof buildsSchema>, role: string): string {
+  const found = bundles.find((bundle) => bundle.role === role)
+  if (found === undefined) throw new SupervisorError('ERR_ENCLAVES_MISSING', `builds.json names no ${role}`)
+  return found.file
+}
 
 /** The first is `vault`, as it was when there was one. */
 function vaultNames(count: number): string[] {
