@@ -300,6 +300,16 @@ export const migrations: readonly Migration[] = [
         where documents.subject = catalogue.digest and documents.leaf_index is not null`.execute(database)
     },
   },
+  {
+    name: '0009-last-events',
+    up: async (database) => {
+      await sql`alter table runs add column last_event integer not null default 0`.execute(database)
+      await sql`
+        update runs set last_event = (
+          select coalesce(max(sequence), 0) from events where events.contract = runs.contract and events.run = runs.run
+        )`.execute(database)
+    },
+  },
 ]
 
 /** Serves as the lock's name in the whole cluster; chosen once at random. */

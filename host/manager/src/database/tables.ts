@@ -120,6 +120,8 @@ export interface RunsTable {
   decisions: JSONColumnType<readonly string[]> | null
   /** Place of the receipt in the log, where the bundle says it. */
   receipt_index: number | null
+  /** Sequence of its newest event. */
+  last_event: Generated<number>
   /** Counts up over all runs: what pages continue from. */
   position: Generated<number>
   created_at: Generated<Date>

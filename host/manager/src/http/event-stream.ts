@@ -5,6 +5,7 @@ import type { Manager } from './app.ts'
 
 /** Sent when nothing else was for so long, so that proxies keep the connection. */
 const heartbeatMs = 15_000
+const eventsAtOnce = 500
 let open = 0
 
 /** Events in the order of ids that count up. */
@@ -12,8 +13,11 @@ export interface EventSource {
   /** What is notified, and about what, when there are more. */
   readonly channel: Channel
   readonly about: ReadonlySet<string>
-  /** The next ones after an id, none where there are none yet. */
-  read(after: number): Promise<readonly { readonly id: number; readonly data: object; readonly isLast: boolean }[]>
+  /** The next ones after an id, at most `limit`; none where there are none yet. */
+  read(
+    after: number,
+    limit: number,
+  ): Promise<readonly { readonly id: number; readonly data: object; readonly isLast: boolean }[]>
 }
 
 /** Sends events from the one after `Last-Event-ID` on, until the last one, the caller left or we stop. */
@@ -73,13 +77,14 @@ async function send(
     const both = AbortSignal.any([signal, woken.signal])
     const wait = manager.queue.wake.wait(source.channel, source.about, heartbeatMs, both)
     try {
-      const events = await source.read(last)
+      const events = await source.read(last, eventsAtOnce)
       for (const { id, data, isLast } of events) {
         await write(`id: ${id}\ndata: ${JSON.stringify(data)}\n\n`)
         if (isLast) return
         last = id
       }
-      if (events.length > 0) continue
+      // Fewer than were asked for: all there are until the next notification, which is listened for already.
+      if (events.length === eventsAtOnce) continue
       const isNew = await wait
       if (!isNew && !signal.aborted) await write(':\n\n')
     } finally {

@@ -25,24 +25,46 @@ const organisationsMax = 256
 export async function addNotices(
   transaction: Transaction<Tables>,
   organisations: readonly string[],
-  { kind, about, detail }: Happening,
+  happening: Happening,
 ): Promise<void> {
   const concerned = [...new Set(organisations)].slice(0, organisationsMax)
   if (concerned.length === 0) return
-  await sql`select pg_advisory_xact_lock(${lockNumber})`.execute(transaction)
-  await transaction
-    .insertInto('notices')
-    .values(concerned.map((organisation) => ({ organisation, kind, about, detail: JSON.stringify(detail) })))
-    .execute()
-  for (const organisation of concerned)
-    await sql`select pg_notify('cella_notices', ${organisation})`.execute(transaction)
+  await insertNotices(transaction, sql`select unnest(${concerned}::text[]) as organisation`, happening)
 }
 
-/** Notices of these organisations after `id`, in order, at most 500. */
+/** The same for all that take part in the contract of a run. */
+export async function addRunNotices(
+  transaction: Transaction<Tables>,
+  { contract, run }: { readonly contract: string; readonly run: number },
+  status: string,
+): Promise<void> {
+  const concerned = sql`select organisation from participants where contract = ${contract} limit ${organisationsMax}`
+  await insertNotices(transaction, concerned, { kind: 'run', about: contract, detail: { run, status } })
+}
+
+/** The lock is taken before the rows get their ids, and held until the transaction ends. */
+async function insertNotices(
+  transaction: Transaction<Tables>,
+  concerned: ReturnType<typeof sql>,
+  { kind, about, detail }: Happening,
+): Promise<void> {
+  await sql`
+    with lock as materialized (select pg_advisory_xact_lock(${lockNumber})),
+    added as (
+      insert into notices (organisation, kind, about, detail)
+      select concerned.organisation, ${kind}, ${about}, ${JSON.stringify(detail)}::jsonb
+      from lock, (${concerned}) as concerned
+      returning organisation
+    )
+    select pg_notify('cella_notices', organisation) from added`.execute(transaction)
+}
+
+/** Notices of these organisations after `id`, in order, at most `limit`. */
 export function noticesAfter(
   tables: Kysely<Tables>,
   organisations: readonly string[],
   id: number,
+  limit: number,
 ): Promise<readonly Notice[]> {
   return tables
     .selectFrom('notices')
@@ -50,7 +72,7 @@ export function noticesAfter(
     .where('organisation', 'in', organisations)
     .where('id', '>', id)
     .orderBy('id')
-    .limit(500)
+    .limit(limit)
     .execute()
 }
 

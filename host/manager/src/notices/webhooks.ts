@@ -19,6 +19,7 @@ const atOnceMax = 16
 /** A claim is longer than all that is done under it: half of it, and the time of one delivery. */
 const claimSeconds = 60
 const lookMs = 1000
+const noticesAtOnce = 500
 
 /** Adds a webhook; the same one again is the one that is there, woken if it rested. It is told of what comes from now on. */
 export async function addWebhook(
@@ -93,7 +94,7 @@ export class WebhookDelivery {
     let { delivered } = webhook
     let change: Partial<Pick<Webhook, 'failures' | 'next_at' | 'problem'>>
     try {
-      for (const notice of await noticesAfter(this.#tables, [webhook.organisation], delivered)) {
+      for (const notice of await noticesAfter(this.#tables, [webhook.organisation], delivered, noticesAtOnce)) {
         if (Date.now() > until || this.#timer === undefined) break
         const body = JSON.stringify(showNotice(notice))
         const headers = key.headers(`${webhook.id}-${notice.id}`, Math.floor(Date.now() / 1000), body)

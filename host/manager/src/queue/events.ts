@@ -1,37 +1,72 @@
-import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
-import type { EventsTable, Tables } from '../database/tables.ts'
+import { type AliasedRawBuilder, type Kysely, type Selectable, sql, type Updateable } from 'kysely'
+import type { EventsTable, RunsTable, Tables } from '../database/tables.ts'
 
 export type RunEvent = Selectable<EventsTable>
 
-/** Adds the next event of a run whose row the transaction has locked or just made, and wakes those who follow it. */
-export async function addEvent(
-  transaction: Transaction<Tables>,
-  run: { readonly contract: string; readonly run: number; readonly attempt: number },
-  phase: string,
-  detail?: object,
-): Promise<void> {
-  const { contract, attempt } = run
-  await sql`
-    with added as (
-      insert into events (contract, run, sequence, attempt, phase, detail)
-      select ${contract}, ${run.run}, coalesce(max(sequence), 0) + 1, ${attempt}::integer, ${phase},
-        ${detail === undefined ? null : JSON.stringify(detail)}::jsonb
-      from events where contract = ${contract} and run = ${run.run}
-    )
-    select pg_notify('cella_events', ${eventsKey(contract, run.run)})`.execute(transaction)
+export interface EventDraft {
+  readonly attempt: number
+  readonly phase: string
+  readonly detail?: object | undefined
 }
+
+/**
+ * Changes the row of a run, and adds the event that tells of it as the run's next. One statement: the lock on the row
+ * keeps the events in order.
+ */
+export async function changeRun(
+  tables: Kysely<Tables>,
+  run: { readonly contract: string; readonly run: number },
+  { set = {}, event }: { set?: Omit<Updateable<RunsTable>, 'last_event'>; event: EventDraft },
+): Promise<void> {
+  const { attempt, phase, detail } = event
+  await tables
+    .with('changed', (query) =>
+      query
+        .updateTable('runs')
+        .set({ ...set, last_event: sql<number>`last_event + 1`, updated_at: sql<Date>`now()` })
+        .where('contract', '=', run.contract)
+        .where('run', '=', run.run)
+        .returning(['contract', 'run', 'last_event']),
+    )
+    .with('added', (query) =>
+      query
+        .insertInto('events')
+        .columns(['contract', 'run', 'sequence', 'attempt', 'phase', 'detail'])
+        .expression(({ selectFrom }) =>
+          selectFrom('changed').select([
+            'contract',
+            'run',
+            'last_event',
+            sql<number>`${attempt}::integer`.as('attempt'),
+            sql<string>`${phase}`.as('phase'),
+            sql<string>`${detail === undefined ? null : JSON.stringify(detail)}::jsonb`.as('detail'),
+          ]),
+        )
+        .returning(['contract', 'run']),
+    )
+    .selectFrom('added')
+    .select(notified)
+    .execute()
+}
+
+/** In the statement that added events: wakes those who follow their runs. */
+export const notified: AliasedRawBuilder<unknown, 'notified'> =
+  sql`pg_notify('cella_events', contract || '/' || run)`.as('notified')
 
 /** What a notification about a run's events carries. */
 export function eventsKey(contract: string, run: number): string {
   return `${contract}/${run}`
 }
 
-/** Events after `sequence`, in order, at most 500. */
+/** Events after `sequence`, in order, at most `limit`. */
 export function eventsAfter(
   tables: Kysely<Tables>,
-  contract: string,
-  run: number,
-  sequence: number,
+  {
+    contract,
+    run,
+    sequence,
+    limit,
+  }: { readonly contract: string; readonly run: number; readonly sequence: number; readonly limit: number },
 ): Promise<readonly RunEvent[]> {
   return tables
     .selectFrom('events')
@@ -40,6 +75,6 @@ export function eventsAfter(
     .where('run', '=', run)
     .where('sequence', '>', sequence)
     .orderBy('sequence')
-    .limit(500)
+    .limit(limit)
     .execute()
 }

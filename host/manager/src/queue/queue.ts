@@ -3,9 +3,9 @@ import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import type { Database } from '../database/database.ts'
 import type { RunError, RunStatus, RunsTable, Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
-import { addNotices } from '../notices/notices.ts'
+import { addNotices, addRunNotices } from '../notices/notices.ts'
 import { Dispatcher, type PollingWorker } from './dispatcher.ts'
-import { addEvent } from './events.ts'
+import { changeRun, notified } from './events.ts'
 import { Wake } from './wake.ts'
 
 // A run waits as its own row, and a lease is a change of that row: a crash at any moment leaves the one or the other. What
@@ -109,10 +109,18 @@ export class RunQueue {
     return this.#tables.transaction().execute(async (transaction) => {
       // Numbers must follow on: one at a time.
       await sql`select 1 from documents where digest = ${contract} for update`.execute(transaction)
-      const { last } = await transaction
-        .selectFrom('runs')
-        .select((select) => select.fn.max('run').as('last'))
-        .where('contract', '=', contract)
+      const { last, waiting } = await transaction
+        .selectNoFrom(({ selectFrom }) => [
+          selectFrom('runs')
+            .select(({ fn }) => fn.max('run').as('last'))
+            .where('contract', '=', contract)
+            .as('last'),
+          selectFrom('runs')
+            .select(({ fn }) => fn.countAll<number>().as('waiting'))
+            .where('status', '=', 'queued')
+            .where('organisation', '=', organisation)
+            .as('waiting'),
+        ])
         .executeTakeFirstOrThrow()
       const first = (last ?? 0) + 1
       if (first + count - 1 > options.runsMax) {
@@ -122,33 +130,54 @@ export class RunQueue {
           { hint: 'its author makes a new contract' },
         )
       }
-      await this.#checkQueued(transaction, options)
-      const runs = await transaction
-        .insertInto('runs')
-        .values(
-          Array.from({ length: count }, (_, offset) => ({
-            contract,
-            run: first + offset,
-            attempt: 1,
-            attempts_max: options.attemptsMax,
-            status: 'queued' as const,
-            phase: 'queued',
-            boundary,
-            isolation,
-            organisation,
-            priority,
-          })),
-        )
-        .returningAll()
-        .execute()
-      await transaction
-        .insertInto('participants')
-        .values(options.organisations.map((organisation) => ({ contract, organisation })))
-        .onConflict((conflict) => conflict.doNothing())
-        .execute()
-      for (const run of runs) {
-        await addEvent(transaction, run, 'queued')
+      if ((waiting ?? 0) + count > options.queuedRunsMax) {
+        throw new ManagerError('ERR_QUOTA', `${waiting} runs of this organisation wait already`, {
+          hint: 'wait until some have run, or cancel them',
+        })
       }
+      const row = {
+        contract,
+        attempt: 1,
+        attempts_max: options.attemptsMax,
+        boundary,
+        isolation,
+        organisation,
+        priority,
+      }
+      // Nobody can follow a run before this is committed, so nobody is told of its first event.
+      const runs = await transaction
+        .with('added', (query) =>
+          query
+            .insertInto('runs')
+            .values(
+              Array.from({ length: count }, (_, offset) => ({
+                ...row,
+                run: first + offset,
+                status: 'queued' as const,
+                phase: 'queued',
+                last_event: 1,
+              })),
+            )
+            .returningAll(),
+        )
+        .with('first_events', (query) =>
+          query
+            .insertInto('events')
+            .columns(['contract', 'run', 'sequence', 'attempt', 'phase'])
+            .expression(({ selectFrom }) =>
+              selectFrom('added').select(['contract', 'run', 'last_event', 'attempt', 'phase']),
+            ),
+        )
+        .with('taking_part', (query) =>
+          query
+            .insertInto('participants')
+            .values(options.organisations.map((concerned) => ({ contract, organisation: concerned })))
+            .onConflict((conflict) => conflict.doNothing()),
+        )
+        .selectFrom('added')
+        .selectAll()
+        .orderBy('run')
+        .execute()
       await wakeWorkers(transaction, boundary)
       for (const { run } of runs) {
         const detail = { run, status: 'queued' }
@@ -158,29 +187,14 @@ export class RunQueue {
     })
   }
 
-  async #checkQueued(
-    transaction: Transaction<Tables>,
-    options: { readonly organisation: string; readonly count: number; readonly queuedRunsMax: number },
-  ): Promise<void> {
-    const { waiting } = await transaction
-      .selectFrom('runs')
-      .select((select) => select.fn.countAll<number>().as('waiting'))
-      .where('status', '=', 'queued')
-      .where('organisation', '=', options.organisation)
-      .executeTakeFirstOrThrow()
-    if (waiting + options.count > options.queuedRunsMax) {
-      throw new ManagerError('ERR_QUOTA', `${waiting} runs of this organisation wait already`, {
-        hint: 'wait until some have run, or cancel them',
-      })
-    }
-  }
-
   /** Waits for a run that fits, at most `milliseconds`. Ends early and empty-handed when `signal` aborts. */
   async poll(worker: PollingWorker, milliseconds: number, signal: AbortSignal): Promise<Offer | undefined> {
     const { name, boundary, isolation, tee } = worker
+    // To be forgotten in a crash of the database costs nothing, so nobody waits for the disk.
     await sql`
       insert into workers (name, seen_at, boundary, isolation, tee)
-      values (${name}, now(), ${boundary}, ${isolation}, ${tee})
+      select ${name}, now(), ${boundary}, ${isolation}::integer, ${tee}
+      from (select set_config('synchronous_commit', 'off', true)) as setting
       on conflict (name) do update
       set seen_at = excluded.seen_at, boundary = excluded.boundary, isolation = excluded.isolation, tee = excluded.tee`.execute(
       this.#tables,
@@ -194,51 +208,35 @@ export class RunQueue {
    * that isolates better may take what asks for less, but who else could take this?), then the older.
    */
   async #take({ name, boundary, isolation }: PollingWorker): Promise<Offer | undefined> {
-    return this.#tables.transaction().execute(async (transaction) => {
-      const row = await transaction
-        .selectFrom('runs')
-        .leftJoin('turns', 'turns.organisation', 'runs.organisation')
-        .selectAll('runs')
-        .where('runs.status', '=', 'queued')
-        .where('runs.boundary', '=', boundary)
-        .where('runs.isolation', '<=', isolation)
-        .orderBy(sql`coalesce(turns.turn, 0)`)
-        .orderBy('runs.priority', 'desc')
-        .orderBy('runs.isolation', 'desc')
-        .orderBy('runs.position')
-        .limit(1)
-        .forUpdate('runs')
-        .skipLocked()
-        .executeTakeFirst()
-      if (row === undefined) return undefined
-      await sql`
-        insert into turns (organisation, turn) values (${row.organisation}, nextval('turns_taken'))
-        on conflict (organisation) do update set turn = excluded.turn`.execute(transaction)
-      return this.#lease(transaction, row, name)
-    })
-  }
-
-  async #lease(transaction: Transaction<Tables>, row: Run, worker: string): Promise<Offer> {
-    const { contract, run, attempt } = row
-    const { lease } = await transaction
-      .insertInto('leases')
-      .values({ contract, run, attempt, worker })
-      .returning('lease')
-      .executeTakeFirstOrThrow()
-    await transaction
-      .updateTable('runs')
-      .set({
-        status: 'running',
-        phase: 'offered',
-        lease,
-        lease_until: this.#leaseEnd(offerSeconds),
-        updated_at: new Date(),
-      })
-      .where('contract', '=', contract)
-      .where('run', '=', run)
-      .execute()
-    await addEvent(transaction, row, 'offered')
-    return { contract, run, attempt, lease }
+    const { rows } = await sql<Offer>`
+      with next as (
+        select runs.contract, runs.run, runs.attempt, runs.organisation
+        from runs left join turns on turns.organisation = runs.organisation
+        where runs.status = 'queued' and runs.boundary = ${boundary} and runs.isolation <= ${isolation}
+        order by coalesce(turns.turn, 0), runs.priority desc, runs.isolation desc, runs.position
+        limit 1 for update of runs skip locked
+      ), turned as (
+        insert into turns (organisation, turn) select organisation, nextval('turns_taken') from next
+        on conflict (organisation) do update set turn = excluded.turn
+      ), leased as (
+        insert into leases (contract, run, attempt, worker) select contract, run, attempt, ${name} from next
+        returning contract, run, attempt, lease
+      ), changed as (
+        update runs
+        set status = 'running', phase = 'offered', lease = leased.lease, lease_until = ${this.#leaseEnd(offerSeconds)},
+          updated_at = now(), last_event = last_event + 1
+        from leased where runs.contract = leased.contract and runs.run = leased.run
+        returning runs.contract, runs.run, runs.attempt, runs.lease, runs.last_event
+      ), added as (
+        insert into events (contract, run, sequence, attempt, phase)
+        select contract, run, last_event, attempt, 'offered' from changed
+        returning contract, run
+      )
+      select contract, run, attempt, lease, ${notified.expression} from changed join added using (contract, run)`.execute(
+      this.#tables,
+    )
+    const [row] = rows
+    return row && { contract: row.contract, run: row.run, attempt: row.attempt, lease: row.lease }
   }
 
   /** Takes back an offer that did not reach its worker, which thus did nothing with it: the attempt is not used up. */
@@ -252,18 +250,27 @@ export class RunQueue {
 
   /** Throws ERR_LEASE_LOST when the lease ended, another has the run, or the run was cancelled. */
   async renew(lease: number, phase: string): Promise<void> {
-    await this.#tables.transaction().execute(async (transaction) => {
-      // A renewal that a crash of the database forgets costs an attempt at worst, so nobody waits for the disk.
-      await sql`set local synchronous_commit to off`.execute(transaction)
-      const row = await this.#holding(transaction, lease)
-      await transaction
-        .updateTable('runs')
-        .set({ phase, lease_until: this.#leaseEnd(), updated_at: new Date() })
-        .where('contract', '=', row.contract)
-        .where('run', '=', row.run)
-        .execute()
-      if (phase !== row.phase) await addEvent(transaction, row, phase)
-    })
+    // A renewal that a crash of the database forgets costs an attempt at worst, so nobody waits for the disk. In a phase
+    // that was told before, the newest event is there and stays.
+    const { rows } = await sql`
+      with changed as (
+        update runs
+        set phase = ${phase}, lease_until = ${this.#leaseEnd()}, updated_at = now(),
+          last_event = last_event + (phase <> ${phase})::integer
+        from leases, (select set_config('synchronous_commit', 'off', true)) as setting
+        where leases.lease = ${lease} and runs.contract = leases.contract and runs.run = leases.run
+          and runs.lease = leases.lease and runs.status = 'running'
+        returning runs.contract, runs.run, runs.attempt, runs.last_event
+      ), added as (
+        insert into events (contract, run, sequence, attempt, phase)
+        select contract, run, last_event, attempt, ${phase} from changed
+        on conflict do nothing
+        returning contract, run
+      )
+      select (select ${notified.expression} from added) from changed`.execute(this.#tables)
+    if (rows.length > 0) return
+    await leaseOf(this.#tables, lease)
+    throw leaseLost(lease)
   }
 
   /**
@@ -271,19 +278,19 @@ export class RunQueue {
    * then it is the run's. The same again is fine; something else under one lease is ERR_RUN_STATE.
    */
   async store(lease: number, draft: string): Promise<void> {
-    await this.#tables.transaction().execute(async (transaction) => {
-      const { contract, run } = await leaseOf(transaction, lease)
-      // Before or after a cancellation, never beside it.
-      await lockRun(transaction, contract, run)
-      const before = await transaction
-        .selectFrom('drafts')
-        .select('draft')
-        .where('lease', '=', lease)
-        .executeTakeFirst()
-      if (before?.draft === draft) return
-      if (before !== undefined) throw new ManagerError('ERR_RUN_STATE', `lease ${lease} stored another draft before`)
-      await transaction.insertInto('drafts').values({ lease, contract, run, draft }).execute()
-    })
+    // With the run's row locked: before or after a cancellation, never beside it.
+    const { rows } = await sql`
+      with held as (
+        select leases.lease, contract, run from leases join runs using (contract, run)
+        where leases.lease = ${lease} for update of runs
+      )
+      insert into drafts (lease, contract, run, draft) select lease, contract, run, ${draft} from held
+      on conflict (lease) do nothing
+      returning lease`.execute(this.#tables)
+    if (rows.length > 0) return
+    await leaseOf(this.#tables, lease)
+    const before = await this.#tables.selectFrom('drafts').select('draft').where('lease', '=', lease).executeTakeFirst()
+    if (before?.draft !== draft) throw new ManagerError('ERR_RUN_STATE', `lease ${lease} stored another draft before`)
   }
 
   /** What all attempts at the lease's run stored, oldest first: one of them may be in the log. */
@@ -302,12 +309,10 @@ export class RunQueue {
   /** Ends a run, or a failed attempt at it, as its worker says. The same again is fine. */
   async finish(lease: number, end: Finished | NotFinished): Promise<void> {
     await this.#tables.transaction().execute(async (transaction) => {
-      const { contract, run, attempt } = await leaseOf(transaction, lease)
-      const row = await lockRun(transaction, contract, run)
-      if (row === undefined) throw new ManagerError('ERR_NOT_FOUND', 'no such run')
+      const { row, attempt } = await lockLeased(transaction, lease)
       if (end.status !== 'finished') {
         if (row.lease === lease && row.status === end.status) return
-        await this.#holding(transaction, lease)
+        if (row.status !== 'running' || row.lease !== lease) throw leaseLost(lease)
         if (end.status === 'failed' && row.attempt < row.attempts_max) {
           await this.#queueNext(transaction, row, 'failed', { code: end.error.code })
           return
@@ -388,25 +393,16 @@ export class RunQueue {
 
   /** Gives a run to its next attempt; `phase` says what became of this one. */
   async #queueNext(transaction: Transaction<Tables>, row: Run, phase: string, detail?: object): Promise<void> {
-    await addEvent(transaction, row, phase, detail)
+    await changeRun(transaction, row, { event: { attempt: row.attempt, phase, detail } })
     await this.#queue(transaction, { ...row, attempt: row.attempt + 1 })
   }
 
   async #queue(transaction: Transaction<Tables>, run: Run): Promise<void> {
-    await transaction
-      .updateTable('runs')
-      .set({
-        status: 'queued',
-        phase: 'queued',
-        attempt: run.attempt,
-        lease: null,
-        lease_until: null,
-        updated_at: new Date(),
-      })
-      .where('contract', '=', run.contract)
-      .where('run', '=', run.run)
-      .execute()
-    await addEvent(transaction, run, 'queued')
+    const { attempt } = run
+    await changeRun(transaction, run, {
+      set: { status: 'queued', phase: 'queued', attempt, lease: null, lease_until: null },
+      event: { attempt, phase: 'queued' },
+    })
     await wakeWorkers(transaction, run.boundary)
   }
 
@@ -414,17 +410,12 @@ export class RunQueue {
     // By the database's clock: several managers share it.
     return sql<Date>`now() + make_interval(secs => ${Math.min(secondsMax, this.#leaseSeconds)})`
   }
+}
 
-  async #holding(transaction: Transaction<Tables>, lease: number): Promise<Run> {
-    const { contract, run } = await leaseOf(transaction, lease)
-    const row = await lockRun(transaction, contract, run)
-    if (row?.status !== 'running' || row.lease !== lease) {
-      throw new ManagerError('ERR_LEASE_LOST', `lease ${lease} is over: the run was given on, ended or cancelled`, {
-        hint: 'drop the run and poll again',
-      })
-    }
-    return row
-  }
+function leaseLost(lease: number): ManagerError {
+  return new ManagerError('ERR_LEASE_LOST', `lease ${lease} is over: the run was given on, ended or cancelled`, {
+    hint: 'drop the run and poll again',
+  })
 }
 
 async function wakeWorkers(transaction: Transaction<Tables>, boundary: Boundary): Promise<void> {
@@ -436,8 +427,29 @@ async function leaseOf(
   lease: number,
 ): Promise<{ contract: string; run: number; attempt: number }> {
   const row = await tables.selectFrom('leases').selectAll().where('lease', '=', lease).executeTakeFirst()
-  if (row === undefined) throw new ManagerError('ERR_NOT_FOUND', `there was no lease ${lease}`)
+  if (row === undefined) throw noLease(lease)
   return row
+}
+
+function noLease(lease: number): ManagerError {
+  return new ManagerError('ERR_NOT_FOUND', `there was no lease ${lease}`)
+}
+
+/** The run of a lease, which need not be its newest, with the attempt that the lease was for. */
+async function lockLeased(transaction: Transaction<Tables>, lease: number): Promise<{ row: Run; attempt: number }> {
+  const found = await transaction
+    .selectFrom('leases')
+    .innerJoin('runs', (join) =>
+      join.onRef('runs.contract', '=', 'leases.contract').onRef('runs.run', '=', 'leases.run'),
+    )
+    .selectAll('runs')
+    .select('leases.attempt as leased_attempt')
+    .where('leases.lease', '=', lease)
+    .forUpdate('runs')
+    .executeTakeFirst()
+  if (found === undefined) throw noLease(lease)
+  const { leased_attempt: attempt, ...row } = found
+  return { row, attempt }
 }
 
 function lockRun(transaction: Transaction<Tables>, contract: string, run: number): Promise<Run | undefined> {
@@ -465,21 +477,18 @@ async function settle(
     decisions?: string
   },
 ): Promise<void> {
-  const isCorrection = row.status === 'finished'
-  await transaction
-    .updateTable('runs')
-    .set({ ...end, phase: 'finished', lease_until: null, updated_at: new Date() })
-    .where('contract', '=', row.contract)
-    .where('run', '=', row.run)
-    .execute()
-  if (isCorrection) return
-  await addEvent(transaction, row, 'finished', { status: end.status })
-  const participants = await transaction
-    .selectFrom('participants')
-    .select('organisation')
-    .where('contract', '=', row.contract)
-    .execute()
-  const organisations = participants.map(({ organisation }) => organisation)
-  const detail = { run: row.run, status: end.status }
-  await addNotices(transaction, organisations, { kind: 'run', about: row.contract, detail })
+  const set = { ...end, phase: 'finished', lease_until: null }
+  if (row.status === 'finished') {
+    // Its end was told before; only the outcome is another one.
+    await transaction
+      .updateTable('runs')
+      .set({ ...set, updated_at: sql<Date>`now()` })
+      .where('contract', '=', row.contract)
+      .where('run', '=', row.run)
+      .execute()
+    return
+  }
+  const { status } = end
+  await changeRun(transaction, row, { set, event: { attempt: row.attempt, phase: 'finished', detail: { status } } })
+  await addRunNotices(transaction, row, status)
 }

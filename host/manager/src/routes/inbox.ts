@@ -70,8 +70,8 @@ export function inboxRoutes(app: App, manager: Manager): void {
       const source: EventSource = {
         channel: 'cella_notices',
         about: new Set(organisations),
-        read: async (after) =>
-          (await noticesAfter(tables, organisations, after)).map((notice) => ({
+        read: async (after, limit) =>
+          (await noticesAfter(tables, organisations, after, limit)).map((notice) => ({
             id: notice.id,
             data: showNotice(notice),
             isLast: false,

@@ -151,7 +151,8 @@ export function runRoutes(app: App, manager: Manager): void {
       const source: EventSource = {
         channel: 'cella_events',
         about: new Set([eventsKey(contract, run)]),
-        read: async (after) => (await eventsAfter(tables, contract, run, Math.min(after, sequenceMax))).map(showEvent),
+        read: async (after, limit) =>
+          (await eventsAfter(tables, { contract, run, sequence: Math.min(after, sequenceMax), limit })).map(showEvent),
       }
       await sendEvents(manager, source, request, reply)
     },
