@@ -12,11 +12,14 @@ const createdSchema = z.object({
   offset: z.int().min(0).optional(),
 })
 
-/** Stores `bytes` under their SHA-256. Whatever is there already is not sent again. */
+/** Stores `bytes` under their SHA-256: a few at once; of many, what is there already is not sent again. */
 export async function uploadBlob(host: HostClient, bytes: Uint8Array): Promise<void> {
-  const created = createdSchema.parse(
-    await host.json('POST', '/v1/uploads', { size: bytes.length, sha256: digestOf(bytes) }),
-  )
+  const sha256 = digestOf(bytes)
+  if (bytes.length <= partBytes) {
+    await host.send('PUT', `/v1/uploads?sha256=${sha256}`, bytes)
+    return
+  }
+  const created = createdSchema.parse(await host.json('POST', '/v1/uploads', { size: bytes.length, sha256 }))
   if (created.done) return
   if (created.upload === undefined) throw new ChannelError('ERR_HOST_MALFORMED', 'the manager opened no upload')
   for (let offset = created.offset ?? 0; offset < bytes.length; offset += partBytes) {

@@ -11,6 +11,7 @@ import {
   checkName,
   checkOffset,
   checkPromise,
+  checkPut,
   checkUploadId,
   conflict,
   defaultLimits,
@@ -24,6 +25,7 @@ import {
 } from './store.ts'
 
 // blobs/<first 2 digits>/<64 digits>   a published blob, never written again
+// puts/<32 digits>                     bytes on their way to becoming a blob at once
 // uploads/<32 digits>/promise.json     {name, size, sha256}
 // uploads/<32 digits>/data             the bytes; beyond `offset` they were never acknowledged
 // uploads/<32 digits>/offset           decimal, replaced whole after `data` is on disk
@@ -41,6 +43,9 @@ export async function openFolderStore(options: {
   const store = new FolderStore(options.folder, { ...defaultLimits, ...options.limits })
   await mkdir(join(options.folder, 'blobs'), { recursive: true, mode: 0o700 })
   await mkdir(join(options.folder, 'uploads'), { recursive: true, mode: 0o700 })
+  // Whoever sent these was told of no success.
+  await rm(join(options.folder, 'puts'), { recursive: true, force: true })
+  await mkdir(join(options.folder, 'puts'), { mode: 0o700 })
   await syncFolder(options.folder)
   return store
 }
@@ -49,6 +54,8 @@ class FolderStore implements BlobStore {
   readonly limits: BlobLimits
   readonly #folder: string
   readonly #holds = new Holds()
+  /** Folders of blobs whose own names this process has made durable. */
+  readonly #made = new Set<string>()
 
   constructor(folder: string, limits: BlobLimits) {
     this.#folder = folder
@@ -72,6 +79,26 @@ class FolderStore implements BlobStore {
       await file.close()
       throw error
     }
+  }
+
+  async put(blob: Pick<UploadPromise, 'name' | 'sha256'>, bytes: Uint8Array): Promise<BlobInfo> {
+    const promise = checkPut(blob, bytes, this.limits)
+    const data = join(this.#folder, 'puts', randomBytes(16).toString('hex'))
+    try {
+      await world(async () => {
+        const file = await open(data, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
+        try {
+          await file.writeFile(bytes)
+          await file.sync()
+        } finally {
+          await file.close()
+        }
+      })
+      await this.#publish(promise, data)
+    } finally {
+      await world(() => rm(data, { force: true }))
+    }
+    return { name: promise.name, size: promise.size }
   }
 
   async createUpload(promise: UploadPromise): Promise<Upload> {
@@ -151,12 +178,16 @@ class FolderStore implements BlobStore {
     })
   }
 
-  async #publish(upload: Upload, data: string): Promise<void> {
+  async #publish(upload: UploadPromise, data: string): Promise<void> {
     const target = this.#blob(upload.name)
-    await world(async () => {
-      await mkdir(dirname(target), { recursive: true, mode: 0o700 })
-      await syncFolder(join(this.#folder, 'blobs'))
-    })
+    const folder = dirname(target)
+    if (!this.#made.has(folder)) {
+      await world(async () => {
+        await mkdir(folder, { recursive: true, mode: 0o700 })
+        await syncFolder(join(this.#folder, 'blobs'))
+      })
+      this.#made.add(folder)
+    }
     try {
       // Unlike rename, link never replaces what is there.
       await link(data, target)
@@ -170,7 +201,7 @@ class FolderStore implements BlobStore {
         await present.close()
       }
     }
-    await world(() => syncFolder(dirname(target)))
+    await world(() => syncFolder(folder))
   }
 
   async cancel(id: string): Promise<void> {

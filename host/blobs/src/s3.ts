@@ -9,6 +9,7 @@ import {
   checkName,
   checkOffset,
   checkPromise,
+  checkPut,
   checkUploadId,
   conflict,
   defaultLimits,
@@ -66,6 +67,19 @@ class S3Store implements BlobStore {
     if (info === undefined) throw new BlobError('ERR_BLOB_ABSENT', `no blob ${name}`)
     const { start, end } = resolveRange(info.size, range)
     return start === end ? nothing() : this.#bucket.read(blobKey(name), { start, end })
+  }
+
+  async put(blob: Pick<UploadPromise, 'name' | 'sha256'>, bytes: Uint8Array): Promise<BlobInfo> {
+    const { name, size, sha256 } = checkPut(blob, bytes, this.limits)
+    const isThere = async (): Promise<boolean> => {
+      const head = await this.#bucket.head(blobKey(name))
+      if (head !== undefined && (head.size !== size || head.sha256 !== sha256)) throw conflict(name)
+      return head !== undefined
+    }
+    const published = (await isThere()) || (await this.#bucket.putNew(blobKey(name), new Uint8Array(bytes), sha256))
+    // Another was quicker with the same name.
+    if (!published && !(await isThere())) throw conflict(name)
+    return { name, size }
   }
 
   async createUpload(promise: UploadPromise): Promise<Upload> {

@@ -45,6 +45,31 @@ export function blobStoreSuite(name: string, setUp: () => Promise<StoreUnderTest
       assert.deepEqual(await collect(await store.read(name)), Buffer.alloc(0))
     })
 
+    test('publishes at once what is in memory', async () => {
+      for (const bytes of [Buffer.alloc(0), Buffer.from('x'), randomBytes(300_000)]) {
+        const { name, size, sha256 } = promiseOf(bytes)
+        assert.deepEqual(await store.put({ name, sha256 }, bytes), { name, size })
+        assert.deepEqual(await store.put({ name, sha256 }, bytes), { name, size })
+        assert.deepEqual(await store.stat(name), { name, size })
+        assert.deepEqual(await collect(await store.read(name)), bytes)
+      }
+    })
+
+    test('publishes at once nothing that is not as promised, nor over what is there', async () => {
+      const { name, sha256 } = promiseOf(Buffer.from('right, at once'))
+      await assert.rejects(store.put({ name, sha256 }, Buffer.from('wrong, at once')), code('ERR_UPLOAD_DIGEST'))
+      await assert.rejects(store.put({ name: 'x', sha256 }, Buffer.from('right, at once')), code('ERR_BLOB_NAME'))
+      const small = await under.open({ ...limits, partBytesMax: 4 })
+      await assert.rejects(small.put({ name, sha256 }, Buffer.from('right, at once')), code('ERR_BLOB_TOO_LARGE'))
+      assert.equal(await store.stat(name), undefined)
+      await store.put({ name, sha256 }, Buffer.from('right, at once'))
+      for (const text of ['another length', 'left, at once.']) {
+        const other = promiseOf(Buffer.from(text))
+        await assert.rejects(store.put({ name, sha256: other.sha256 }, Buffer.from(text)), code('ERR_BLOB_CONFLICT'))
+      }
+      assert.deepEqual(await collect(await store.read(name)), Buffer.from('right, at once'))
+    })
+
     test('puts together any cut of a blob, across reopening', async () => {
       await fc.assert(
         fc.asyncProperty(fc.array(fc.uint8Array({ minLength: 1, maxLength: 400 }), { maxLength: 5 }), async (parts) => {

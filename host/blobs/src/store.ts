@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { BlobError } from './error.ts'
 
 /** Bounds that a store keeps. Every one has a default; none can be switched off. */
@@ -45,6 +46,11 @@ export interface BlobStore {
   stat(name: string): Promise<BlobInfo | undefined>
   /** The bytes from `start` (default 0) up to and without `end` (default the size). ERR_BLOB_ABSENT, ERR_BLOB_RANGE. */
   read(name: string, range?: { start?: number; end?: number }): Promise<AsyncIterable<Uint8Array>>
+  /**
+   * Publishes bytes that are in memory, at most those of one append, as `complete` does: ERR_UPLOAD_DIGEST,
+   * ERR_BLOB_CONFLICT.
+   */
+  put(blob: Pick<UploadPromise, 'name' | 'sha256'>, bytes: Uint8Array): Promise<BlobInfo>
   createUpload(promise: UploadPromise): Promise<Upload>
   /** ERR_UPLOAD_ABSENT for one that never was, was completed, cancelled or expired. */
   upload(id: string): Promise<Upload>
@@ -99,6 +105,19 @@ export function checkPromise(promise: UploadPromise, limits: BlobLimits): void {
   }
 }
 
+/** What `put` demands before anything is written: the promise that its bytes keep. */
+export function checkPut(
+  { name, sha256 }: Pick<UploadPromise, 'name' | 'sha256'>,
+  bytes: Uint8Array,
+  limits: BlobLimits,
+): UploadPromise {
+  const promise = { name, size: bytes.length, sha256 }
+  checkPromise(promise, limits)
+  if (bytes.length > limits.partBytesMax) throw tooLong(limits.partBytesMax)
+  if (createHash('sha256').update(bytes).digest('hex') !== sha256) throw wrongDigest(promise)
+  return promise
+}
+
 export function checkOffset(upload: Upload, offset: number): void {
   if (offset !== upload.offset) {
     throw new BlobError('ERR_UPLOAD_OFFSET', `the part begins at ${offset}, ${upload.offset} bytes are stored`, {
@@ -118,16 +137,17 @@ export async function* bounded(
   for await (const chunk of part) {
     length += chunk.length
     if (length > partBytesMax) {
-      throw new BlobError(
-        'ERR_BLOB_TOO_LARGE',
-        `a part has at most ${partBytesMax} bytes; send the rest in further parts`,
-      )
+      throw tooLong(partBytesMax)
     }
     if (length > room) {
       throw new BlobError('ERR_BLOB_TOO_LARGE', `${upload.size} bytes were announced, the part goes beyond`)
     }
     yield chunk
   }
+}
+
+function tooLong(partBytesMax: number): BlobError {
+  return new BlobError('ERR_BLOB_TOO_LARGE', `a part has at most ${partBytesMax} bytes; send the rest in further parts`)
 }
 
 /** Resolves `range` against `size`. Throws ERR_BLOB_RANGE unless 0 ≤ start ≤ end ≤ size. */
@@ -154,10 +174,10 @@ export function incomplete(upload: Upload): BlobError {
   return new BlobError('ERR_UPLOAD_INCOMPLETE', `${upload.offset} of ${upload.size} bytes are stored; send the rest`)
 }
 
-export function wrongDigest(upload: Upload): BlobError {
+export function wrongDigest({ sha256 }: UploadPromise): BlobError {
   return new BlobError(
     'ERR_UPLOAD_DIGEST',
-    `the bytes sent do not have the SHA-256 ${upload.sha256} that was announced; the upload was dropped, send it anew`,
+    `the bytes sent do not have the SHA-256 ${sha256} that was announced; the upload was dropped, send it anew`,
   )
 }
 

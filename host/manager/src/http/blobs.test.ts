@@ -50,6 +50,26 @@ describe('blobs over HTTP', () => {
     assert.equal(beyond.headers.get('content-range'), 'bytes */9000000')
   })
 
+  test('are published at once where they are few', async () => {
+    const bytes = randomBytes(1000)
+    const path = `/v1/uploads?sha256=${sha256(bytes)}`
+    for (const as of [party.account, 'worker', party.account] as const) {
+      const { status, json } = await harness.send(as, 'PUT', path, bytes)
+      assert.deepEqual([status, json], [200, { done: true, offset: 1000 }])
+    }
+    assert.deepEqual((await harness.send('worker', 'GET', `/v1/blobs/${sha256(bytes)}`)).bytes, bytes)
+    const other = randomBytes(1000)
+    for (const [as, sent, code] of [
+      ['worker', Buffer.alloc(8 * 2 ** 20 + 1), 'ERR_REQUEST_TOO_LARGE'],
+      ['worker', bytes, 'ERR_UPLOAD_DIGEST'],
+      ['nobody', other, 'ERR_NOT_AUTHENTICATED'],
+    ] as const) {
+      const refusal = await harness.send(as, 'PUT', `/v1/uploads?sha256=${sha256(other)}`, sent)
+      assert.equal(refusal.json.error.code, code)
+    }
+    assert.equal((await harness.send('worker', 'GET', `/v1/blobs/${sha256(other)}`)).status, 404)
+  })
+
   test('of another digest are not published', async () => {
     const { json } = await begin(Buffer.from('right'))
     await part(json.upload, 0, Buffer.from('wrong'))

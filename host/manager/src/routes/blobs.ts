@@ -53,6 +53,29 @@ export function blobRoutes(app: App, manager: Manager): void {
     },
   )
 
+  app.put(
+    '/v1/uploads',
+    {
+      bodyLimit: partBytesMax,
+      config: { access: 'account-or-worker' },
+      schema: {
+        summary: 'Publishes a blob of at most 8 MiB at once; idempotent',
+        querystring: z.strictObject({ sha256: digestParam }),
+        response: { 200: progress, ...refusals },
+      },
+    },
+    async (request) => {
+      if (!Buffer.isBuffer(request.body)) {
+        throw new ManagerError('ERR_REQUEST_MALFORMED', 'a blob is sent as application/octet-stream')
+      }
+      const { sha256 } = request.query
+      await checkQuota(owner(request.caller).organisation, request.body.length)
+      const { size } = await blobs.put({ name: sha256, sha256 }, request.body)
+      await record(request.caller, sha256, size)
+      return { done: true, offset: size }
+    },
+  )
+
   app.get(
     '/v1/uploads/:upload',
     {
