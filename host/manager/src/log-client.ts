@@ -11,6 +11,7 @@ import {
 } from '@cella/log'
 import { z } from 'zod'
 import { ManagerError } from './error.ts'
+import { callUpstream, type UpstreamAnswer } from './http/upstream.ts'
 
 /** The log server as this manager uses it. Cosignatures are passed on and not judged: each reader has its own policy. */
 export class LogClient {
@@ -35,14 +36,9 @@ export class LogClient {
 
   /** Indices of the leaves (64 bytes each) once a cosigned checkpoint covers them; a leaf that is there keeps its own. */
   async append(leaves: readonly Uint8Array[]): Promise<readonly number[]> {
-    const answer = await this.fetch('entries', {
-      method: 'POST',
-      headers: { 'content-type': 'application/octet-stream' },
-      body: Buffer.concat(leaves),
-      signal: AbortSignal.timeout(30_000),
-    })
-    if (answer.status !== 200) throw await refused(answer)
-    const parsed = entriesSchema.safeParse(await answer.json().catch(() => undefined))
+    const answer = await this.call('entries', Buffer.concat(leaves))
+    if (answer.status !== 200) throw refused(answer)
+    const parsed = entriesSchema.safeParse(jsonOf(answer))
     if (!parsed.success || parsed.data.indices.length !== leaves.length) throw unavailable('answered out of protocol')
     this.#note(encodeUtf8(parsed.data.checkpoint))
     return parsed.data.indices
@@ -63,15 +59,21 @@ export class LogClient {
   }
 
   async checkpoint(): Promise<WitnessedCheckpoint> {
-    const answer = await this.fetch('checkpoint', { signal: AbortSignal.timeout(10_000) })
-    if (answer.status !== 200) throw await refused(answer)
-    return this.#note(new Uint8Array(await answer.arrayBuffer()))
+    const answer = await this.call('checkpoint')
+    if (answer.status !== 200) throw refused(answer)
+    return this.#note(new Uint8Array(answer.body))
   }
 
-  /** Any request below the log's URL, its answer as it comes. */
-  async fetch(path: string, init: RequestInit): Promise<Response> {
+  /** A GET below the log's URL, or a POST of `leaves`; its answer as it comes, at most 1 MiB. */
+  async call(path: string, leaves?: Uint8Array): Promise<UpstreamAnswer> {
     try {
-      return await fetch(`${this.#url}/${path}`, { ...init, redirect: 'error' })
+      return await callUpstream(`${this.#url}/${path}`, {
+        ...(leaves === undefined
+          ? { timeoutMs: 10_000 }
+          : // Waits for witnesses.
+            { method: 'POST', body: leaves, contentType: 'application/octet-stream', timeoutMs: 30_000 }),
+        answerBytesMax: 2 ** 20,
+      })
     } catch (cause) {
       throw unavailable('does not answer', cause)
     }
@@ -89,9 +91,9 @@ export class LogClient {
   }
 
   async #tile(path: string): Promise<Uint8Array> {
-    const answer = await this.fetch(path, { signal: AbortSignal.timeout(10_000) })
-    if (answer.status !== 200) throw await refused(answer)
-    return new Uint8Array(await answer.arrayBuffer())
+    const answer = await this.call(path)
+    if (answer.status !== 200) throw refused(answer)
+    return new Uint8Array(answer.body)
   }
 }
 
@@ -103,8 +105,15 @@ const entriesSchema = z.object({
   checkpoint: z.string().max(1_000_000),
 })
 
-async function refused(answer: Response): Promise<ManagerError> {
-  await answer.body?.cancel()
+function jsonOf({ body }: UpstreamAnswer): unknown {
+  try {
+    return JSON.parse(body.toString())
+  } catch {
+    return undefined
+  }
+}
+
+function refused(answer: UpstreamAnswer): ManagerError {
   return unavailable(`answered ${answer.status}`)
 }
 

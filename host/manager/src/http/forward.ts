@@ -1,5 +1,6 @@
 import type { FastifyReply } from 'fastify'
 import { ManagerError, type ManagerErrorCode } from '../error.ts'
+import { callUpstream, type UpstreamAnswer } from './upstream.ts'
 
 const answerBytesMax = 16 * 2 ** 20
 /** What an answer may say besides its body. */
@@ -18,33 +19,20 @@ interface Forwarded {
 /** Passes a request on to a process that verifies what it gets, and its answer back to a caller who verifies that. */
 export async function forward(reply: FastifyReply, request: Forwarded): Promise<FastifyReply> {
   const { method, url, body, timeoutMs, unavailable } = request
-  let answer: Response
-  let bytes: Buffer
+  let answer: UpstreamAnswer
   try {
-    answer = await fetch(url, {
+    answer = await callUpstream(url, {
       method,
-      ...(body !== undefined && { body: new Uint8Array(body), headers: { 'content-type': 'application/json' } }),
-      redirect: 'error',
-      signal: AbortSignal.timeout(timeoutMs),
+      ...(body !== undefined && { body, contentType: 'application/json' }),
+      timeoutMs,
+      answerBytesMax,
     })
-    bytes = await readAll(answer)
   } catch (cause) {
     throw new ManagerError(unavailable, 'it does not answer', { cause, hint: 'try again in a moment' })
   }
   for (const name of headersPassed) {
-    const value = answer.headers.get(name)
-    if (value !== null) reply.header(name, value)
+    const value = answer.headers[name]
+    if (value !== undefined) reply.header(name, value)
   }
-  return reply.code(answer.status).send(bytes)
-}
-
-async function readAll(answer: Response): Promise<Buffer> {
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of answer.body ?? []) {
-    length += chunk.length
-    if (length > answerBytesMax) throw new Error('the answer is too long')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
+  return reply.code(answer.status).send(answer.body)
 }

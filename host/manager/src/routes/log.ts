@@ -1,10 +1,10 @@
-import { Readable } from 'node:stream'
 import { LogError, parseTilePath } from '@cella/log'
 import type { FastifyReply } from 'fastify'
 import { z } from 'zod'
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
 import { passedOn, refusals } from '../http/schemas.ts'
+import type { UpstreamAnswer } from '../http/upstream.ts'
 import { entriesBytesMax } from '../log-client.ts'
 
 const from = z.coerce.number().int().min(0).max(999_999_999_999_999)
@@ -19,7 +19,7 @@ export function logRoutes(app: App, manager: Manager): void {
       config: { access: 'anyone' },
       schema: { summary: 'The newest checkpoint', response: { 200: passedOn, ...refusals } },
     },
-    async (_request, reply) => pass(reply, await log.fetch('checkpoint', { signal: AbortSignal.timeout(10_000) })),
+    async (_request, reply) => pass(reply, await log.call('checkpoint')),
   )
 
   app.get(
@@ -32,8 +32,7 @@ export function logRoutes(app: App, manager: Manager): void {
         response: { 200: passedOn, ...refusals },
       },
     },
-    async (request, reply) =>
-      pass(reply, await log.fetch(`news?from=${request.query.from}`, { signal: AbortSignal.timeout(10_000) })),
+    async (request, reply) => pass(reply, await log.call(`news?from=${request.query.from}`)),
   )
 
   app.get(
@@ -50,7 +49,7 @@ export function logRoutes(app: App, manager: Manager): void {
         if (cause instanceof LogError) throw new ManagerError('ERR_NOT_FOUND', 'no tile has such a path', { cause })
         throw cause
       }
-      return pass(reply, await log.fetch(path, { signal: AbortSignal.timeout(10_000) }))
+      return pass(reply, await log.call(path))
     },
   )
 
@@ -70,26 +69,19 @@ export function logRoutes(app: App, manager: Manager): void {
         throw new ManagerError('ERR_REQUEST_MALFORMED', 'leaves are sent as application/octet-stream')
       }
       const since = request.query.from
-      const answer = await log.fetch(since === undefined ? 'entries' : `entries?from=${since}`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/octet-stream' },
-        body: new Uint8Array(request.body),
-        signal: AbortSignal.timeout(30_000),
-      })
+      const answer = await log.call(since === undefined ? 'entries' : `entries?from=${since}`, request.body)
       return pass(reply, answer)
     },
   )
 }
 
-async function pass(reply: FastifyReply, answer: Response): Promise<FastifyReply> {
-  if (answer.status >= 400) await answer.body?.cancel()
-  if (answer.status === 404) throw new ManagerError('ERR_NOT_FOUND', 'the log has no such file')
-  if (answer.status >= 400 && answer.status < 500)
-    throw new ManagerError('ERR_REQUEST_MALFORMED', 'the log refuses that')
-  if (answer.status !== 200) throw new ManagerError('ERR_LOG_UNAVAILABLE', `the log server answered ${answer.status}`)
-  for (const name of ['content-type', 'cache-control', 'content-length']) {
-    const value = answer.headers.get(name)
-    if (value !== null && answer.headers.get('content-encoding') === null) reply.header(name, value)
+function pass(reply: FastifyReply, { status, headers, body }: UpstreamAnswer): FastifyReply {
+  if (status === 404) throw new ManagerError('ERR_NOT_FOUND', 'the log has no such file')
+  if (status >= 400 && status < 500) throw new ManagerError('ERR_REQUEST_MALFORMED', 'the log refuses that')
+  if (status !== 200) throw new ManagerError('ERR_LOG_UNAVAILABLE', `the log server answered ${status}`)
+  for (const name of ['content-type', 'cache-control'] as const) {
+    const value = headers[name]
+    if (value !== undefined) reply.header(name, value)
   }
-  return reply.send(answer.body === null ? '' : Readable.fromWeb(answer.body as never))
+  return reply.send(body)
 }

@@ -13,6 +13,12 @@ const timeoutMs = 120_000
 export function vaultRoutes(app: App, manager: Manager): void {
   const vaults = new Map<string, string>(manager.config.vaults.map(({ id, url }) => [id, url.replace(/\/+$/, '')]))
 
+  // Nothing is parsed here: what was sent is read by the vault alone.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    request.rawBody = body as Buffer
+    done(null)
+  })
   const limit = new RateLimit(manager.config.limits.vaultCallsPerMinute)
 
   app.post(
