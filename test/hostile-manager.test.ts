@@ -581,7 +581,12 @@ describe('a manager that delays, repeats and mixes up', () => {
   })
 
   test('outputs that are not kept: their receiver notices', async () => {
-    proxy.attack = instead(/^\/v1\/uploads$/, async (_call, pass) => withJson(await pass(), { done: true }))
+    const kept = Buffer.from(JSON.stringify({ done: true }))
+    proxy.attack = instead(routes.upload, () => ({
+      status: 200,
+      headers: { 'content-type': 'application/json' },
+      body: kept,
+    }))
     let run: Run
     try {
       run = await runOnce(scene.university.session, contract)
