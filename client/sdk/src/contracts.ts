@@ -253,6 +253,7 @@ export async function forecast(
   const log = await session.log()
   const assumed = new Map<Digest, AssumedWorker>()
   const judgements = await judgeAtEach({
+    asked: contract.payload.vaults,
     contract,
     run: 1,
     attempt: 1,
@@ -380,14 +381,17 @@ function resolveReceiver(
   })
 }
 
+/** Of a contract. */
+const vaultsMax = 8
+
 /** Vaults that the manager reaches now. */
 async function servedVaults(session: Session): Promise<ReadonlySet<KeyId>> {
   return new Set((await session.info()).vaults.map(({ id }) => id))
 }
 
 /**
- * One vault that holds the key of every asset, where there is one; else as few as decide about all of them. One that is
- * served goes before one that is not: an asset that was granted anew keeps its grant to the vault that was lost.
+ * Every vault that holds an asset's key or a share of it, at most eight: those first that are served, and of these those that
+ * hold most assets. The first that can be reached decide, so as few as may be, and others stand in for one that is away.
  */
 function vaultsFor(
   documents: DocumentSet,
@@ -395,37 +399,25 @@ function vaultsFor(
   served: ReadonlySet<KeyId>,
 ): Contract['vaults'] {
   const rank = (vault: KeyId): number => (served.has(vault) ? 0 : 1)
-  const holding = assets.map((asset) => {
+  const held = new Map<KeyId, number>()
+  for (const asset of assets) {
     const grants = documents
       .all('cella/grant')
       .filter((grant) => grant.payload.manifest === asset.digest && documents.counts(grant))
-      .sort(
-        (a, b) =>
-          rank(a.payload.vault) - rank(b.payload.vault) || documents.indexOf(a.digest)! - documents.indexOf(b.digest)!,
-      )
-    const whole = grants.filter(({ payload }) => payload.share === undefined).map(({ payload }) => payload.vault)
-    const shares = grants.filter(({ payload }) => payload.share !== undefined)
-    const threshold = shares[0]?.payload.share?.threshold ?? 1
-    const shared = [...new Set(shares.map(({ payload }) => payload.vault))]
-    return { whole, shared, threshold, title: asset.payload.title }
-  })
-  const orphan = holding.find(({ whole, shared, threshold }) => whole.length === 0 && shared.length < threshold)
-  if (orphan !== undefined) {
-    throw new SdkError('ERR_DRAFT_REFUSED', `no vaults hold the key of “${orphan.title}”`, {
-      hint: 'ask its owner to publish it to a vault again: cella publish --vault ID',
-    })
+      .sort((a, b) => documents.indexOf(a.digest)! - documents.indexOf(b.digest)!)
+    const whole = grants.some(({ payload }) => payload.share === undefined)
+    const vaults = new Set(grants.map(({ payload }) => payload.vault))
+    if (!whole && vaults.size < (grants[0]?.payload.share?.threshold ?? 1)) {
+      throw new SdkError('ERR_DRAFT_REFUSED', `no vaults hold the key of “${asset.payload.title}”`, {
+        hint: 'ask its owner to publish it to a vault again: cella publish --vault ID',
+      })
+    }
+    for (const vault of vaults) held.set(vault, (held.get(vault) ?? 0) + 1)
   }
-  const common = holding[0]!.whole.find((vault) => holding.every(({ whole }) => whole.includes(vault)))
-  if (common !== undefined) return [common]
-  const chosen = new Set<Contract['vaults'][number]>()
-  for (const { whole, shared, threshold } of holding) {
-    if (whole.some((vault) => chosen.has(vault))) continue
-    const missing = threshold - shared.filter((vault) => chosen.has(vault)).length
-    const further =
-      whole.length > 0 ? whole.slice(0, 1) : shared.filter((vault) => !chosen.has(vault)).slice(0, missing)
-    for (const vault of further) chosen.add(vault)
-  }
-  return [...chosen]
+  return [...held]
+    .sort(([one, a], [other, b]) => rank(one) - rank(other) || b - a)
+    .slice(0, vaultsMax)
+    .map(([vault]) => vault)
 }
 
 const approvalsMax = 100

@@ -7,6 +7,7 @@ import type { Case } from './case.ts'
 import {
   appraiseFor,
   appraiseForPolicy,
+  askedBy,
   type Enclave,
   isSignedBy,
   print,
@@ -29,7 +30,7 @@ export async function checkDecisions(situation: Case, worker: Worker): Promise<v
   const named = new Set(receipt.payload.decisions)
   const judgements = new Map<KeyId, Promise<Judgement[]>>()
   const deciding = assetsOf(contract.payload).flatMap(({ manifest }) =>
-    vaultsOf(contract.payload, manifest, documents).map((vault) => ({ manifest, vault })),
+    vaultsOf(askedBy(situation, worker), manifest).map((vault) => ({ manifest, vault })),
   )
   for (const { manifest, vault } of deciding) {
     const asset = documents.find('cella/manifest', manifest)
@@ -173,15 +174,15 @@ function judgeAgain(
     documents,
     run: receipt.payload.run,
     attempt: receipt.payload.attempt,
+    asked: askedBy(situation, worker).asked,
     vault: decision.document.payload.signer,
     // The checkpoint that carries the decision: the newest one that can be shown from before the release.
     checkpoint: parseProofFile(encodeUtf8(decision.proof)).checkpoint,
     // For owners who take it; `describeLevels` says that it is no more than that.
     host: { now: receipt.payload.time.latest, cosigned: [] },
-    useOf: (grant) =>
+    useOf: (grant, vault) =>
       decisions.find(
-        ({ document: { payload } }) =>
-          payload.manifest === grant.payload.manifest && payload.signer === grant.payload.vault,
+        ({ document: { payload } }) => payload.manifest === grant.payload.manifest && payload.signer === vault,
       )?.document.payload.use ?? 1,
     appraise: (terms) => appraiseForPolicy(situation, worker, terms),
   })

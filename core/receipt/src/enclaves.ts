@@ -2,7 +2,7 @@ import { canonicalJson, type Digest, decodeBase64url, FormatError, type Json } f
 import { type Build, DocumentError, type SignedDocument, type Terms, verifyDocument } from '@cella/documents'
 import { type Evidence, EvidenceError, evidenceDigest, parseEvidenceJson } from '@cella/evidence'
 import { type KeyId, keyIdOf } from '@cella/primitives'
-import { type Appraisal, appraiseEnclave, assetsAt, assetsOf, ReleaseError } from '@cella/release'
+import { type Appraisal, type Asked, appraiseEnclave, assetsOf, decidingVaults, ReleaseError } from '@cella/release'
 import type { EnclaveStatement } from './bundle.ts'
 import type { Case } from './case.ts'
 
@@ -51,7 +51,7 @@ export function readEnclave(statement: EnclaveStatement, role: Build['role'], { 
 
 /** The worker, if it is acceptable to every owner, bound to this run, and signed the receipt. */
 export async function checkWorker(situation: Case): Promise<Worker | undefined> {
-  const { bundle, receipt, contract, documents, findings } = situation
+  const { bundle, receipt, contract, findings } = situation
   const worker = readEnclave(bundle.evidence.worker, 'worker', situation)
   if (worker === undefined) return undefined
   const { payload } = receipt
@@ -67,14 +67,13 @@ export async function checkWorker(situation: Case): Promise<Worker | undefined> 
       findings.wrong('BINDING_DIFFERS', { role: 'worker', field, got: print(got), expected: print(value) })
     }
   }
-  const nonces = worker.binding.nonces
-  const answered = typeof nonces === 'object' && nonces !== null && !Array.isArray(nonces) ? Object.keys(nonces) : []
-  for (const vault of contract.payload.vaults) {
-    if (answered.includes(vault) || assetsAt(contract.payload, vault, documents).length === 0) continue
+  const asking = askedBy(situation, worker)
+  for (const vault of decidingVaults(asking)) {
+    if (asking.asked.includes(vault)) continue
     findings.wrong('BINDING_DIFFERS', {
       role: 'worker',
       field: 'nonces',
-      got: answered.join(', ') || 'none',
+      got: asking.asked.join(', ') || 'none',
       expected: `one of vault ${vault}`,
     })
   }
@@ -88,6 +87,12 @@ export async function checkWorker(situation: Case): Promise<Worker | undefined> 
     if (appraisal !== undefined) appraisals.set(owner, appraisal)
   }
   return { ...worker, appraisals }
+}
+
+/** Which vaults the worker asked: its evidence holds a nonce of each. */
+export function askedBy({ contract, documents }: Case, { binding: { nonces } }: Enclave): Asked {
+  const isRecord = typeof nonces === 'object' && nonces !== null && !Array.isArray(nonces)
+  return { contract: contract.payload, documents, asked: isRecord ? (Object.keys(nonces) as KeyId[]) : [] }
 }
 
 /** Organisations whose assets the contract uses, each once. */

@@ -24,4 +24,4 @@ export { isProvenDecision, type ProvenDecision, proveDecision } from './proven-d
 export { type Reason, reason, type WhoCanChange } from './reasons.ts'
 export { sourcesOf, verifyStatement } from './source.ts'
 export { checkTeeTerms } from './tee-policy.ts'
-export { assetsAt, vaultsOf } from './vaults.ts'
+export { type Asked, assetsAt, decidingVaults, holdKey, vaultsOf } from './vaults.ts'

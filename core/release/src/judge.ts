@@ -10,7 +10,7 @@ import type { HostWord, WitnessedTime } from './log-level.ts'
 import { findGrant, limitReasons, ownersTime, windowOf } from './owner.ts'
 import { type Reason, reason } from './reasons.ts'
 import { sourcesOf } from './source.ts'
-import { assetsAt, shareReasons } from './vaults.ts'
+import { type Asked, assetsAt, decidingVaults, shareReasons } from './vaults.ts'
 
 /** One attempt at one run, and what is known of the world around it. */
 export interface Situation {
@@ -22,10 +22,12 @@ export interface Situation {
   readonly checkpoint: Uint8Array
   /** `undefined` where nobody speaks for a host: then terms of a level below `witnessed` are not met. */
   readonly host: HostWord | undefined
+  /** The vaults that this attempt asks: those of which the worker's evidence holds a nonce. */
+  readonly asked: readonly KeyId[]
   /** Signing key of the vault that would release. */
   readonly vault: KeyId
-  /** The n-th use, this one included, of a grant; counted from the log by whoever can. */
-  readonly useOf: (grant: SignedDocument<'cella/grant'>) => number
+  /** The n-th use, this one included, of a grant, by this vault; counted from the log by whoever can. */
+  readonly useOf: (grant: SignedDocument<'cella/grant'>, vault: KeyId) => number
   /** Appraises the worker's evidence under one owner's terms, at a time by that owner's witnesses. */
   readonly appraise: (terms: Terms, now: number) => Promise<Appraisal>
 }
@@ -51,7 +53,7 @@ export async function judgeContract(situation: Situation): Promise<Judgement[]> 
   const { contract, documents, vault } = situation
   const shared = [...contractStanding(situation), ...contractProblems(contract.payload, documents)]
   const isNamed = contract.payload.vaults.includes(vault)
-  const assets = isNamed ? assetsAt(contract.payload, vault, documents) : assetsOf(contract.payload)
+  const assets = isNamed ? assetsAt(askedOf(situation), vault) : assetsOf(contract.payload)
   if (assets.length === 0) {
     throw new ReleaseError('ERR_VAULT_NOT_NEEDED', `vault ${vault} holds no key that contract ${contract.digest} needs`)
   }
@@ -60,11 +62,15 @@ export async function judgeContract(situation: Situation): Promise<Judgement[]> 
 
 /** Judges all assets of a contract, each as each vault that decides about it would. */
 export async function judgeAtEach(situation: Omit<Situation, 'vault'>): Promise<Judgement[]> {
-  const { contract, documents } = situation
-  const { payload } = contract
-  const needed = payload.vaults.filter((vault) => assetsAt(payload, vault, documents).length > 0)
+  const needed = decidingVaults(askedOf(situation))
   const judged = (await Promise.all(needed.map((vault) => judgeContract({ ...situation, vault })))).flat()
-  return assetsOf(payload).flatMap(({ manifest }) => judged.filter(({ asset }) => asset === manifest))
+  return assetsOf(situation.contract.payload).flatMap(({ manifest }) =>
+    judged.filter(({ asset }) => asset === manifest),
+  )
+}
+
+function askedOf({ contract, documents, asked }: Pick<Situation, 'contract' | 'documents' | 'asked'>): Asked {
+  return { contract: contract.payload, documents, asked }
 }
 
 function contractStanding({ contract, run, attempt, documents, vault }: Situation): Reason[] {
@@ -121,9 +127,9 @@ async function judgeAsset(situation: Situation, asset: Digest, shared: readonly 
   reasons.push(...windowReasons(situation, manifest.payload, time))
   const grant = findGrant({ documents, vault: situation.vault, log }, manifest)
   if ('code' in grant) reasons.push(grant)
-  const use = 'code' in grant ? 1 : situation.useOf(grant)
+  const use = 'code' in grant ? 1 : situation.useOf(grant, situation.vault)
   if (!('code' in grant)) reasons.push(...limitReasons(manifest.payload, grant.payload, use))
-  reasons.push(...shareReasons(situation.contract.payload, asset, documents))
+  reasons.push(...shareReasons(askedOf(situation), asset))
   reasons.push(...approvalReasons(situation, manifest.payload, time))
   reasons.push(...receiverReasons(situation, time))
 

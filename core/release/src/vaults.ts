@@ -6,29 +6,46 @@ import type { DocumentSet } from './document-set.ts'
 import { findGrant } from './owner.ts'
 import { type Reason, reason } from './reasons.ts'
 
+/** A contract, and the vaults that one attempt at a run of it asks: those of which the worker's evidence holds a nonce. */
+export interface Asked {
+  readonly contract: Contract
+  readonly documents: DocumentSet
+  readonly asked: readonly KeyId[]
+}
+
 /**
- * The vaults that decide about an asset, by the grants that its owner has in force in the contract's vaults: the first with
- * the whole key; or the first as many with shares of it as give the key. The same whoever asks. Where there is no grant the
+ * The vaults that decide about an asset, of those that are asked, by the grants that its owner has in force: the first with
+ * the whole key; or the first as many with shares of it as give the key. The same whoever looks. Where there is no grant the
  * contract's first vault has to say so.
  */
-export function vaultsOf(contract: Contract, manifest: Digest, documents: DocumentSet): KeyId[] {
-  const granted = grantsOf(contract, manifest, documents)
+export function vaultsOf(situation: Asked, manifest: Digest): KeyId[] {
+  const granted = grantsOf(situation, manifest)
   const whole = granted.find(({ grant }) => grant.share === undefined)
   if (whole !== undefined) return [whole.vault]
   const { threshold } = granted[0]?.grant.share ?? { threshold: 0 }
-  if (threshold === 0) return contract.vaults.slice(0, 1)
+  if (threshold === 0) return situation.contract.vaults.slice(0, 1)
   return granted.slice(0, threshold).map(({ vault }) => vault)
 }
 
 /** The assets that this vault decides about, in the contract's order. */
-export function assetsAt(contract: Contract, vault: KeyId, documents: DocumentSet): ContractAsset[] {
-  return assetsOf(contract).filter(({ manifest }) => vaultsOf(contract, manifest, documents).includes(vault))
+export function assetsAt(situation: Asked, vault: KeyId): ContractAsset[] {
+  return assetsOf(situation.contract).filter(({ manifest }) => vaultsOf(situation, manifest).includes(vault))
 }
 
-/** What keeps the shares in the contract's vaults from giving the asset's key. */
-export function shareReasons(contract: Contract, manifest: Digest, documents: DocumentSet): Reason[] {
-  const deciding = new Set(vaultsOf(contract, manifest, documents))
-  const shares = grantsOf(contract, manifest, documents)
+/** All vaults that decide about an asset of the contract, each once. */
+export function decidingVaults(situation: Asked): KeyId[] {
+  return [...new Set(assetsOf(situation.contract).flatMap(({ manifest }) => vaultsOf(situation, manifest)))]
+}
+
+/** Whether the vaults that are asked hold the asset's key: one of them the whole, or enough of them shares of it. */
+export function holdKey(situation: Asked, manifest: Digest): boolean {
+  return grantsOf(situation, manifest).length > 0 && shareReasons(situation, manifest).length === 0
+}
+
+/** What keeps the shares in the vaults that are asked from giving the asset's key. */
+export function shareReasons(situation: Asked, manifest: Digest): Reason[] {
+  const deciding = new Set(vaultsOf(situation, manifest))
+  const shares = grantsOf(situation, manifest)
     .filter(({ vault }) => deciding.has(vault))
     .flatMap(({ grant }) => grant.share ?? [])
   const [first] = shares
@@ -46,13 +63,13 @@ export function shareReasons(contract: Contract, manifest: Digest, documents: Do
 }
 
 function grantsOf(
-  contract: Contract,
+  { contract, documents, asked }: Asked,
   manifest: Digest,
-  documents: DocumentSet,
 ): { readonly vault: KeyId; readonly grant: Grant }[] {
   const document = documents.find('cella/manifest', manifest)
   if (document === undefined) return []
   return contract.vaults.flatMap((vault) => {
+    if (!asked.includes(vault)) return []
     const grant = findGrant({ documents, vault, log: contract.log }, document)
     return 'code' in grant ? [] : [{ vault, grant: grant.payload }]
   })

@@ -132,6 +132,7 @@ export async function judge(
     documents,
     checkpoint: await log.checkpoint(),
     host: asked.host,
+    asked: (asked.contract ?? usual).payload.vaults,
     vault: asked.vault ?? vault.id,
     useOf: () => asked.use ?? 1,
     appraise: (terms, now) => appraiseEnclave(enclave, { terms, documents, now, cache: chains }),

@@ -43,15 +43,6 @@ export function outputInfo(options: { contract: Digest; run: number; output: str
   })
 }
 
-/** A vault's part of a run's seed, for one worker's attempt. Design §6.5. */
-export function seedInfo(options: { contract: Digest; run: number; attempt: number }): EnvelopeInfo {
-  return encodeInfo('cella/v1/seed', {
-    contract: digest(options.contract, 'contract'),
-    run: count(options.run, 'run'),
-    attempt: count(options.attempt, 'attempt'),
-  })
-}
-
 /** The DEK of an asset, for a member of the organisation that owns it. */
 export function keyCopyInfo(options: { manifest: Digest; membership: Digest }): EnvelopeInfo {
   return encodeInfo('cella/v1/key-copy', {

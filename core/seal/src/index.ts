@@ -10,7 +10,6 @@ export {
   reasonsInfo,
   releaseInfo,
   secretReasonsInfo,
-  seedInfo,
   streamKeyInfo,
   unwrapDek,
   type WrappedDek,

@@ -1,6 +1,6 @@
 import { concatBytes, type Digest, decodeHex, uint32Bytes } from '@cella/bytes'
 import { commitmentOf, encodeLeaf, streamTag } from '@cella/log'
-import { deriveHpkeKeyPair, digestOf, type HpkeKeyPair, hkdfSha256, hmacSha256, sha256 } from '@cella/primitives'
+import { deriveHpkeKeyPair, digestOf, type HpkeKeyPair, hkdfSha256, hmacSha256 } from '@cella/primitives'
 import { label } from './state.ts'
 
 const noSalt = new Uint8Array(0)
@@ -54,17 +54,4 @@ export function reservationCommitment(streamKey: Uint8Array, contract: Digest, r
   const body = concatBytes(decodeHex(contract, 'contract'), uint32Bytes(run))
   const salt = hmacSha256(streamKey, concatBytes(label('cella/v1/reservation'), body))
   return commitmentOf('reservation', salt, body)
-}
-
-/** This vault's part of a run's seed, 32 bytes: the same for every attempt, unknown to everyone else. */
-export function seedPart(
-  secrets: readonly Uint8Array[],
-  { contract, run }: { contract: Digest; run: number },
-): Uint8Array {
-  return hkdfSha256({
-    ikm: sha256(concatBytes(...secrets)),
-    salt: noSalt,
-    info: concatBytes(label('cella/v1/seed'), decodeHex(contract, 'contract'), uint32Bytes(run)),
-    length: 32,
-  })
 }

@@ -7,7 +7,7 @@ import { parseDocumentOf } from '@cella/documents'
 import { bindingDigest, challengeBinding, evidenceJson } from '@cella/evidence'
 import { parseLeaf } from '@cella/log'
 import { hpkeOpen, randomBytes } from '@cella/primitives'
-import { reasonsInfo, releaseInfo, seedInfo, unwrapDek } from '@cella/seal'
+import { reasonsInfo, releaseInfo, unwrapDek } from '@cella/seal'
 import { startRealLog } from '@cella/testing/enclave-host'
 import { makeScenario } from '@cella/testing/scenario'
 import {
@@ -32,12 +32,12 @@ const decisionsOf = ({ decisions }: DecideAnswer) =>
 
 const codesOf = (answer: DecideAnswer) => decisionsOf(answer).map(({ payload }) => payload.reasons)
 
-/** What the worker finds in a release: data keys by manifest, and the seed. */
+/** What the worker finds in a release: data keys by manifest. */
 async function opened(
   { request, hpke }: Asking,
   answer: DecideAnswer,
-  { keys, seed }: ReleaseAnswer,
-): Promise<{ deks: Map<Digest, Uint8Array>; seed: Uint8Array }> {
+  { keys }: ReleaseAnswer,
+): Promise<{ deks: Map<Digest, Uint8Array> }> {
   const { contract, run, attempt } = request as { contract: Digest; run: number; attempt: number }
   const deks = new Map<Digest, Uint8Array>()
   for (const { manifest, wrapped } of keys) {
@@ -46,9 +46,7 @@ async function opened(
     const dek = await unwrapDek({ wrapped: decodeBase64url(wrapped, 'w'), recipientPrivateKey: hpke.privateKey, info })
     deks.set(manifest, dek)
   }
-  const info = seedInfo({ contract, run, attempt })
-  const wrapped = decodeBase64url(seed, 'seed')
-  return { deks, seed: await unwrapDek({ wrapped, recipientPrivateKey: hpke.privateKey, info }) }
+  return { deks }
 }
 
 test('what everyone permits is decided, logged and released: the keys open the assets', async (context) => {
@@ -227,20 +225,6 @@ test('uses are counted to the limit; a retry of a run finds its reservation and 
   assert.deepEqual(await use(3), ['ERR_LIMIT_RUNS'])
   assert.equal(await use(1, 3), 1)
   assert.deepEqual(await use(4), ['ERR_LIMIT_RUNS'])
-})
-
-test('every attempt at a run gets the same seed, and no other run does', async (context) => {
-  const here = await place(context)
-  const vault = await startVault(here)
-  const scenario = await scenarioFor(here, vault)
-  const seedOf = async (run: number, attempt: number) => {
-    const asked = await asking(vault, scenario, { run, attempt })
-    const answer = await decide(vault, asked)
-    return (await opened(asked, answer, await release(vault, asked, answer))).seed
-  }
-  const first = await seedOf(1, 1)
-  assert.deepEqual(await seedOf(1, 2), first)
-  assert.notDeepEqual(await seedOf(2, 1), first)
 })
 
 test('two replicas race for the last use: exactly one wins', async (context) => {

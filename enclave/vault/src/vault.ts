@@ -20,7 +20,7 @@ import {
   parseEvidenceJson,
 } from '@cella/evidence'
 import { commitmentOf, encodeLeaf, proveEntry, randomTag } from '@cella/log'
-import { hpkeSeal, randomBytes } from '@cella/primitives'
+import { hpkeSeal, type KeyId, randomBytes } from '@cella/primitives'
 import {
   appraiseEnclave,
   assetsOf,
@@ -34,13 +34,13 @@ import {
   VerifiedEnvelopes,
   vaultsOf,
 } from '@cella/release'
-import { asDek, reasonsInfo, releaseInfo, seedInfo, wrapDek } from '@cella/seal'
+import { reasonsInfo, releaseInfo, wrapDek } from '@cella/seal'
 import { Challenges, type TeeDriver } from '@cella/tee'
 import { Auditors } from './auditors.ts'
 import { Denials } from './denials.ts'
 import { VaultError } from './error.ts'
 import { KeyRing } from './key-ring.ts'
-import { eventStreamKey, seedPart, useStreamKey } from './keys.ts'
+import { eventStreamKey, useStreamKey } from './keys.ts'
 import { readersOf } from './members.ts'
 import { Nonces } from './nonces.ts'
 import type { DecideRequest, EraseRequest, ReleaseRequest, RotateRequest, StreamKeyRequest } from './requests.ts'
@@ -208,9 +208,8 @@ export class Vault {
       throw new VaultError('ERR_RELEASE_DENIED', `what was decided no longer holds: ${reasons.join(', ')}`, { reasons })
     }
     const keys = await Promise.all(judgements.map((judgement) => this.#rewrap(judgement, proven, pending)))
-    const seed = await this.#wrapSeed(judgements, pending)
     const released = await this.#logReleased(request, judgements, proven)
-    return { keys, seed, released: { leaf: encodeBase64url(released.leaf), index: released.index } }
+    return { keys, released: { leaf: encodeBase64url(released.leaf), index: released.index } }
   }
 
   /** The key of an organisation's stream of events, for an auditor of it. Logged. */
@@ -268,6 +267,7 @@ export class Vault {
       run,
       attempt,
       documents,
+      asked: Object.keys(binding.nonces) as KeyId[],
       vault: this.#state.id,
       useOf: (grant) => {
         const stream = streams.get(grant.payload.manifest)
@@ -414,9 +414,10 @@ export class Vault {
    * each vault that decides about it, in the log as given, about the worker whose key would be wrapped to.
    */
   async #prove(request: ReleaseRequest, { situation, worker }: Pending): Promise<Map<Digest, ProvenRun>> {
-    const { payload } = situation.contract
-    const deciding = assetsOf(payload).flatMap(({ manifest }) =>
-      vaultsOf(payload, manifest, situation.documents).map((vault) => ({ manifest, vault })),
+    const { documents, asked, contract: ofRun } = situation
+    const asking = { contract: ofRun.payload, documents, asked }
+    const deciding = assetsOf(ofRun.payload).flatMap(({ manifest }) =>
+      vaultsOf(asking, manifest).map((vault) => ({ manifest, vault })),
     )
     const keyOf = (signer: string): Uint8Array | undefined => {
       if (signer === this.#state.id) return this.#state.signingKey
@@ -464,18 +465,6 @@ export class Vault {
     } finally {
       dek.fill(0)
     }
-  }
-
-  async #wrapSeed(judgements: readonly Judgement[], pending: Pending): Promise<string> {
-    const owners = [...new Set(judgements.map(({ manifest }) => manifest!.payload.organisation))].sort()
-    const secrets = (await Promise.all(owners.map((owner) => this.keys.settled(owner)))).map(({ secret }) => secret)
-    const { contract, run, attempt } = pending.binding
-    const wrapped = await wrapDek({
-      dek: asDek(seedPart(secrets, { contract, run })),
-      recipientPublicKey: decodeBase64url(pending.binding.hpkeKey, 'hpkeKey'),
-      info: seedInfo({ contract, run, attempt }),
-    })
-    return encodeBase64url(wrapped)
   }
 
   /** Before a key leaves: a decision without this entry is a release that was not finished. */

@@ -11,7 +11,6 @@ export interface DecideAnswer {
 
 export interface ReleaseAnswer {
   readonly keys: { manifest: Digest; wrapped: string }[]
-  readonly seed: string
   readonly released: { leaf: string; index: number }
 }
 

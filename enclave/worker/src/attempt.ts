@@ -1,15 +1,9 @@
 import type { Digest, Json } from '@cella/bytes'
 import type { WitnessedCheckpoint } from '@cella/log'
-import {
-  appraiseEnclave,
-  assetsAt,
-  type Judgement,
-  judgeAtEach,
-  readDocumentSet,
-  type WitnessedTime,
-} from '@cella/release'
+import { appraiseEnclave, type Judgement, judgeAtEach, readDocumentSet, type WitnessedTime } from '@cella/release'
 import type { SandboxInput, SandboxResult } from '@cella/sandbox'
 import type { Dek } from '@cella/seal'
+import { askVaults } from './asked.ts'
 import { makeBundle } from './bundle.ts'
 import { attest, type Decided, decide, makeKeys, release } from './decisions.ts'
 import { WorkerError } from './error.ts'
@@ -80,10 +74,9 @@ async function openAttempt(offer: Offer, parts: WorkerParts, served: number): Pr
   const [keys] = await Promise.all([makeKeys(), parts.log.refresh()])
   const documents = await readDocumentSet(offer.documents, parts.log.view, parts.known)
   const contract = documents.require('cella/contract', offer.contract)
-  const { payload } = contract
-  const vaults = payload.vaults.filter((vault) => assetsAt(payload, vault, documents).length > 0)
-  const attested = await attest(offer, { keys, vaults, served, parts })
-  return { offer, contract, documents, vaults, keys, attested, parts }
+  const nonces = await askVaults({ contract: contract.payload, documents }, parts.host)
+  const attested = await attest(offer, { keys, nonces, served, parts })
+  return { offer, contract, documents, vaults: [...nonces.keys()], keys, attested, parts }
 }
 
 async function openAssets(
@@ -154,7 +147,7 @@ function ruled(
  * Returns the time by the owners' witnesses, the widest of them.
  */
 async function stillAllowed(
-  { contract, offer, documents, attested, parts }: Attempt,
+  { contract, offer, documents, vaults, attested, parts }: Attempt,
   decided: Decided,
   checkpoint: WitnessedCheckpoint,
 ): Promise<{ time: WitnessedTime; simulated: boolean }> {
@@ -166,11 +159,11 @@ async function stillAllowed(
     documents,
     checkpoint: checkpoint.bytes,
     host: parts.log.hostWord(),
+    asked: vaults,
     // Only a vault can count: a worker goes by the number in the decision that is in the log.
-    useOf: (grant) =>
-      decided.decisions.find(
-        ({ payload }) => payload.manifest === grant.payload.manifest && payload.signer === grant.payload.vault,
-      )?.payload.use ?? 1,
+    useOf: (grant, vault) =>
+      decided.decisions.find(({ payload }) => payload.manifest === grant.payload.manifest && payload.signer === vault)
+        ?.payload.use ?? 1,
     appraise: async (terms, now) => {
       const enclave = { role: 'worker' as const, ...attested, isolation: parts.isolation }
       const appraisal = await appraiseEnclave(enclave, { terms, documents, now, cache: parts.chains })

@@ -4,9 +4,10 @@ import { bindingDigestOf, evidenceDigest, evidenceJson, parseEvidenceJson } from
 import { proveEntry, type WitnessedCheckpoint } from '@cella/log'
 import { ed25519PublicKey, generateHpkeKeyPair, type KeyId, keyIdOf, randomBytes } from '@cella/primitives'
 import { appraiseEnclave, assetsAt, assetsOf, findGrant, proveDecision, timeUnder, vaultsOf } from '@cella/release'
-import { combineDek, type Dek, type DekShare, releaseInfo, seedInfo, unwrapDek } from '@cella/seal'
+import { combineDek, type Dek, type DekShare, releaseInfo, unwrapDek } from '@cella/seal'
+import { askedBy } from './asked.ts'
 import { WorkerError } from './error.ts'
-import { type DecideAnswer, decideAnswer, nonceAnswer, type Offer, releaseAnswer } from './messages.ts'
+import { type DecideAnswer, decideAnswer, type Offer, releaseAnswer } from './messages.ts'
 import type { Attempt, AttemptKeys, Attested, WorkerParts } from './parts.ts'
 import { RunSeed } from './seed.ts'
 
@@ -27,17 +28,18 @@ export async function makeKeys(): Promise<AttemptKeys> {
 /** Evidence over this attempt's keys and a nonce of each vault. */
 export async function attest(
   offer: Offer,
-  { keys, vaults, served, parts }: { keys: AttemptKeys; vaults: readonly KeyId[]; served: number; parts: WorkerParts },
+  {
+    keys,
+    nonces,
+    served,
+    parts,
+  }: { keys: AttemptKeys; nonces: ReadonlyMap<KeyId, string>; served: number; parts: WorkerParts },
 ): Promise<Attested> {
-  const nonces: Record<KeyId, string> = {}
-  for (const vault of vaults) {
-    nonces[vault] = nonceAnswer.parse(await parts.host.json('POST', `/v1/vaults/${vault}/nonce`, {})).nonce
-  }
   const binding: { [name: string]: Json } = {
     role: 'worker',
     signingKey: encodeBase64url(keys.signingKey),
     hpkeKey: encodeBase64url(keys.hpke.publicKey),
-    nonces,
+    nonces: Object.fromEntries(nonces),
     contract: offer.contract,
     run: offer.run,
     attempt: offer.attempt,
@@ -60,9 +62,8 @@ export async function decide(attempt: Attempt): Promise<Decided> {
   const denials = read.flatMap((one) => one.denials)
   if (denials.length > 0) throw refused(answers, denials)
   const allowed = read.flatMap((one) => one.allowed)
-  const { payload } = attempt.contract
-  const decisions = assetsOf(payload).flatMap(({ manifest }) =>
-    vaultsOf(payload, manifest, attempt.documents).map((vault) => {
+  const decisions = assetsOf(attempt.contract.payload).flatMap(({ manifest }) =>
+    vaultsOf(askedBy(attempt), manifest).map((vault) => {
       const found = allowed.find((one) => one.payload.manifest === manifest && one.payload.signer === vault)
       if (found !== undefined) return found
       throw new WorkerError('ERR_OFFER_MALFORMED', `vault ${vault} decided nothing about asset ${manifest}`)
@@ -93,7 +94,7 @@ async function readDecisions(
   answer: DecideAnswer,
   checkpoint: WitnessedCheckpoint,
 ): Promise<{ allowed: Signed[]; denials: Signed[] }> {
-  const { offer, contract, documents, parts, attested } = attempt
+  const { offer, parts, attested } = attempt
   const vaultKey = vaultKeyOf(attempt, vault, answer)
   const allowed: Signed[] = []
   const denials: Signed[] = []
@@ -112,7 +113,7 @@ async function readDecisions(
       denials.push(signed)
       continue
     }
-    if (!vaultsOf(contract.payload, payload.manifest, documents).includes(vault)) {
+    if (!vaultsOf(askedBy(attempt), payload.manifest).includes(vault)) {
       throw new WorkerError('ERR_OFFER_MALFORMED', `vault ${vault} decided about an asset of another vault`)
     }
     const entry = proveEntry(parts.log.view, checkpoint, index, decodeBase64url(leaf, 'leaf'))
@@ -147,9 +148,9 @@ function vaultKeyOf({ attested }: Attempt, vault: KeyId, { binding }: DecideAnsw
  * takes keys of no vault that its owner would not have given any to. Throws ERR_RELEASE_REFUSED.
  */
 async function appraiseVault(attempt: Attempt, vault: KeyId, { binding, evidence }: DecideAnswer): Promise<void> {
-  const { contract, documents, parts } = attempt
+  const { documents, parts } = attempt
   const owners = new Set(
-    assetsAt(contract.payload, vault, documents).map(
+    assetsAt(askedBy(attempt), vault).map(
       ({ manifest }) => documents.require('cella/manifest', manifest).payload.organisation,
     ),
   )
@@ -173,8 +174,8 @@ async function appraiseVault(attempt: Attempt, vault: KeyId, { binding, evidence
 }
 
 /**
- * The data keys and the seed of the run, for this attempt's keys alone. Each vault is shown the decisions of all others, and
- * gives its part of both.
+ * The data keys for this attempt's keys alone, and the seed of the run, which comes of them. Each vault is shown the decisions
+ * of all others.
  */
 export async function release(attempt: Attempt, decided: Decided): Promise<{ deks: Map<Digest, Dek>; seed: RunSeed }> {
   const { offer, vaults, parts, keys } = attempt
@@ -184,7 +185,6 @@ export async function release(attempt: Attempt, decided: Decided): Promise<{ dek
   )
   const decisions = decided.answers.flatMap((answer) => answer.decisions)
   const given = new Map<Digest, DekShare[]>()
-  const seedParts: Uint8Array[] = []
   const recipientPrivateKey = keys.hpke.privateKey
   for (const vault of vaults) {
     const request = { ...execution, decisions, signingKeys }
@@ -200,10 +200,10 @@ export async function release(attempt: Attempt, decided: Decided): Promise<{ dek
       const share = await unwrapDek({ wrapped: decodeBase64url(wrapped, 'wrapped'), recipientPrivateKey, info })
       given.set(manifest, [...(given.get(manifest) ?? []), { index: shareIndex(attempt, manifest, vault), share }])
     }
-    const wrapped = decodeBase64url(answer.seed, 'seed')
-    seedParts.push(await unwrapDek({ wrapped, recipientPrivateKey, info: seedInfo(execution) }))
   }
-  return { deks: await joined(given), seed: new RunSeed(seedParts) }
+  const deks = await joined(given)
+  const inOrder = assetsOf(attempt.contract.payload).flatMap(({ manifest }) => deks.get(manifest) ?? [])
+  return { deks, seed: new RunSeed(inOrder, { contract: offer.contract, run: offer.run }) }
 }
 
 /** The x coordinate of a vault's share of an asset's key; 0 for the whole key. */

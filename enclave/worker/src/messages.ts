@@ -39,7 +39,6 @@ export type DecideAnswer = z.infer<typeof decideAnswer>
 
 export const releaseAnswer = z.object({
   keys: z.array(z.object({ manifest: digestField, wrapped: bytesField({ exactly: 1168 }) })).max(128),
-  seed: bytesField({ exactly: 1168 }),
   released: z.object({ leaf: bytesField({ exactly: 64 }), index: z.int().min(0) }),
 })
 

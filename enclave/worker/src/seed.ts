@@ -1,4 +1,4 @@
-import { concatBytes, type Digest, encodeUtf8 } from '@cella/bytes'
+import { concatBytes, type Digest, decodeHex, encodeUtf8, uint32Bytes } from '@cella/bytes'
 import { streamTag } from '@cella/log'
 import { digestOf, hkdfSha256, sha256 } from '@cella/primitives'
 import { asDek, type Dek } from '@cella/seal'
@@ -6,15 +6,20 @@ import { asDek, type Dek } from '@cella/seal'
 const noSalt = new Uint8Array(0)
 
 /**
- * The secret of one run, 32 bytes: the same for every attempt, known to its workers alone. All randomness of the run
- * comes from it, so that a repetition gives the same bytes.
+ * The secret of one run, 32 bytes: the same for every attempt, whichever vaults gave the keys. It comes of the data keys of
+ * all assets, so that nobody but all owners together could know it beside the run's workers. All randomness of the run comes
+ * from it, so that a repetition gives the same bytes.
  */
 export class RunSeed {
   readonly #seed: Uint8Array
 
-  /** `parts`: one of each vault, in the contract's order. */
-  constructor(parts: readonly Uint8Array[]) {
-    this.#seed = sha256(concatBytes(encodeUtf8('cella/v1/run-seed\u0000'), ...parts))
+  /** `deks`: those of all assets, in the contract's order. */
+  constructor(deks: readonly Dek[], { contract, run }: { contract: Digest; run: number }) {
+    if (deks.length === 0) throw new RangeError('deks: a run has at least one asset')
+    const ikm = concatBytes(...deks)
+    const info = concatBytes(encodeUtf8('cella/v1/run-seed\u0000'), decodeHex(contract, 'contract'), uint32Bytes(run))
+    this.#seed = hkdfSha256({ ikm, salt: noSalt, info, length: 32 })
+    ikm.fill(0)
   }
 
   /** What the program draws from, 32 bytes. */

@@ -225,6 +225,7 @@ test('shares in fewer vaults than give the key are refused by name', async (cont
   })
   const judged = await judgeAtEach({
     contract: alone,
+    asked: alone.payload.vaults,
     run: 1,
     attempt: 1,
     documents: await readDocumentSet(scenario.world.documents(), await viewOf(installation)),
@@ -239,3 +240,68 @@ test('shares in fewer vaults than give the key are refused by name', async (cont
     JSON.stringify(data?.reasons),
   )
 })
+
+test('where two vaults have the whole keys, one that is away is stood in for by the other', async (context) => {
+  const installation = await install(context, { vaults: 2 })
+  await grantBoth(installation)
+  const { scenario, vault, programVault, here } = installation
+  const { calls } = watch(installation)
+  const pass = here.host.vaults
+  here.host.vaults = async (id, call, body) => {
+    if (id === vault.id) throw Object.assign(new Error('gone'), { status: 503, code: 'ERR_VAULT_UNAVAILABLE' })
+    return pass(id, call, body)
+  }
+  const outcome = await installation.attempt()
+  assert.ok(calls.length > 0 && calls.every((call) => call.startsWith('university ')), calls.join(', '))
+  const bundle = parseReceiptBundle(encodeUtf8(canonicalJson(outcome.bundle)))
+  const deciders = bundle.decisions.map(({ document }) => parseDocumentOf('cella/decision', document).payload.signer)
+  assert.deepEqual(deciders, [programVault.id, programVault.id])
+  assert.equal((await verdictOn(installation, bundle)).outcome, 'proved')
+  assert.ok((await openOutput(installation, outcome, { name: 'result', member: scenario.author })).startsWith('sector'))
+})
+
+test('whichever vaults gave the keys, a run has one outcome: the first receipt in the log', async (context) => {
+  const installation = await install(context, { vaults: 2 })
+  await grantBoth(installation)
+  const { here, vault } = installation
+  const first = receiptOf(await installation.attempt())
+  const pass = here.host.vaults
+  here.host.vaults = async (id, call, body) => {
+    if (id === vault.id) throw Object.assign(new Error('gone'), { status: 503, code: 'ERR_VAULT_UNAVAILABLE' })
+    return pass(id, call, body)
+  }
+  const second = receiptOf(await installation.attempt({ attempt: 2 }))
+  assert.deepEqual(second, first)
+  const other = recordingSandbox('sector,n\na,3\nb,3\n')
+  await assert.rejects(installation.attempt({ attempt: 3, sandbox: other }), code('ERR_RUN_HAS_OUTCOME'))
+})
+
+test('a vault that is away and can’t be stood in for fails the attempt by name; it refuses nothing', async (context) => {
+  for (const shared of [false, true]) {
+    const installation = await install(context, { vaults: 2, shared })
+    const { here, programVault } = installation
+    const pass = here.host.vaults
+    here.host.vaults = async (id, call, body) => {
+      if (id === programVault.id) throw Object.assign(new Error('gone'), { status: 503, code: 'ERR_VAULT_UNAVAILABLE' })
+      return pass(id, call, body)
+    }
+    const away = (error: unknown) => (error as { refusal?: { code: string } }).refusal?.code === 'ERR_VAULT_UNAVAILABLE'
+    await assert.rejects(installation.attempt(), away)
+    here.host.vaults = pass
+    await installation.attempt({ attempt: 2 })
+  }
+})
+
+/** Each of the two vaults gets the whole key of both assets. */
+async function grantBoth({ scenario, vault, programVault }: Installation): Promise<void> {
+  const { publishGrant } = await import('@cella/testing/scenario')
+  const { granted } = await import('@cella/testing/vaults')
+  const { world, developer, publisher, program, data, sealed } = scenario
+  await publishGrant(world, developer, { manifest: program, sealed: sealed.program, vault: granted(vault) })
+  await publishGrant(world, publisher, {
+    manifest: data,
+    sealed: sealed.data,
+    vault: granted(programVault),
+    change: { runs: 3 },
+  })
+}

@@ -1,0 +1,57 @@
+import type { HostClient } from '@cella/channel'
+import { ChannelError } from '@cella/channel'
+import type { KeyId } from '@cella/primitives'
+import { type Asked, assetsOf, decidingVaults, holdKey } from '@cella/release'
+import { nonceAnswer } from './messages.ts'
+import type { Attempt } from './parts.ts'
+
+/** The vaults that an attempt asks, as its evidence names them. */
+export function askedBy({ contract, documents, vaults }: Attempt): Asked {
+  return { contract: contract.payload, documents, asked: vaults }
+}
+
+/**
+ * A nonce of each vault that has to decide, in the contract's order. A vault that can't be reached is left out where others
+ * hold the same keys or enough shares of them; which vaults decide is then a function of those that are left. Throws what the
+ * first one answered without which nothing can be released.
+ */
+export async function askVaults(
+  { contract, documents }: Omit<Asked, 'asked'>,
+  host: HostClient,
+): Promise<Map<KeyId, string>> {
+  const nonces = new Map<KeyId, string>()
+  const lost = new Map<KeyId, unknown>()
+  for (;;) {
+    const asked = contract.vaults.filter((vault) => !lost.has(vault))
+    const deciding = decidingVaults({ contract, documents, asked })
+    const isLacking = assetsOf(contract).some(
+      ({ manifest }) =>
+        !holdKey({ contract, documents, asked }, manifest) &&
+        holdKey({ contract, documents, asked: contract.vaults }, manifest),
+    )
+    if (isLacking) throw lost.values().next().value
+    const next = deciding.find((vault) => !nonces.has(vault))
+    if (next === undefined) return inOrder(nonces, { deciding, contract: contract.vaults })
+    if (lost.has(next)) throw lost.get(next)
+    try {
+      nonces.set(next, nonceAnswer.parse(await host.json('POST', `/v1/vaults/${next}/nonce`, {})).nonce)
+    } catch (error) {
+      if (!isAway(error)) throw error
+      lost.set(next, error)
+    }
+  }
+}
+
+/** Nobody answered for the vault, or it said that it can't now. */
+function isAway(error: unknown): boolean {
+  if (!(error instanceof ChannelError)) return false
+  return error.code === 'ERR_HOST_UNAVAILABLE' || [404, 502, 503, 504].includes(error.refusal?.status ?? 0)
+}
+
+function inOrder(
+  nonces: ReadonlyMap<KeyId, string>,
+  { deciding, contract }: { deciding: readonly KeyId[]; contract: readonly KeyId[] },
+): Map<KeyId, string> {
+  const ordered = contract.filter((vault) => deciding.includes(vault))
+  return new Map(ordered.map((vault) => [vault, nonces.get(vault)!]))
+}
