@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type Digest, encodeBase64url, encodeUtf8, Secret } from '@cella/bytes'
-import { encodeDraft, parseDraft } from '@cella/documents'
+import { encodeDraft, parseDraft, signDocument } from '@cella/documents'
 import type { Reading } from '@cella/events'
 import { createBackup, restoreBackup } from '@cella/keystore'
 import type { KeyId } from '@cella/primitives'
@@ -16,6 +16,7 @@ import {
   createContract,
   createOrganisation,
   createProfileKeystore,
+  createWorkflow,
   draftMember,
   draftRotation,
   gather,
@@ -47,6 +48,7 @@ import {
 } from '@cella/sdk'
 import { type Attack, HostileProxy } from '../testing/src/hostile-proxy.ts'
 import { instead, onAnswer, routes } from './support/attacks.ts'
+import { submitMany } from './support/database.ts'
 import {
   buildBundles,
   freePort,
@@ -371,6 +373,24 @@ describe('somebody who leaves', () => {
       all.map((one) => one.index),
       all.map((one) => one.index).toSorted((a, b) => a - b),
     )
+  })
+
+  test('or who signed thousands: all of it is listed, and the plan is of all of it', async () => {
+    const { keyId, seed } = bo.keys.account
+    const options = { account: keyId, regrant: true, withdrawApprovals: true }
+    const { document } = await createWorkflow(bo.session, draftOf(scene, { runs: 1, attempts: 1 }))
+    const before = await planOffboarding(bo.session, options)
+    const documents = await Promise.all(
+      Array.from({ length: 2100 }, (_, at) =>
+        signDocument<'cella/workflow'>({ ...document.payload, name: `draft-${at}` }, [seed.expose()]),
+      ),
+    )
+    await submitMany(installation.data, { manager: installation.file().manager, documents })
+    const { signed, steps } = await planOffboarding(bo.session, options)
+    assert.equal(signed.length, before.signed.length + documents.length)
+    assert.equal(signed.at(-1)!.what, 'draft-2099')
+    assert.ok(['regrant', 'withdraw-approval'].every((kind) => steps.some((step) => step.kind === kind)))
+    assert.deepEqual(steps, before.steps)
   })
 
   const vaultId = () => installation.file().vaults[0] as KeyId

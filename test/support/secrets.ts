@@ -7,9 +7,9 @@ import { enclaveOptions } from '@cella/channel'
 import type { SignedDocument } from '@cella/documents'
 import { grantInfo, unwrapDek } from '@cella/seal'
 import { openTee } from '@cella/tee'
-import pg from 'pg'
 import { parseHolding } from '../../enclave/vault/src/holding.ts'
 import { kekOf } from '../../enclave/vault/src/keys.ts'
+import { databaseOf } from './database.ts'
 
 // What must stand nowhere, and where to look for it.
 
@@ -95,11 +95,7 @@ export function searchFolder(folder: string, canaries: readonly Canary[]): { fil
 
 /** Every row of every table of the installation's own database, as text. */
 export async function dumpDatabase(data: string): Promise<{ table: string; rows: string }[]> {
-  const folder = join(data, 'manager/postgres')
-  const password = readFileSync(join(folder, 'password'), 'utf8').trim()
-  const socket = join(folder, 'data')
-  const client = new pg.Client({ host: socket, port: 5432, user: 'cella', password, database: 'postgres' })
-  await client.connect()
+  const client = await databaseOf(data)
   try {
     const { rows: tables } = await client.query<{ name: string }>(
       `select format('%I.%I', table_schema, table_name) as name from information_schema.tables

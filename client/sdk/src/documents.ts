@@ -1,6 +1,6 @@
 import type { Digest } from '@cella/bytes'
 import { DocumentError, type DocumentType, type Payload, parseDocument } from '@cella/documents'
-import { assetsOf, type DocumentSet, organisationId, readDocumentSet } from '@cella/release'
+import { assetsOf, type DocumentSet, organisationId, readDocumentSet, VerifiedEnvelopes } from '@cella/release'
 import { SdkError } from './error.ts'
 import type { ListedDocument, Locations } from './manager/answers.ts'
 import type { DocumentFilter } from './manager/client.ts'
@@ -46,23 +46,24 @@ export async function gather(
     listed?: readonly ListedDocument[]
   },
 ): Promise<Gathered> {
-  const log = await session.log()
   // Lists are for members only: requests need the account's token.
   await session.keys()
+  const organisations = new Set(wanted.organisations)
   const envelopes = new Map<Digest, string>()
   const locations = new Map<Digest, Locations>()
   const keep = (envelope: string, where: Locations | undefined): void => {
     try {
       // The digest is computed here: the manager's own is not taken.
-      const { digest } = parseDocument(envelope)
+      const { digest, payload } = parseDocument(envelope)
       envelopes.set(digest, envelope)
+      // No signature can be judged without the organisation for which it was made.
+      organisations.add(payload.organisation ?? digest)
       if (where !== undefined) locations.set(digest, where)
     } catch (error) {
       if (!(error instanceof DocumentError)) throw error
     }
   }
   for (const listed of wanted.listed ?? []) keep(listed.document, listed.locations)
-  const organisations = new Set(wanted.organisations)
   const keepAll = async (filter: DocumentFilter): Promise<void> => {
     for (const listed of await session.manager.documents(filter)) keep(listed.document, listed.locations)
   }
@@ -71,14 +72,21 @@ export async function gather(
     await keepAll({ digests: wanted.digests })
     await keepAll({ about: wanted.digests, types: saying })
   }
-  // No signature can be judged without the organisation for which it was made.
-  for (const envelope of envelopes.values()) {
-    const { payload, digest } = parseDocument(envelope)
-    organisations.add(payload.organisation ?? digest)
-  }
   if (organisations.size > 0) await keepAll({ organisations: [...organisations], types: judging })
-  await log.advance()
-  return { documents: await readDocumentSet([...envelopes.values()], log.view), envelopes, locations }
+  return { documents: await readAll(session, envelopes), envelopes, locations }
+}
+
+/** What an organisation signed in years: far more than an enclave reads for one run. */
+const documentsMax = 100_000
+
+/** Signatures that this session verified: what is gathered for several questions is read for each of them. */
+const verified = new WeakMap<Session, VerifiedEnvelopes>()
+
+async function readAll(session: Session, envelopes: ReadonlyMap<Digest, string>): Promise<DocumentSet> {
+  const { view } = await session.log()
+  const known = verified.get(session) ?? new VerifiedEnvelopes()
+  verified.set(session, known)
+  return readDocumentSet([...envelopes.values()], view, known, documentsMax)
 }
 
 /** All that may bear on a contract: its assets, their owners, its author and receivers. */
@@ -118,10 +126,9 @@ export async function listOwn(
 
 /** One set of several. */
 export async function merge(session: Session, parts: readonly Gathered[]): Promise<Gathered> {
-  const log = await session.log()
   const envelopes = new Map(parts.flatMap((part) => [...part.envelopes]))
   const locations = new Map(parts.flatMap((part) => [...part.locations]))
-  return { documents: await readDocumentSet([...envelopes.values()], log.view), envelopes, locations }
+  return { documents: await readAll(session, envelopes), envelopes, locations }
 }
 
 /** Ids of all organisations in a set. */

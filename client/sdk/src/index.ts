@@ -57,7 +57,7 @@ export {
   readInvitation,
 } from './invitations.ts'
 export { type KekRotation, rotateKek } from './kek-rotation.ts'
-export { copiesOf, grantAsset, handOver, holdersOf, type Shares } from './key-copies.ts'
+export { grantAsset, handOver, type Shares } from './key-copies.ts'
 export { type Keys, type MemberCard, memberCard, type SigningKey } from './keys.ts'
 export { addRootKeys, createProfileKeystore, keysOf, openProfileKeystore } from './keystore.ts'
 export {

@@ -52,16 +52,20 @@ export async function keepCopy(
 }
 
 /** Copies of an asset's key that a publisher of its owner made and nobody withdrew. */
-export function copiesOf(documents: DocumentSet, manifest: Digest): SignedDocument<'cella/key-copy'>[] {
+function copiesOf(documents: DocumentSet, manifest: Digest): SignedDocument<'cella/key-copy'>[] {
   return documents.all('cella/key-copy').filter((copy) => copy.payload.manifest === manifest && documents.counts(copy))
 }
 
-/** The accounts that hold a copy, also under a membership of before: its key opens what was wrapped to it. */
-export function holdersOf(documents: DocumentSet, manifest: Digest): Set<KeyId> {
-  const members = copiesOf(documents, manifest).flatMap(
-    ({ payload }) => documents.find('cella/membership', payload.membership) ?? [],
-  )
-  return new Set(members.map(({ payload }) => accountOf(payload)))
+/** By asset, the accounts that hold a copy of its key, also under a membership of before: its key opens what was wrapped to it. */
+export function holdersOfKeys(documents: DocumentSet): ReadonlyMap<Digest, ReadonlySet<KeyId>> {
+  const holders = new Map<Digest, Set<KeyId>>()
+  for (const copy of documents.all('cella/key-copy')) {
+    const { manifest, membership } = copy.payload
+    const member = documents.find('cella/membership', membership)
+    if (member === undefined || !documents.counts(copy)) continue
+    holders.set(manifest, (holders.get(manifest) ?? new Set()).add(accountOf(member.payload)))
+  }
+  return holders
 }
 
 /** The DEK out of one's own copy; the caller zeroes it. Throws ERR_KEY_COPY_MISSING where there is none that opens. */

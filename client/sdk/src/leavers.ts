@@ -5,7 +5,7 @@ import { accountOf, type DocumentSet } from '@cella/release'
 import { gather, listOwn, merge } from './documents.ts'
 import { SdkError } from './error.ts'
 import { answerRequest } from './inbox.ts'
-import { copiesOf, grantAsset, handOver, holdersOf } from './key-copies.ts'
+import { grantAsset, handOver, holdersOfKeys } from './key-copies.ts'
 import { removeMember } from './organisations.ts'
 import { revokers } from './roots.ts'
 import type { Session } from './session.ts'
@@ -134,13 +134,11 @@ async function plan(
     withdrawn: documents.revokedAt(membership) !== undefined,
   }))
   const signed = signedIn(documents, { organisation, account, since: 0 })
+  const holders = holdersOfKeys(documents)
   const onlyCopies = documents
     .all('cella/manifest')
     .filter((manifest) => manifest.payload.organisation === organisation && documents.counts(manifest))
-    .filter((manifest) => {
-      const holders = holdersOf(documents, manifest.digest)
-      return holders.has(account) && holders.size === 1
-    })
+    .filter(({ digest }) => holders.get(digest)?.has(account) && holders.get(digest)?.size === 1)
     .map((manifest) => ({ manifest: manifest.digest, what: wordsOf(manifest, documents) }))
   const receives = documents
     .all('cella/contract')
@@ -149,7 +147,7 @@ async function plan(
     .map(({ digest: contract, payload: { name } }) => ({ contract, name }))
   const steps: Step[] = [
     ...(options.handOverTo === undefined ? [] : onlyCopies.map((copy) => ({ kind: 'hand-over' as const, ...copy }))),
-    ...(options.regrant === true ? grantsOf(documents, account) : []),
+    ...(options.regrant === true ? grantsOf(documents, { account, held: new Set(holders.keys()) }) : []),
     ...(options.delegateTo === undefined ? [] : delegatedTo(documents, organisation, account)),
     ...(options.withdrawApprovals === true ? approvalsOf(signed) : []),
     ...memberships
@@ -217,13 +215,14 @@ export async function offboard(
   return [...offboarding.steps]
 }
 
-function grantsOf(documents: DocumentSet, account: KeyId): Step[] {
+/** Grants of assets in force, of whose key somebody has a copy. */
+function grantsOf(documents: DocumentSet, { account, held }: { account: KeyId; held: ReadonlySet<Digest> }): Step[] {
   return documents
     .all('cella/grant')
     .filter((grant) => grant.payload.signer === account && grant.payload.share === undefined && documents.counts(grant))
     .filter((grant) => {
       const asset = documents.find('cella/manifest', grant.payload.manifest)
-      return asset !== undefined && documents.counts(asset) && copiesOf(documents, asset.digest).length > 0
+      return asset !== undefined && documents.counts(asset) && held.has(asset.digest)
     })
     .map((grant) => ({ kind: 'regrant', grant: grant.digest, what: wordsOf(grant, documents) }))
 }

@@ -55,7 +55,11 @@ test('a forged envelope is not believed because a genuine one of the same payloa
 
 test('refuses more documents than are read', async () => {
   const { world } = await arrange()
-  await assert.rejects(read(world, Array(2049).fill('{}')), { code: 'ERR_DOCUMENTS_TOO_MANY' })
+  const many = Array(2049).fill('{}')
+  await assert.rejects(read(world, many), { code: 'ERR_DOCUMENTS_TOO_MANY' })
+  const view = new LogView({ policy: parseLogPolicy(encodeUtf8(world.log.policyOf())), read: world.log })
+  await assert.rejects(readDocumentSet(many, view, new VerifiedEnvelopes(), 2048), { code: 'ERR_DOCUMENTS_TOO_MANY' })
+  assert.equal((await readDocumentSet(many, view, new VerifiedEnvelopes(), 2049)).ignored.length, 2049)
 })
 
 test('a document of another type is not found under its digest', async () => {

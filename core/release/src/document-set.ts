@@ -13,7 +13,8 @@ import { publishedTag, revokedTag } from '@cella/log'
 import { digestOf, type KeyId, keyIdOf } from '@cella/primitives'
 import { ReleaseError } from './error.ts'
 
-const documentsMax = 2048
+/** The most that an enclave reads at once, unless its caller says otherwise. */
+const documentsMaxDefault = 2048
 
 /** What is known of the log: the first index at which a tag stands, as of the checkpoint read last. */
 export interface LogIndex {
@@ -54,6 +55,8 @@ export class VerifiedEnvelopes {
 export class DocumentSet {
   readonly ignored: readonly IgnoredDocument[]
   readonly #documents: ReadonlyMap<Digest, SignedDocument>
+  readonly #byType = new Map<DocumentType, SignedDocument[]>()
+  readonly #memberships = new Map<KeyId, SignedDocument<'cella/membership'>[]>()
   readonly #log: LogIndex
   // A log's beginning does not change, so neither does who was entitled at an index that it has.
   readonly #successions = new Map<Digest, boolean>()
@@ -64,6 +67,15 @@ export class DocumentSet {
     this.#documents = documents
     this.ignored = ignored
     this.#log = log
+    for (const document of documents.values()) {
+      const alike = this.#byType.get(document.type) ?? []
+      this.#byType.set(document.type, alike)
+      alike.push(document)
+      if (isType(document, 'cella/membership')) {
+        const account = accountOf(document.payload)
+        this.#memberships.set(account, [...(this.#memberships.get(account) ?? []), document])
+      }
+    }
   }
 
   /** The document as given; says nothing of its standing. */
@@ -74,7 +86,7 @@ export class DocumentSet {
 
   /** All documents of `type`, in no order. */
   all<Type extends DocumentType>(type: Type): SignedDocument<Type>[] {
-    return [...this.#documents.values()].filter((document) => isType(document, type)) as SignedDocument<Type>[]
+    return [...(this.#byType.get(type) ?? [])] as SignedDocument<Type>[]
   }
 
   /** The digest of the document in this envelope, if it is of the set. */
@@ -156,14 +168,15 @@ export class DocumentSet {
     role: Role | 'any',
     at: number,
   ): SignedDocument<'cella/membership'> | undefined {
-    return this.all('cella/membership').find(
-      (document) =>
-        document.payload.organisation === organisation &&
-        accountOf(document.payload) === account &&
-        (role === 'any' || document.payload.roles.includes(role)) &&
-        this.#stoodAt(document, at) &&
-        this.#entitled(document, this.indexOf(document.digest)!),
-    )
+    return this.#memberships
+      .get(account)
+      ?.find(
+        (document) =>
+          document.payload.organisation === organisation &&
+          (role === 'any' || document.payload.roles.includes(role)) &&
+          this.#stoodAt(document, at) &&
+          this.#entitled(document, this.indexOf(document.digest)!),
+      )
   }
 
   // Two revisions in force at once means that a revocation was left out: doubt denies.
@@ -292,6 +305,7 @@ export async function readDocumentSet(
   envelopes: readonly string[],
   log: LogIndex,
   known: VerifiedEnvelopes = new VerifiedEnvelopes(),
+  documentsMax = documentsMaxDefault,
 ): Promise<DocumentSet> {
   if (envelopes.length > documentsMax) {
     throw new ReleaseError('ERR_DOCUMENTS_TOO_MANY', `${envelopes.length} documents, at most ${documentsMax} are read`)
