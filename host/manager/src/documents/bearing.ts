@@ -23,9 +23,13 @@ export interface Bearing {
 /** What a vault's call of 4 MiB can carry, with room for the rest of it. */
 const envelopeBytesMax = 3 * 2 ** 20
 
-/** Throws ERR_NOT_FOUND for a contract that is not stored. */
-export async function bearingOn(tables: Kysely<Tables>, digest: string): Promise<Bearing> {
-  const stored = await select(tables, [digest])
+/** Throws ERR_NOT_FOUND for a contract that is not stored, or not shown to any of `organisations`: one is as the other. */
+export async function bearingOn(
+  tables: Kysely<Tables>,
+  digest: string,
+  organisations?: readonly string[],
+): Promise<Bearing> {
+  const stored = await select(tables, [digest], organisations)
   const row = stored.find(({ type }) => type === 'cella/contract')
   if (row === undefined) throw new ManagerError('ERR_NOT_FOUND', `no contract ${digest} is stored here`)
   const contract = parseDocumentOf('cella/contract', row.envelope).payload
@@ -33,10 +37,10 @@ export async function bearingOn(tables: Kysely<Tables>, digest: string): Promise
   const manifests = await select(
     tables,
     assetsOf(contract).map(({ manifest }) => manifest),
-    contract.organisation,
+    [contract.organisation],
   )
   const receivers = [...contract.outputs.flatMap((output) => output.receivers), ...contract.diagnostics]
-  const organisations = [
+  const named = [
     ...new Set([
       contract.organisation,
       ...manifests.map(({ organisation }) => organisation),
@@ -49,7 +53,7 @@ export async function bearingOn(tables: Kysely<Tables>, digest: string): Promise
       ['cella/grant', 'cella/approval', 'cella/source'],
       [digest, ...manifests.map((manifest) => manifest.digest)],
     ),
-    ofOrganisations(tables, organisations),
+    ofOrganisations(tables, named),
   ])
   const builds = await namedBuilds(tables, basics)
   const signers = new Set([row, ...manifests, ...about].map(({ signer }) => signer))
@@ -65,7 +69,7 @@ export async function bearingOn(tables: Kysely<Tables>, digest: string): Promise
   const rows = fitting([...all.values(), ...(await withdrawalsOf(tables, [...all.keys()]))])
   return {
     contract,
-    organisations,
+    organisations: named,
     rows,
     envelopes: rows.map(({ envelope }) => envelope),
     locations: Object.fromEntries(
@@ -112,14 +116,14 @@ export async function requireSound(bearing: Bearing): Promise<void> {
   })
 }
 
-function select(tables: Kysely<Tables>, digests: readonly string[], shownTo?: string): Promise<Row[]> {
+function select(tables: Kysely<Tables>, digests: readonly string[], shownTo?: readonly string[]): Promise<Row[]> {
   if (digests.length === 0) return Promise.resolve([])
   return tables
     .selectFrom('documents')
     .selectAll('documents')
     .where('digest', 'in', digests)
     .where('leaf_index', 'is not', null)
-    .$if(shownTo !== undefined, (query) => query.where(isShown({ organisations: [shownTo ?? ''], digests })))
+    .$if(shownTo !== undefined, (query) => query.where(isShown({ organisations: shownTo ?? [], digests })))
     .execute()
 }
 

@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Digest, encodeBase64url } from '@cella/bytes'
-import { type Payload, type SignedDocument, signDocument } from '@cella/documents'
-import { encodeProofFile } from '@cella/log'
-import { digestOf, randomBytes } from '@cella/primitives'
+import type { Digest } from '@cella/bytes'
+import { type SignedDocument, signDocument } from '@cella/documents'
 import { openDatabase } from '../database/database.ts'
 import {
   type Account,
+  bundleOf,
   contract as makeContract,
   member,
   newAccount,
   type Party,
+  receiptOf,
   revocation,
   token,
 } from '../testing/fixtures.ts'
@@ -417,36 +417,4 @@ function approval(party: Party, contract: Digest): Promise<SignedDocument<'cella
     },
     [party.account.seed],
   )
-}
-
-function receiptOf(contract: Digest, run: number, attempt: number): Promise<SignedDocument<'cella/receipt'>> {
-  const enclave = newAccount()
-  const random = (): Digest => digestOf(randomBytes(8))
-  const payload: Payload<'cella/receipt'> = {
-    type: 'cella/receipt',
-    version: 1,
-    organisation: random(),
-    signer: enclave.id,
-    contract,
-    run,
-    attempt,
-    status: 'ok',
-    inputs: [],
-    program: { manifest: random(), digest: random() },
-    decisions: [random()],
-    outputs: [],
-    isolation: 1,
-    simulated: true,
-    resources: { fuel: 1, memoryPages: 1, wallSeconds: 1 },
-    seedCommitment: random(),
-    injector: 'test',
-    time: { earliest: 1, latest: 2 },
-  }
-  return signDocument<'cella/receipt'>(payload, [enclave.seed])
-}
-
-function bundleOf(receipt: SignedDocument<'cella/receipt'>, index: number): object {
-  const proof = encodeProofFile({ extra: undefined, index, path: [], checkpoint: Buffer.from('not looked at here\n') })
-  const part = { salt: encodeBase64url(randomBytes(0)), leaf: '', proof: Buffer.from(proof).toString() }
-  return { format: 'cella-receipt/1', receipt: { document: receipt.envelope, ...part }, decisions: [], documents: [] }
 }

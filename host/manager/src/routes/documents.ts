@@ -85,7 +85,9 @@ export function documentRoutes(app: App, manager: Manager): void {
           mayRelocate: (id) => caller.kind === 'account' && caller.organisations.includes(id),
         },
         async (signed) => {
-          if (isType(signed, 'cella/approval')) await requireSound(await bearingOn(tables, signed.payload.contract))
+          if (!isType(signed, 'cella/approval')) return
+          const { contract, organisation } = signed.payload
+          await requireSound(await bearingOn(tables, contract, [organisation]))
         },
       )
       return reply.code(isNew ? 201 : 200).send(answer)

@@ -35,7 +35,7 @@ export function runRoutes(app: App, manager: Manager): void {
     },
     async (request, reply) => {
       const { digest } = request.params
-      const bearing = await bearingOn(tables, digest)
+      const bearing = await bearingOn(tables, digest, organisationsOf(request.caller))
       const { contract, organisations } = bearing
       if (accountOf(request.caller) !== contract.signer) {
         throw new ManagerError('ERR_NOT_ALLOWED', 'runs are started by the account that signed the contract')

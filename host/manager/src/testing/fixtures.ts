@@ -1,5 +1,6 @@
 import { canonicalJson, type Digest, encodeBase64url, encodeUtf8 } from '@cella/bytes'
 import { type Payload, type SignedDocument, signDocument } from '@cella/documents'
+import { encodeProofFile } from '@cella/log'
 import {
   digestOf,
   ed25519PublicKey,
@@ -182,6 +183,40 @@ export async function contract(
     },
     [party.account.seed],
   )
+}
+
+/** A receipt as a worker would sign it: nothing in it is true but what it is about. */
+export function receiptOf(contract: Digest, run: number, attempt: number): Promise<SignedDocument<'cella/receipt'>> {
+  const enclave = newAccount()
+  const random = (): Digest => digestOf(randomBytes(8))
+  const payload: Payload<'cella/receipt'> = {
+    type: 'cella/receipt',
+    version: 1,
+    organisation: random(),
+    signer: enclave.id,
+    contract,
+    run,
+    attempt,
+    status: 'ok',
+    inputs: [],
+    program: { manifest: random(), digest: random() },
+    decisions: [random()],
+    outputs: [],
+    isolation: 1,
+    simulated: true,
+    resources: { fuel: 1, memoryPages: 1, wallSeconds: 1 },
+    seedCommitment: random(),
+    injector: 'test',
+    time: { earliest: 1, latest: 2 },
+  }
+  return signDocument<'cella/receipt'>(payload, [enclave.seed])
+}
+
+/** The bundle around a receipt whose proof says `index`. */
+export function bundleOf(receipt: SignedDocument<'cella/receipt'>, index: number): object {
+  const proof = encodeProofFile({ extra: undefined, index, path: [], checkpoint: Buffer.from('not looked at here\n') })
+  const part = { salt: encodeBase64url(randomBytes(0)), leaf: '', proof: Buffer.from(proof).toString() }
+  return { format: 'cella-receipt/1', receipt: { document: receipt.envelope, ...part }, decisions: [], documents: [] }
 }
 
 /** The Authorization header of one request, as docs/protocol.md says. Each part can be changed, to be refused. */

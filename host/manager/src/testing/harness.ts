@@ -66,7 +66,12 @@ export class Harness {
       await server.close()
       await log.close()
     })
-    await harness.startManager()
+    try {
+      await harness.startManager()
+    } catch (error) {
+      await harness.stop()
+      throw error
+    }
     return harness
   }
 
