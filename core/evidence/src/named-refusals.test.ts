@@ -11,6 +11,7 @@ import * as nvidia from '../test/nvidia.ts'
 import * as tpm from '../test/tpm-vendor.ts'
 import * as snp from '../test/vendor.ts'
 import { type Endorsement, Endorsements, type Evidence, type TrustedRoot, verifyEvidence } from './index.ts'
+import { issueIntelRoot } from './intel/issue.ts'
 import { intermediateSerials, issueArk, issueArkCrl, issueAsk } from './sev-snp/issue.ts'
 
 // The known ways to pass what is not genuine for what is, once for each family that they apply to, through the one entry
@@ -157,6 +158,22 @@ const cases: readonly Case[] = [
       },
       {
         family,
+        attack: 'a root in another certificate of the same key',
+        outcome: 'genuine',
+        make: async () => {
+          const { root: key } = intel.keys
+          const times = { notBefore: now - year, notAfter: now + year }
+          const other = await issueIntelRoot({
+            ...times,
+            serial: 9,
+            spki: intel.spkiOf(key),
+            sign: intel.signerOf(key),
+          })
+          return [await issue({ order: ([pck, ca]) => [pck!, ca!, other] })]
+        },
+      },
+      {
+        family,
         attack: 'a leaf with the serial number 0',
         outcome: 'ERR_EVIDENCE_CHAIN',
         make: async () => [await issue({ pckSerial: 0 })],
@@ -264,7 +281,53 @@ const cases: readonly Case[] = [
     outcome: 'ERR_EVIDENCE_NOT_YET_VALID',
     make: async () => [await nitro.issueNitro(), undefined, now - 3600],
   },
-  // NVIDIA: the device's chain; revocation comes by OCSP (nvidia.test.ts).
+  // NVIDIA: the device's certificate comes first, the others in any order; revocation comes by OCSP.
+  {
+    family: 'nvidia-gpu',
+    attack: 'certificates out of order, the device’s not first',
+    outcome: 'ERR_EVIDENCE_CHAIN',
+    make: async () => [nvidia.entry({ certificates: nvidia.chain().toReversed() })],
+  },
+  ...(
+    [
+      ['a revoked leaf', 'ERR_EVIDENCE_REVOKED', 0, { status: { reason: 1 } }],
+      ['a leaf on hold', 'ERR_EVIDENCE_REVOKED', 0, { status: { reason: 6 } }],
+      ['a revoked intermediate', 'ERR_EVIDENCE_REVOKED', 2, { status: { reason: 1 } }],
+      ['an intermediate on hold', 'ERR_EVIDENCE_REVOKED', 2, { status: { reason: 6 } }],
+      [
+        'an expired OCSP answer',
+        'ERR_EVIDENCE_COLLATERAL_EXPIRED',
+        0,
+        { thisUpdate: now - 2 * day, nextUpdate: now - 1 },
+      ],
+      [
+        'an OCSP answer of the future',
+        'ERR_EVIDENCE_COLLATERAL_EXPIRED',
+        0,
+        { thisUpdate: now + 1, nextUpdate: now + day },
+      ],
+      [
+        'an OCSP answer by a look-alike of the issuer',
+        'ERR_EVIDENCE_COLLATERAL_INVALID',
+        0,
+        { signer: nvidia.newKey() },
+      ],
+    ] as const
+  ).map(
+    ([attack, outcome, at, answer]): Case => ({
+      family: 'nvidia-gpu',
+      attack,
+      outcome,
+      make: async () => {
+        const certificates = nvidia.chain()
+        const signer = [nvidia.keys.brom, nvidia.keys.provisioner, nvidia.keys.identity][at]!
+        const responder = ['GH100 A01 GSP BROM', 'Provisioner ICA', 'Identity'][at]!
+        const of = { of: certificates[at]!, issuer: certificates[at + 1]!, signer, responder }
+        const endorsements = new Endorsements([{ kind: 'ocsp', content: nvidia.ocsp({ ...of, ...answer }) }])
+        return [nvidia.entry({ certificates }), endorsements]
+      },
+    }),
+  ),
   {
     family: 'nvidia-gpu',
     attack: 'a root of the same name and another key',
