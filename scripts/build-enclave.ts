@@ -9,7 +9,7 @@ import { ed25519PublicKey, type KeyId, keyIdOf, randomBytes } from '@cella/primi
 import { simulatedMeasurementHex, simulatedMrEnclave, simulatedTees } from '@cella/tee'
 import { build, type Plugin } from 'esbuild'
 
-// Bundles each enclave into one file, the same bytes in any folder, and signs a Build document for vault and worker: what
+// Bundles each enclave into one file, the same bytes in any folder, and signs a Build document for vault, worker and attestation service: what
 // was made of what, and the measurement that it has in each TEE. The signer is this installation's own builder; whoever
 // trusts it can build again and compare.
 
@@ -97,7 +97,7 @@ function digestOfFile(bytes: Uint8Array): Digest {
 export interface SignedBuilds {
   /** Organisation document of the builder. */
   readonly organisation: string
-  readonly builds: { readonly vault: string; readonly worker: string }
+  readonly builds: { readonly vault: string; readonly worker: string; readonly attestationService: string }
 }
 
 /** Signs what `buildEnclaves` made. The builder's key is made at the first call and stays in `outFolder`. */
@@ -111,13 +111,14 @@ export async function signBuilds(outFolder: string, bundles: readonly EnclaveBun
     digest: digestOfFile(await readFile(process.execPath)),
   }
   const byRole = (role: EnclaveBundle['role']) => bundles.find((one) => one.role === role)!
-  const signed = async (role: 'vault' | 'worker', parts: EnclaveBundle[]): Promise<string> => {
+  const signed = async (role: Payload<'cella/build'>['role'], parts: EnclaveBundle[]): Promise<string> => {
     const payload = buildOf(role, parts, { organisation: organisation.digest, signer, node, release: await release() })
     return (await signDocument<'cella/build'>(payload, [seed])).envelope
   }
   const builds = {
     vault: await signed('vault', [byRole('vault')]),
     worker: await signed('worker', [byRole('worker'), byRole('runner')]),
+    attestationService: await signed('attestation-service', [byRole('attest')]),
   }
   const all: SignedBuilds = { organisation: organisation.envelope, builds }
   await writeFile(
@@ -145,7 +146,7 @@ function builder(seed: Uint8Array, signer: KeyId): Payload<'cella/organisation'>
 }
 
 function buildOf(
-  role: 'vault' | 'worker',
+  role: Payload<'cella/build'>['role'],
   parts: readonly EnclaveBundle[],
   {
     organisation,

@@ -88,7 +88,18 @@ describe('an installation', () => {
     }
     const answer = await challenge(`${manager}/attest`)
     assert.deepEqual([answer.of, answer.binding.issuer], ['attestation-service', `${manager}/attest`])
-    await assert.rejects(appraiseChallenged(session, answer, organisation), { code: 'ERR_PROFILE_INCOMPLETE' })
+    const { appraisal } = await appraiseChallenged(session, answer, organisation)
+    assert.deepEqual(appraisal.reasons, [])
+    assert.equal(appraisal.build?.payload.role, 'attestation-service')
+    const [entry] = appraisal.build.payload.files
+    const metadata = (await (await fetch(`${manager}/attest/v1/metadata`)).json()) as { build: { bundle: string } }
+    assert.equal(entry?.digest, metadata.build.bundle)
+    // A worker's evidence under the service's name is that of another build.
+    const worker = await challenge(`${manager}/v1/workers/worker-1`)
+    const posing = await appraiseChallenged(session, { ...worker, of: 'attestation-service' }, organisation)
+    assert.ok(posing.appraisal.reasons.some(({ code }) => code === 'ERR_TEE_MEASUREMENT'))
+    const signer = { ...answer, of: 'log-signer' as const }
+    await assert.rejects(appraiseChallenged(session, signer, organisation), { code: 'ERR_PROFILE_INCOMPLETE' })
     const { claims } = await verifyEvidence(answer.evidence, { roots: trusted, now: Date.now() / 1000 })
     assert.equal(claims.reportData, encodeHex(bindingDigest(answer.binding)))
     const { keys } = (await (await fetch(`${manager}/attest/.well-known/jwks.json`)).json()) as {

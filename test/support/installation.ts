@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import type { TermsDraft } from '@cella/sdk'
+import type { InstallationTerms, TermsDraft } from '@cella/sdk'
 import { buildEnclaves, signBuilds } from '../../scripts/build-enclave.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -20,7 +20,7 @@ export interface InstallationFile {
   readonly log: { readonly origin: string; readonly vkey: string }
   readonly vaults: readonly string[]
   readonly roots: TermsDraft['roots']
-  readonly builds: { readonly vault: readonly string[]; readonly worker: readonly string[] }
+  readonly builds: InstallationTerms['builds']
 }
 
 /** How a supervisor ended that did not come up. */

@@ -71,8 +71,7 @@ export async function joined(
 
 /** Terms that accept this installation and nothing else. */
 export function termsFor({ roots, builds, logPolicy }: InstallationFile): TermsDraft {
-  const named = { vault: builds.vault as Digest[], worker: builds.worker as Digest[] }
-  return termsOf({ roots, builds: named, log: logPolicy })
+  return termsOf({ roots, builds, log: logPolicy })
 }
 
 /** Everyone puts everyone's id among its anchors. */

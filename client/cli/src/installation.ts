@@ -4,6 +4,8 @@ import { z } from 'zod'
 import { CliError } from './error.ts'
 import { readTextFile } from './files.ts'
 
+const builds = z.array(digestField).min(1).max(64)
+
 /**
  * What `cella up` writes about a server of one's own: enough to trust it, so it is read from one's own disk and never
  * from a manager.
@@ -22,7 +24,7 @@ const installationSchema = z.object({
   /** Signing keys of the vaults. */
   vaults: z.array(keyIdField).min(1).max(64),
   /** Digests of the Build documents. */
-  builds: z.object({ vault: z.array(digestField).min(1).max(64), worker: z.array(digestField).min(1).max(64) }),
+  builds: z.object({ vault: builds, worker: builds, attestationService: builds.exactOptional() }),
 })
 export type Installation = z.infer<typeof installationSchema>
 

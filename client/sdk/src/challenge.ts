@@ -82,12 +82,12 @@ export async function appraiseChallenged(
   { of, binding, evidence }: ChallengeAnswer,
   organisation: Digest,
 ): Promise<{ readonly appraisal: Appraisal; readonly verified: VerifiedEvidence | undefined }> {
-  if (of !== 'vault' && of !== 'worker') {
+  const { terms, documents } = await gatherTerms(session, organisation)
+  if (of === 'log-signer' || (of === 'attestation-service' && terms.payload.attestationService === undefined)) {
     throw new SdkError('ERR_PROFILE_INCOMPLETE', `terms say nothing of a ${of}`, {
       hint: 'say what is acceptable: --policy FILE (cella evidence trust writes one)',
     })
   }
-  const { terms, documents } = await gatherTerms(session, organisation)
   const { checkpoint } = await session.log()
   const now = checkpoint.times?.latest ?? session.now()
   const cache = new ChainCache()

@@ -22,6 +22,7 @@ export function termsFor(installation: InstallationTerms): TermsDraft {
   return {
     vault: { builds: [...builds.vault], signers: [] },
     worker: { builds: [...builds.worker], signers: [] },
+    ...(builds.attestationService && { attestationService: { builds: [...builds.attestationService], signers: [] } }),
     roots: [...roots],
     simulated: roots.some(({ simulated }) => simulated),
     minimumTcb: 'any',

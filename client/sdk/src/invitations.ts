@@ -50,11 +50,11 @@ export async function invite(
   logPolicyFor(anchors, info.log.origin)
   const log = anchors.logs.find(({ policy }) => originsOf(policy).includes(info.log.origin))!
   const { terms, documents } = await gatherTerms(session, organisation)
-  const builds = (role: 'vault' | 'worker'): SignedDocument<'cella/build'>[] =>
+  const builds = (role: 'vault' | 'worker' | 'attestationService'): SignedDocument<'cella/build'>[] =>
     documents
       .all('cella/build')
-      .filter((build) => terms.payload[role].builds.includes(build.digest) && documents.counts(build))
-  const [vault, worker] = [builds('vault'), builds('worker')]
+      .filter((build) => terms.payload[role]?.builds.includes(build.digest) === true && documents.counts(build))
+  const [vault, worker, attestation] = [builds('vault'), builds('worker'), builds('attestationService')]
   if (vault.length === 0 || worker.length === 0) {
     throw new SdkError('ERR_PROFILE_INCOMPLETE', 'your organisation’s terms name no build of a vault and a worker', {
       hint: 'publish terms that do: cella org terms --installation FILE',
@@ -77,20 +77,24 @@ export async function invite(
       independentWitnesses: [...log.independentWitnesses],
       roots: [...anchors.roots],
       vaults: info.vaults.map(({ id }) => id),
-      builds: { vault: vault.map(({ digest }) => digest), worker: worker.map(({ digest }) => digest) },
+      builds: {
+        vault: vault.map(({ digest }) => digest),
+        worker: worker.map(({ digest }) => digest),
+        ...(attestation.length > 0 && { attestationService: attestation.map(({ digest }) => digest) }),
+      },
       issuedAt: session.now(),
       notAfter: options.notAfter,
     },
     [account.seed.expose()],
   )
-  const organisations = new Set([organisation, ...[...vault, ...worker].map(({ payload }) => payload.organisation)])
+  const named = [...vault, ...worker, ...attestation]
+  const organisations = new Set([organisation, ...named.map(({ payload }) => payload.organisation)])
   const enclosed = [
     ...documents
       .all('cella/organisation')
       .filter(({ payload, digest }) => organisations.has(payload.organisation ?? digest)),
     membership,
-    ...vault,
-    ...worker,
+    ...named,
   ]
   const documentTexts = [...new Set(enclosed.map(({ envelope }) => envelope))]
   const text = JSON.stringify({

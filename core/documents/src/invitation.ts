@@ -26,8 +26,8 @@ export const invitationSchema = z.strictObject({
   roots: termsSchema.shape.roots,
   /** Signing keys of the vaults. */
   vaults: z.array(keyIdField).min(1).max(64),
-  /** Digests of the Build documents that vault and workers run. */
-  builds: z.strictObject({ vault: builds, worker: builds }),
+  /** Digests of the Build documents that vault, workers and, where there is one, the attestation service run. */
+  builds: z.strictObject({ vault: builds, worker: builds, attestationService: builds.exactOptional() }),
   issuedAt: timeField,
   notAfter: timeField,
 })

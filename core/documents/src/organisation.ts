@@ -85,6 +85,8 @@ const termsMembers = z.strictObject({
   previous: digestField.nullable(),
   vault: acceptedBuildsSchema,
   worker: acceptedBuildsSchema,
+  /** Attestation services that its people believe about themselves. Nothing is released to them. Absent: none. */
+  attestationService: acceptedBuildsSchema.exactOptional(),
   roots: z.array(rootField).min(1).max(32),
   /** Whether a simulated TEE is acceptable at all, for rehearsal. */
   simulated: z.boolean(),
@@ -127,7 +129,7 @@ export const buildSchema = z.strictObject({
   version: z.literal(1),
   organisation: digestField,
   ...rootSigned,
-  role: z.enum(['vault', 'worker']),
+  role: z.enum(['vault', 'worker', 'attestation-service']),
   release: labelField,
   /** What is measured: each file of the enclave by name and SHA-256, the entry bundle first. */
   files: z

@@ -128,7 +128,8 @@ async function genuine(
 }
 
 function acceptedBuilds(terms: Terms, role: Build['role'], documents: DocumentSet): SignedDocument<'cella/build'>[] {
-  const accepted = terms[role]
+  const accepted = role === 'attestation-service' ? terms.attestationService : terms[role]
+  if (accepted === undefined) return []
   return documents
     .all('cella/build')
     .filter(

@@ -580,6 +580,12 @@ const cases: Case[] = [
     program: ['ERR_TEE_MEASUREMENT'],
   },
   {
+    name: 'an attestation service’s evidence, of which the terms accept no build',
+    act: async () => ({ enclave: { role: 'attestation-service' as const } }),
+    data: ['ERR_TEE_MEASUREMENT'],
+    program: ['ERR_TEE_MEASUREMENT'],
+  },
+  {
     name: 'evidence over another binding',
     act: async () => ({ enclave: { binding: { role: 'worker', nonce: 'another' } } }),
     data: ['ERR_TEE_REPORT_DATA'],

@@ -53,7 +53,7 @@ export interface InstallationOptions {
 
 const buildsSchema = z.looseObject({
   organisation: z.string(),
-  builds: z.strictObject({ vault: z.string(), worker: z.string() }),
+  builds: z.strictObject({ vault: z.string(), worker: z.string(), attestationService: z.string().exactOptional() }),
   bundles: z.array(z.looseObject({ role: z.string(), file: z.string().regex(/^[a-z-]+\.[cm]js$/) })),
   options: z.array(z.string()),
 })
@@ -210,6 +210,9 @@ export class Installation {
       builds: {
         vault: [parseDocumentOf('cella/build', builds.builds.vault).digest],
         worker: [parseDocumentOf('cella/build', builds.builds.worker).digest],
+        ...(builds.builds.attestationService !== undefined && {
+          attestationService: [parseDocumentOf('cella/build', builds.builds.attestationService).digest],
+        }),
       },
       simulated: true,
     })
@@ -486,7 +489,8 @@ export class Installation {
 
   /** The builder's organisation and its Build documents, so that terms can name them. */
   async #publishBuilds({ organisation, builds }: z.infer<typeof buildsSchema>): Promise<void> {
-    for (const document of [organisation, builds.vault, builds.worker]) {
+    for (const document of [organisation, builds.vault, builds.worker, builds.attestationService]) {
+      if (document === undefined) continue
       const response = await fetch(`${this.#url}/v1/documents`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },

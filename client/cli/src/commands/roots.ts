@@ -213,6 +213,14 @@ function payloadPairs(payload: Payload): [string, string][] {
         ['revision', `${payload.revision}`],
         ['vault', payload.vault.builds.map(shortDigest).join(', ')],
         ['worker', payload.worker.builds.map(shortDigest).join(', ')],
+        ...(payload.attestationService === undefined
+          ? []
+          : [
+              ['attestation service', payload.attestationService.builds.map(shortDigest).join(', ')] as [
+                string,
+                string,
+              ],
+            ]),
         ['simulated', payload.simulated ? 'accepted' : 'refused'],
         ['in full', JSON.stringify(payload)],
       ]

@@ -174,7 +174,8 @@ async function namedBuilds(tables: Kysely<Tables>, rows: readonly Row[]): Promis
   for (const { type, envelope } of rows) {
     if (type !== 'cella/terms') continue
     const { payload } = parseDocumentOf('cella/terms', envelope)
-    for (const accepted of [payload.vault, payload.worker]) {
+    for (const accepted of [payload.vault, payload.worker, payload.attestationService]) {
+      if (accepted === undefined) continue
       for (const build of accepted.builds) digests.add(build)
       for (const signer of accepted.signers) signers.add(signer)
     }
