@@ -123,7 +123,7 @@ test('three homes on three machines', async (context) => {
       { length: 24 },
       (_, at) => `Person ${at},${at % 2 === 0 ? 'female' : 'male'},${10 + (at % 7)}.5`,
     )
-    await writeFile(path('staff.csv'), `name,sex,wage\n${rows.join('\n')}\n`)
+    await writeFile(path('staff.csv'), `name,gndr,wage\n${rows.join('\n')}\n`)
     const columns = [
       { name: 'source', type: 'text', role: 'group' },
       { name: 'sex', type: 'text', role: 'group' },
@@ -143,7 +143,7 @@ test('three homes on three machines', async (context) => {
         '--treat',
         'name=drop',
         '--treat',
-        'sex=pass',
+        'gndr=pass',
         '--treat',
         'wage=pass',
         '--min-group',
@@ -156,7 +156,7 @@ test('three homes on three machines', async (context) => {
 purpose: equal pay report
 program: Registry/pay-gap
 arguments: [--input, staff, --value, wage, --group, sex]
-inputs: [{ name: staff, asset: clinic/staff }]
+inputs: [{ name: staff, asset: clinic/staff, columns: { sex: gndr } }]
 outputs: [{ name: result, receivers: ["office:receiver"] }]
 simulated: true
 runs: 1
@@ -191,6 +191,8 @@ days: 2
     assert.equal(review.before, null)
     for (const expected of [
       /column name .*: drop/,
+      /column gndr .*: pass/,
+      /column gndr: the program reads it as sex/,
       /its source is open/,
       /your policy: /,
       /goes to office \(receiver\)/,

@@ -1,6 +1,6 @@
 import { boundaryField, budgetsSchema } from '@cella/documents'
 import { type ContractDraft, defaultBudgets, resolveOrganisation, type Session } from '@cella/sdk'
-import { declaredOutputSchema, outputRulesSchema } from '@cella/table'
+import { columnNamesSchema, declaredOutputSchema, outputRulesSchema } from '@cella/table'
 import { parse as parseYaml } from 'yaml'
 import { z } from 'zod'
 import { CliError, UsageError } from './error.ts'
@@ -13,7 +13,9 @@ const draftSchema = z.strictObject({
   /** `ORGANISATION/SERIES`. */
   program: z.string(),
   arguments: z.array(z.string()).default([]),
-  inputs: z.array(z.strictObject({ name: z.string(), asset: z.string() })).min(1),
+  inputs: z
+    .array(z.strictObject({ name: z.string(), asset: z.string(), columns: columnNamesSchema.optional() }))
+    .min(1),
   outputs: z
     .array(
       z.strictObject({
@@ -46,6 +48,7 @@ export interface DraftFlags {
   readonly program?: string
   readonly argument?: string[]
   readonly input?: string[]
+  readonly column?: string[]
   readonly output?: string[]
   readonly rules?: string
   readonly diagnostics?: string[]
@@ -98,10 +101,16 @@ async function fromFlags(flags: DraftFlags): Promise<Record<string, unknown>> {
     if (at >= 0) output.receivers.push(text.slice(at + 1))
     outputs.set(name, output)
   }
+  const columns = columnFlags(flags.column ?? [])
   const inputs = (flags.input ?? []).map((text) => {
     const { name, value } = pair(text, '--input')
-    return { name, asset: value }
+    const named = columns.get(name)
+    columns.delete(name)
+    return { name, asset: value, ...(named && { columns: named }) }
   })
+  for (const input of columns.keys()) {
+    throw new UsageError(`--column ${input}: is no input of --input`, 'in a --file, write columns: beside the asset')
+  }
   const values: Record<string, unknown> = {
     name: flags.name,
     purpose: flags.purpose,
@@ -119,6 +128,21 @@ async function fromFlags(flags: DraftFlags): Promise<Record<string, unknown>> {
     days: flags.days,
   }
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined))
+}
+
+/** `INPUT:NAME=COLUMN`, by input. */
+function columnFlags(texts: readonly string[]): Map<string, Record<string, string>> {
+  const found = new Map<string, Record<string, string>>()
+  for (const text of texts) {
+    const { name: place, value } = pair(text, '--column')
+    const at = place.indexOf(':')
+    const [input, name] = [place.slice(0, Math.max(0, at)), place.slice(at + 1)]
+    if (input === '' || name === '') throw new UsageError(`--column ${text}`, 'write INPUT:NAME=COLUMN')
+    const named = found.get(input) ?? {}
+    if (Object.hasOwn(named, name)) throw new UsageError(`--column ${text}: ${name} is named twice`, 'once is enough')
+    found.set(input, { ...named, [name]: value })
+  }
+  return found
 }
 
 async function resolveDraft(session: Session, draft: DraftFile): Promise<ContractDraft> {
@@ -150,7 +174,9 @@ async function resolveDraft(session: Session, draft: DraftFile): Promise<Contrac
     program: await asset(draft.program, 'program'),
     arguments: draft.arguments,
     inputs: await Promise.all(
-      draft.inputs.map(async ({ name, asset: text }) => ({ name, ...(await asset(text, `input ${name}`)) })),
+      draft.inputs.map(async ({ name, asset: text, columns }) => {
+        return { name, ...(await asset(text, `input ${name}`)), columns }
+      }),
     ),
     outputs,
     diagnostics: await receivers(draft.diagnostics, 'diagnostics'),

@@ -13,7 +13,7 @@ import {
 } from '@cella/documents'
 import { type KeyId, randomBytes } from '@cella/primitives'
 import { contractProblems, type DocumentSet, type Judgement, judgeAtEach, type Reason, sourcesOf } from '@cella/release'
-import type { DeclaredOutput, OutputRules } from '@cella/table'
+import type { ColumnNames, DeclaredOutput, OutputRules } from '@cella/table'
 import { type AssetName, findAsset } from './assets.ts'
 import { type AssumedWorker, assumedWorker } from './assumed-worker.ts'
 import { type Gathered, gather, gatherForContract } from './documents.ts'
@@ -31,7 +31,13 @@ export interface ContractDraft {
   readonly purpose: string
   readonly program: { readonly organisation: Digest; readonly series: string }
   readonly arguments: readonly string[]
-  readonly inputs: readonly { readonly name: string; readonly organisation: Digest; readonly series: string }[]
+  readonly inputs: readonly {
+    readonly name: string
+    readonly organisation: Digest
+    readonly series: string
+    /** Names under which the program reads columns, each with the column's own. */
+    readonly columns?: ColumnNames | undefined
+  }[]
   readonly outputs: readonly {
     readonly name: string
     readonly receivers: readonly { readonly organisation: Digest; readonly role: ReceiverRole }[]
@@ -77,8 +83,10 @@ export async function resolveContract(session: Session, draft: ContractDraft): P
     ...[...draft.outputs.flatMap(({ receivers }) => receivers), ...draft.diagnostics].map((one) => one.organisation),
   ]
   const program = await namedAsset(session, draft.program)
-  const inputs: { name: string; manifest: SignedDocument<'cella/manifest'> }[] = []
-  for (const input of draft.inputs) inputs.push({ name: input.name, manifest: await namedAsset(session, input) })
+  const inputs: { name: string; columns: ColumnNames | undefined; manifest: SignedDocument<'cella/manifest'> }[] = []
+  for (const input of draft.inputs) {
+    inputs.push({ name: input.name, columns: input.columns, manifest: await namedAsset(session, input) })
+  }
   const gathered = await gather(session, {
     organisations: [...new Set(organisations)],
     digests: [...new Set([program, ...inputs.map(({ manifest }) => manifest)].map(({ digest }) => digest))],
@@ -98,7 +106,10 @@ export async function resolveContract(session: Session, draft: ContractDraft): P
         id: 'main',
         program: program.digest,
         arguments: [...draft.arguments],
-        inputs: inputs.map(({ name, manifest }) => ({ name, manifest: manifest.digest })),
+        inputs: inputs.map(({ name, manifest, columns }) => ({
+          ...{ name, manifest: manifest.digest },
+          ...(columns && { columns: { ...columns } }),
+        })),
         boundary: draft.boundary,
         attempts: draft.attempts,
         budgets: draft.budgets,
@@ -174,7 +185,10 @@ export async function createWorkflow(session: Session, draft: ContractDraft): Pr
         id: 'main',
         program: { ...draft.program },
         arguments: [...draft.arguments],
-        inputs: draft.inputs.map((input) => ({ ...input })),
+        inputs: draft.inputs.map(({ columns, ...input }) => ({
+          ...input,
+          ...(columns && { columns: { ...columns } }),
+        })),
         boundary: draft.boundary,
         attempts: draft.attempts,
         budgets: draft.budgets,

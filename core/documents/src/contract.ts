@@ -1,4 +1,4 @@
-import { declaredOutputSchema, outputRulesSchema } from '@cella/table'
+import { columnNamesSchema, declaredOutputSchema, outputRulesSchema } from '@cella/table'
 import { z } from 'zod'
 import {
   boundaryField,
@@ -39,7 +39,14 @@ export const workflowSchema = z.strictObject({
         program: z.strictObject({ organisation: digestField, series: nameField }),
         arguments: z.array(z.string().max(4096)).max(64),
         inputs: z
-          .array(z.strictObject({ name: nameField, organisation: digestField, series: nameField }))
+          .array(
+            z.strictObject({
+              name: nameField,
+              organisation: digestField,
+              series: nameField,
+              columns: columnNamesSchema.exactOptional(),
+            }),
+          )
           .min(1)
           .max(64),
         boundary: boundaryField,
@@ -88,9 +95,15 @@ export const contractSchema = z.strictObject({
         /** Manifest of a program. */
         program: digestField,
         arguments: z.array(z.string().max(4096)).max(64),
-        /** The program reads each as /in/<name>. */
+        /** The program reads each as /in/<name>, a table with columns under the names given here. */
         inputs: z
-          .array(z.strictObject({ name: nameField, manifest: digestField }))
+          .array(
+            z.strictObject({
+              name: nameField,
+              manifest: digestField,
+              columns: columnNamesSchema.exactOptional(),
+            }),
+          )
           .min(1)
           .max(64),
         boundary: boundaryField,

@@ -39,6 +39,10 @@ const withOutput = (
   change: Partial<Contract['outputs'][number]>,
 ): Partial<Contract> => ({ outputs: [{ ...output!, ...change }] })
 
+const named = (step: Contract['steps'][number], columns: Record<string, string>): Partial<Contract> => ({
+  steps: [{ ...step, inputs: step.inputs.map((input) => ({ ...input, columns })) }],
+})
+
 const cases: Case[] = [
   { name: 'what everyone permits', contract: () => ({}), codes: [] },
   {
@@ -60,6 +64,31 @@ const cases: Case[] = [
     name: 'two inputs of one name',
     contract: ({ steps: [step] }) => ({ steps: [{ ...step!, inputs: [...step!.inputs, ...step!.inputs] }] }),
     codes: ['ERR_CONTRACT_NAMES'],
+  },
+  {
+    name: 'a column under another name',
+    contract: ({ steps: [step] }) => named(step!, { industry: 'sector' }),
+    codes: [],
+  },
+  ...(
+    [
+      ['a column that is not there', { industry: 'branch' }],
+      ['a column that its owner drops', { person: 'name' }],
+      ['a column under two names', { industry: 'sector', branch: 'sector' }],
+      ['a name that another column has', { wage: 'sector' }],
+    ] as const
+  ).map(
+    ([name, columns]): Case => ({
+      name: `names for ${name}`,
+      contract: ({ steps: [step] }) => named(step!, columns),
+      codes: ['ERR_CONTRACT_COLUMNS'],
+    }),
+  ),
+  {
+    name: 'names for columns of what has none',
+    change: { manifest: { table: null } },
+    contract: ({ steps: [step] }) => named(step!, { industry: 'sector' }),
+    codes: ['ERR_CONTRACT_COLUMNS'],
   },
   {
     name: 'two outputs of one name',

@@ -1,6 +1,6 @@
 import type { Digest } from '@cella/bytes'
 import type { Contract, SignedDocument } from '@cella/documents'
-import type { OutputRules } from '@cella/table'
+import { type OutputRules, renameColumns, TableError } from '@cella/table'
 import { type DocumentSet, organisationId } from './document-set.ts'
 import { ReleaseError } from './error.ts'
 import { type Reason, reason, type WhoCanChange } from './reasons.ts'
@@ -45,7 +45,9 @@ export function contractProblems(contract: Contract, documents: DocumentSet): Re
       problem('ERR_CONTRACT_NAMES', `${step.id}.inputs`, 'each name once', names.join(', '), 'author')
     }
     problems.push(...assetProblems(step.program, 'program', documents))
-    for (const { manifest } of step.inputs) problems.push(...assetProblems(manifest, 'data', documents))
+    for (const input of step.inputs) {
+      problems.push(...assetProblems(input.manifest, 'data', documents), ...columnProblems(input, documents))
+    }
   }
   const outputNames = contract.outputs.map(({ name }) => name)
   if (new Set(outputNames).size !== outputNames.length) {
@@ -86,6 +88,30 @@ function assetProblems(digest: Digest, kind: 'data' | 'program', documents: Docu
     ]
   }
   return []
+}
+
+/** Names under which the program reads columns: each has to be of one that its owner's treatments leave. */
+function columnProblems(
+  { name, manifest, columns }: Contract['steps'][number]['inputs'][number],
+  documents: DocumentSet,
+): Reason[] {
+  const asset = documents.find('cella/manifest', manifest)?.payload
+  if (columns === undefined || asset === undefined) return []
+  const left = (asset.table?.columns ?? []).filter(({ treatment }) => treatment.kind !== 'drop')
+  try {
+    renameColumns(left, columns)
+    return []
+  } catch (error) {
+    if (!(error instanceof TableError)) throw error
+    const expected = `names for columns that ${asset.series} has and does not drop`
+    return [
+      reason('ERR_CONTRACT_COLUMNS', `inputs.${name}.columns`, {
+        expected,
+        got: error.message,
+        whoCanChange: 'author',
+      }),
+    ]
+  }
 }
 
 /** Rules that hold for an output: those of every asset that flows into it, and the contract's own. */

@@ -24,6 +24,7 @@ export { parseTable, readTable } from './reader.ts'
 export {
   type Column,
   type ColumnClass,
+  type ColumnNames,
   type ColumnShape,
   type ColumnType,
   checkShapes,
@@ -31,9 +32,11 @@ export {
   columnCountMax,
   columnNameBytesMax,
   columnNameSchema,
+  columnNamesSchema,
   columnSchema,
   columnShapeSchema,
   columnTypeSchema,
+  renameColumns,
   tableSchema,
 } from './schema.ts'
 export {

@@ -85,6 +85,38 @@ export const tableSchema: z.ZodType<readonly Column[]> = z
     }
   })
 
+/** Names under which a program reads columns, each with the column's own: `{"sex": "gndr"}`. */
+export const columnNamesSchema: z.ZodType<ColumnNames> = z
+  .record(columnNameSchema, columnNameSchema)
+  .check((context) => {
+    const count = Object.keys(context.value).length
+    if (count >= 1 && count <= columnCountMax) return
+    context.issues.push({
+      code: 'custom',
+      message: `names ${count} columns, not 1 to ${columnCountMax}`,
+      input: context.value,
+    })
+  })
+export type ColumnNames = Readonly<Record<string, string>>
+
+/**
+ * The columns with the names that `names` gives some of them. Throws TableError ERR_TABLE_SCHEMA for a column that is not
+ * there or named twice, and where two would have one name.
+ */
+export function renameColumns<Shape extends ColumnShape>(columns: readonly Shape[], names: ColumnNames): Shape[] {
+  const renamed = new Map<string, string>()
+  for (const [name, column] of Object.entries(names)) {
+    if (!columns.some((one) => one.name === column)) {
+      throw new TableError('ERR_TABLE_SCHEMA', `there is no column ${column} to be read as ${name}`)
+    }
+    if (renamed.has(column)) throw new TableError('ERR_TABLE_SCHEMA', `column ${column} is to be read under two names`)
+    renamed.set(column, name)
+  }
+  const all = columns.map((column) => ({ ...column, name: renamed.get(column.name) ?? column.name }))
+  checkShapes(all)
+  return all
+}
+
 /** Throws TableError ERR_TABLE_SCHEMA or ERR_TABLE_TOO_LARGE unless `columns` can be the columns of a table. */
 export function checkShapes(columns: readonly ColumnShape[]): void {
   if (columns.length === 0) throw new TableError('ERR_TABLE_SCHEMA', 'a table has at least one column')

@@ -6,7 +6,9 @@ import {
   applyTreatments,
   type Cell,
   type Column,
+  type ColumnNames,
   type ColumnType,
+  columnNamesSchema,
   encodeTable,
   parseTable,
   type Treatment,
@@ -24,9 +26,9 @@ async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes
 }
 
-async function treated(columns: readonly Column[], rows: Cell[][]): Promise<string> {
+async function treated(columns: readonly Column[], rows: Cell[][], names?: ColumnNames): Promise<string> {
   let text = ''
-  for await (const bytes of applyTreatments(columns, hashKey).apply(once(encodeTable(columns, rows)))) {
+  for await (const bytes of applyTreatments(columns, hashKey, names).apply(once(encodeTable(columns, rows)))) {
     text += decodeUtf8(bytes, 'table')
   }
   return text
@@ -117,6 +119,28 @@ test('a keyed hash depends on the cell, the column and the secret', () => {
   for (const other of others) assert.notEqual(other, of('a', 'x', hashKey))
   // The vector of docs/formats/table.md.
   assert.equal(of('staff', 'A-1', hashKey), '5d7aed3f3794000923e6263428f89f7d')
+})
+
+test('a column may be read under another name: the header has it, the treatment goes by the column’s own', async () => {
+  const columns = [
+    column('staff', 'text', { kind: 'keyed-hash' }),
+    column('gndr', 'text', { kind: 'pass' }),
+    column('name', 'text', { kind: 'drop' }),
+  ]
+  const rows = [['A-1', 'female', 'Ada']]
+  const [plain, named] = [await treated(columns, rows), await treated(columns, rows, { id: 'staff', sex: 'gndr' })]
+  assert.equal(named, plain.replace('staff,gndr', 'id,sex'))
+  assert.match(named, /^id,sex\n5d7aed3f3794000923e6263428f89f7d,female\n$/)
+  assert.equal(
+    await treated(columns, rows, { gndr: 'staff', staff: 'gndr' }),
+    plain.replace('staff,gndr', 'gndr,staff'),
+  )
+  for (const names of [{ x: 'none' }, { x: 'name' }, { x: 'gndr', y: 'gndr' }, { staff: 'gndr' }, { '': 'gndr' }]) {
+    assert.throws(() => applyTreatments(columns, hashKey, names), { code: 'ERR_TABLE_SCHEMA' })
+  }
+  for (const names of [{}, { '': 'gndr' }, { a: 'b\u0000' }, { a: 1 }, ['gndr']]) {
+    assert.ok(!columnNamesSchema.safeParse(names).success, JSON.stringify(names))
+  }
 })
 
 test('a keyed hash without a secret is refused before any row', () => {

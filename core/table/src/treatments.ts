@@ -4,7 +4,7 @@ import type { RowBatch } from './batch.ts'
 import type { Cell } from './cell.ts'
 import { TableError } from './error.ts'
 import { readTable } from './reader.ts'
-import { type Column, type ColumnShape, checkShapes } from './schema.ts'
+import { type Column, type ColumnNames, type ColumnShape, checkShapes, renameColumns } from './schema.ts'
 import { ByteSink } from './sink.ts'
 import { type EdgesTreatment, type MapTreatment, type Treatment, treatedType } from './treatment-schema.ts'
 import { encodeHeader, rowBytesMax } from './writer.ts'
@@ -25,10 +25,15 @@ export interface TreatedTable {
 
 /**
  * The treatments of `columns`, ready to apply. `hashKey` is the asset's secret, at least 16 bytes, needed when a column
- * has a keyed hash. Throws TableError ERR_TABLE_SCHEMA when a treatment does not fit its column or nothing is left, and
- * TypeError when the secret is missing.
+ * has a keyed hash. `names` are those under which the program reads columns that are left: treatments know the columns' own.
+ * Throws TableError ERR_TABLE_SCHEMA when a treatment or name does not fit its column or nothing is left, and TypeError when
+ * the secret is missing.
  */
-export function applyTreatments(columns: readonly Column[], hashKey?: Uint8Array): TreatedTable {
+export function applyTreatments(
+  columns: readonly Column[],
+  hashKey?: Uint8Array,
+  names: ColumnNames = {},
+): TreatedTable {
   checkShapes(columns)
   const kept: { column: number; shape: ColumnShape; treat: ((cell: string) => string) | undefined }[] = []
   for (const [index, { name, type, treatment }] of columns.entries()) {
@@ -40,7 +45,10 @@ export function applyTreatments(columns: readonly Column[], hashKey?: Uint8Array
     kept.push({ column: index, shape: { name, type: treated }, treat: treatmentOf({ name, type }, treatment, hashKey) })
   }
   if (kept.length === 0) throw new TableError('ERR_TABLE_SCHEMA', 'every column is dropped')
-  const shapes = kept.map(({ shape }) => shape)
+  const shapes = renameColumns(
+    kept.map(({ shape }) => shape),
+    names,
+  )
 
   function treatBatch(batch: RowBatch, sink: ByteSink): void {
     for (let row = 0; row < batch.rows; row++) {

@@ -6,7 +6,7 @@ import { digestOf, hkdfSha256 } from '@cella/primitives'
 import type { DocumentSet } from '@cella/release'
 import type { SandboxInput } from '@cella/sandbox'
 import { type Dek, openStream, SealError } from '@cella/seal'
-import { applyTreatments, TableError } from '@cella/table'
+import { applyTreatments, type ColumnNames, TableError } from '@cella/table'
 import { WorkerError } from './error.ts'
 import type { Offer } from './messages.ts'
 
@@ -33,12 +33,12 @@ export async function openInputs(
 ): Promise<SandboxInput[]> {
   const inputs: SandboxInput[] = []
   let budget = inputBytesMax
-  for (const { name, manifest: digest } of step.inputs) {
+  for (const { name, manifest: digest, columns } of step.inputs) {
     const manifest = options.documents.require('cella/manifest', digest).payload
     const dek = options.deks.get(digest)
     if (dek === undefined) throw new WorkerError('ERR_INPUT_NOT_OPENED', `no key was released for input ${name}`)
     const opened = openAsset(manifest, { digest, dek, host: options.host, locations: options.locations })
-    const chunks = await collect(treated(manifest, dek, opened, name), budget)
+    const chunks = await collect(treated(manifest, { dek, name, columns }, opened), budget)
     const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
     budget -= length
     inputs.push({ name, length, bytes: handOver(chunks) })
@@ -49,9 +49,8 @@ export async function openInputs(
 /** A table is never handed over as it is: what the program reads has gone through the owner's treatments. */
 async function* treated(
   manifest: Manifest,
-  dek: Dek,
+  { dek, name, columns }: { dek: Dek; name: string; columns: ColumnNames | undefined },
   source: AsyncIterable<Uint8Array>,
-  name: string,
 ): AsyncGenerator<Uint8Array> {
   if (manifest.table === null) {
     yield* source
@@ -60,7 +59,7 @@ async function* treated(
   const info = encodeUtf8('cella/v1/keyed-hash\u0000')
   const hashKey = hkdfSha256({ ikm: dek, salt: new Uint8Array(0), info, length: 32 })
   try {
-    yield* applyTreatments(manifest.table.columns, hashKey).apply(source)
+    yield* applyTreatments(manifest.table.columns, hashKey, columns).apply(source)
   } catch (cause) {
     // Its message may quote a cell.
     if (cause instanceof TableError) {

@@ -62,8 +62,14 @@ async function describe(session: Session, { digest, payload }: SignedDocument<'c
     if (step.arguments.length > 0) lines.push(`arguments: ${step.arguments.map(printable).join(' ')}`)
     for (const input of step.inputs) {
       const asset = documents.find('cella/manifest', input.manifest)?.payload
-      if (asset?.organisation === own) lines.push(...ownAssetLines(asset))
-      else if (asset) lines.push(`reads ${printable(asset.title)} of ${await name(asset.organisation)}`)
+      if (asset === undefined) continue
+      if (asset.organisation === own) lines.push(...ownAssetLines(asset))
+      else lines.push(`reads ${printable(asset.title)} of ${await name(asset.organisation)}`)
+      for (const [alias, column] of Object.entries(input.columns ?? {})) {
+        lines.push(
+          `${printable(asset.title)}, column ${printable(column)}: the program reads it as ${printable(alias)}`,
+        )
+      }
     }
   }
   for (const output of payload.outputs) {

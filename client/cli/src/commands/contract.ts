@@ -40,6 +40,7 @@ function addDraftOptions(command: Command): Command {
     .option('--program <asset>', 'ORGANISATION/SERIES of the program')
     .option('--argument <text>', 'an argument of the program; may be repeated', collect)
     .option('--input <name=asset>', 'NAME=ORGANISATION/SERIES, read as /in/NAME; may be repeated', collect)
+    .option('--column <input:name=column>', 'have the program read a COLUMN of INPUT as NAME; may be repeated', collect)
     .option('--output <name=receiver>', 'NAME=ORGANISATION:ROLE, written as /out/NAME; may be repeated', collect)
     .option('--rules <file>', 'output rules beyond those of the owners, as JSON')
     .option(
@@ -286,9 +287,10 @@ async function contractText(context: Context, session: Session, contract: Contra
     ['purpose', `${printable(contract.purpose)} (its author’s word)`],
     ['program', await label(step.program)],
     ...(await Promise.all(
-      step.inputs.map(
-        async ({ name, manifest }): Promise<[string, string]> => [`input ${name}`, await label(manifest)],
-      ),
+      step.inputs.map(async ({ name, manifest, columns = {} }): Promise<[string, string]> => {
+        const named = Object.entries(columns).map(([alias, column]) => `${printable(column)} as ${printable(alias)}`)
+        return [`input ${name}`, `${await label(manifest)}${named.length === 0 ? '' : `; reads ${named.join(', ')}`}`]
+      }),
     )),
   ]
   for (const output of contract.outputs) {
