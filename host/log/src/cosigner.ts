@@ -10,6 +10,12 @@ const roundMsMin = 6
 const retryMsMin = 50
 const retryMsMax = 2_000
 
+/** How far a witness is behind. */
+export interface WitnessStanding {
+  readonly name: string
+  readonly behindSeconds: number
+}
+
 /**
  * Takes signed checkpoints to the witnesses, always the newest, one round at a time; who waits for a size is answered by
  * the first checkpoint of at least that size that enough of them cosigned.
@@ -19,6 +25,8 @@ export class Cosigner {
   readonly #quorum: number
   readonly #onAlarm: (error: LogServerError) => void
   readonly #waiters = new Waiters<SizedCheckpoint>()
+  /** Since when the newest checkpoint lacks the cosignature of each, by `performance.now()`. */
+  readonly #behindSince = new Map<WitnessClient, number>()
   #signed: SizedCheckpoint
   #cosigned: SizedCheckpoint | undefined
   #running: Promise<void> | undefined
@@ -38,6 +46,7 @@ export class Cosigner {
     this.#signed = options.signed
     this.#onAlarm = options.onAlarm
     if (options.quorum === 0) this.#cosigned = options.signed
+    for (const witness of options.witnesses) this.#lacks(witness, performance.now())
   }
 
   /** The newest checkpoint that enough witnesses cosigned. */
@@ -50,17 +59,33 @@ export class Cosigner {
    * ERR_LOG_BEHIND_WITNESS or ERR_LOG_WITNESS_CONFLICT.
    */
   async greet(): Promise<void> {
+    const startMs = performance.now()
     const asked = await Promise.allSettled(this.#witnesses.map((witness) => witness.cosign(this.#signed.bytes)))
-    for (const answer of asked) {
+    for (const [at, answer] of asked.entries()) {
+      if (answer.status === 'fulfilled') this.#answered(this.#witnesses[at]!, this.#signed, startMs)
       if (answer.status === 'rejected' && (answer.reason as LogServerError).code !== 'ERR_LOG_UNWITNESSED') {
         throw answer.reason
       }
     }
-    this.offer(this.#signed)
+    this.#take(this.#signed)
   }
 
   /** A new signed checkpoint to take round. */
   offer(signed: SizedCheckpoint): void {
+    for (const witness of this.#witnesses) this.#lacks(witness, performance.now())
+    this.#take(signed)
+  }
+
+  /** For how long each witness has not cosigned the newest checkpoint; 0 for those that did. */
+  standing(): WitnessStanding[] {
+    const now = performance.now()
+    return this.#witnesses.map((witness) => {
+      const since = this.#behindSince.get(witness)
+      return { name: witness.name, behindSeconds: since === undefined ? 0 : (now - since) / 1000 }
+    })
+  }
+
+  #take(signed: SizedCheckpoint): void {
     this.#signed = signed
     if (this.#quorum === 0) {
       this.#settle(signed)
@@ -124,6 +149,7 @@ export class Cosigner {
   /** Asks every witness; once enough have cosigned, the others get a moment more. */
   async #round(signed: SizedCheckpoint): Promise<NoteSignature[]> {
     const signatures: NoteSignature[] = []
+    const startMs = performance.now()
     return new Promise((resolve) => {
       let open = this.#witnesses.length
       let grace: NodeJS.Timeout | undefined
@@ -134,7 +160,10 @@ export class Cosigner {
       for (const witness of this.#witnesses) {
         witness
           .cosign(signed.bytes)
-          .then((signature) => signatures.push(signature))
+          .then((signature) => {
+            signatures.push(signature)
+            this.#answered(witness, signed, startMs)
+          })
           .catch((error: unknown) => this.#failed(error))
           .finally(() => {
             open -= 1
@@ -143,6 +172,16 @@ export class Cosigner {
           })
       }
     })
+  }
+
+  #lacks(witness: WitnessClient, sinceMs: number): void {
+    if (!this.#behindSince.has(witness)) this.#behindSince.set(witness, sinceMs)
+  }
+
+  /** What is newer than `signed` came after it was taken round. */
+  #answered(witness: WitnessClient, signed: SizedCheckpoint, startMs: number): void {
+    this.#behindSince.delete(witness)
+    if (signed.size < this.#signed.size) this.#lacks(witness, startMs)
   }
 
   #failed(error: unknown): void {

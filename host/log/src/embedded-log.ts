@@ -12,6 +12,7 @@ import {
   type Log,
   type LogNews,
   type LogOptions,
+  type LogStatus,
   newsOf,
   quorumOf,
   stoppedBy,
@@ -146,8 +147,8 @@ class EmbeddedLog implements Log {
     return newsOf(this, this.#cosigner.cosigned, from)
   }
 
-  status(): { size: number; stopped: Error | undefined } {
-    return { size: this.#signed.size, stopped: this.#stopped }
+  status(): LogStatus {
+    return { size: this.#signed.size, stopped: this.#stopped, witnesses: this.#cosigner.standing() }
   }
 
   async close(): Promise<void> {

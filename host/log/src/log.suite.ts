@@ -186,6 +186,28 @@ export function logSuite(name: string, placeForLog: PlaceForLog): void {
       assert.equal((await retried(range(121, 321))).length, 200)
     })
 
+    test('says for how long each witness has not cosigned the newest checkpoint', async (context) => {
+      const [a, b] = [await startTestWitness(context, 'w.example/a'), await startTestWitness(context, 'w.example/b')]
+      const log = await (await placeForLog(context, [a, b])).open({ quorum: 1 })
+      const behind = (): Record<string, number> =>
+        Object.fromEntries(log.status().witnesses.map(({ name, behindSeconds }) => [name, behindSeconds]))
+      const until = async (condition: () => boolean): Promise<void> => {
+        while (!condition()) await sleep(5)
+      }
+      await log.append([leafOf(0)])
+      await until(() => behind()['w.example/a'] === 0 && behind()['w.example/b'] === 0)
+      b.failing = 503
+      await log.append([leafOf(1)])
+      await until(() => behind()['w.example/a'] === 0)
+      const before = behind()['w.example/b']!
+      assert.ok(before > 0)
+      await log.append([leafOf(2)])
+      await until(() => behind()['w.example/b']! > before)
+      b.failing = undefined
+      await log.append([leafOf(3)])
+      await until(() => behind()['w.example/b'] === 0)
+    })
+
     test('a quorum smaller than all goes on without one of them', async (context) => {
       const [a, b] = [await startTestWitness(context, 'w.example/a'), await startTestWitness(context, 'w.example/b')]
       b.failing = 503

@@ -1,5 +1,6 @@
 import { concatBytes } from '@cella/bytes'
 import { parseEntryBundle, parseLeaf, tilePath, tileWidth } from '@cella/log'
+import type { WitnessStanding } from './cosigner.ts'
 import { LogServerError } from './log-server-error.ts'
 import type { CheckpointSigner, SizedCheckpoint } from './signing.ts'
 import { batchLeavesMax } from './wal.ts'
@@ -49,10 +50,16 @@ export interface Log {
    * more than 1024 or the log has no such index. The whole is undefined before the first checkpoint.
    */
   news(from: number): Promise<LogNews | undefined>
-  /** Leaves signed so far, and why the log stopped if it did. */
-  status(): { readonly size: number; readonly stopped: Error | undefined }
+  /** Leaves signed so far, why the log stopped if it did, and the witnesses that this process asks. */
+  status(): LogStatus
   /** Finishes what was accepted, stores tiles and checkpoint, and lets go of the storage. */
   close(): Promise<void>
+}
+
+export interface LogStatus {
+  readonly size: number
+  readonly stopped: Error | undefined
+  readonly witnesses: readonly WitnessStanding[]
 }
 
 export interface LogNews {

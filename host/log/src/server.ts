@@ -90,9 +90,9 @@ async function append(
 }
 
 function health(response: ServerResponse, log: Log): void {
-  const { size, stopped } = log.status()
+  const { size, stopped, witnesses } = log.status()
   const state = stopped === undefined ? 'ok' : stopped instanceof LogServerError ? stopped.code : 'ERR_LOG_STOPPED'
-  const body = JSON.stringify({ origin: log.origin, size, state })
+  const body = JSON.stringify({ origin: log.origin, size, state, witnesses })
   send(response, { status: stopped === undefined ? 200 : 503, type: 'application/json', body })
 }
 

@@ -81,6 +81,8 @@ const configSchema = z.strictObject({
         .min(1)
         .max(Number.MAX_SAFE_INTEGER)
         .default(64 * 2 ** 30),
+      /** Requests a minute of all accounts of one organisation together. */
+      organisationRequestsPerMinute: z.int().min(1).max(10_000_000).default(6000),
       /** Documents a minute from one address that shows no token. */
       documentsPerMinute: z.int().min(1).max(1_000_000).default(1200),
       /** Calls to vaults a minute from one address that shows no token. */
@@ -90,6 +92,18 @@ const configSchema = z.strictObject({
       /** Challenges to workers a minute from one address, whoever it is. */
       challengesPerMinute: z.int().min(1).max(1_000_000).default(120),
       eventStreamsMax: z.int().min(1).max(100_000).default(256),
+    })
+    .prefault({}),
+  retention: z
+    .strictObject({
+      /** How long a blob that nothing names is kept: uploads come before the documents that name them. */
+      orphanHours: z.number().min(0).max(87_600).default(168),
+      /** Events for followers and webhooks. */
+      noticeDays: z.number().min(1).max(36_500).default(90),
+      /** Sealed outputs of runs that ended; null: for ever. Receipts are always kept. */
+      outputDays: z.number().min(0).max(36_500).nullable().default(null),
+      /** Ciphertext of assets that were withdrawn; null: for ever. Their documents are always kept. */
+      withdrawnDays: z.number().min(0).max(36_500).nullable().default(null),
     })
     .prefault({}),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),

@@ -21,6 +21,7 @@ export type ManagerErrorCode =
   | 'ERR_QUOTA'
   // further processes
   | 'ERR_LOG_UNAVAILABLE'
+  | 'ERR_LOG_DIVERGED'
   | 'ERR_VAULT_UNAVAILABLE'
   | 'ERR_WORKER_UNAVAILABLE'
   | 'ERR_ATTEST_UNAVAILABLE'
@@ -30,10 +31,17 @@ export type ManagerErrorCode =
 export class ManagerError extends Error {
   readonly code: ManagerErrorCode
   readonly hint: string | undefined
-  constructor(code: ManagerErrorCode, message: string, options?: ErrorOptions & { hint?: string }) {
+  /** When the same could be asked again. */
+  readonly retryAfterSeconds: number | undefined
+  constructor(
+    code: ManagerErrorCode,
+    message: string,
+    options?: ErrorOptions & { hint?: string; retryAfterSeconds?: number },
+  ) {
     super(message, options)
     this.name = 'ManagerError'
     this.code = code
     this.hint = options?.hint
+    this.retryAfterSeconds = options?.retryAfterSeconds
   }
 }

@@ -8,13 +8,16 @@ import { logPending } from './documents/store.ts'
 import { createApp } from './http/app.ts'
 import { forgetNonces } from './http/authentication.ts'
 import { traceOf } from './http/errors.ts'
-import { type PublicAddress, servePublicly } from './http/public.ts'
+import { createMetrics } from './http/metrics.ts'
+import { type PublicAddress, type PublicListener, servePublicly } from './http/public.ts'
 import { LogClient } from './log-client.ts'
+import { LogWatch } from './log-watch.ts'
 import { WebhookKey } from './notices/deliver.ts'
 import { forgetNotices } from './notices/notices.ts'
 import { WebhookDelivery } from './notices/webhooks.ts'
 import { WorkerChallenges } from './queue/challenges.ts'
 import { RunQueue } from './queue/queue.ts'
+import { tidy } from './retention.ts'
 
 export interface RunningManager {
   /** `http://HOST:PORT`, for this machine. */
@@ -29,6 +32,8 @@ export interface RunningManager {
 
 const graceMs = 15_000
 const minute = 60_000
+const watchMs = 10_000
+const tidyMs = 15 * minute
 
 /** Opens database, blobs and queue, and serves. Whatever was opened before a failure is closed again. */
 export async function startManager(
@@ -64,7 +69,15 @@ export async function startManager(
       onError,
     })
     closers.push(() => delivery.close())
+    const watch = new LogWatch(database.tables, log)
+    const metrics = createMetrics({
+      tables: database.tables,
+      dataFolder: config.dataFolder,
+      standing: () => watch.standing,
+      certificateEnd: () => listener?.expiresAt,
+    })
     const stopping = new AbortController()
+    let listener: PublicListener | undefined
     const app = await createApp({
       config,
       database,
@@ -72,6 +85,7 @@ export async function startManager(
       log,
       queue,
       challenges,
+      metrics,
       logger,
       release: releaseOf(),
       stopping: stopping.signal,
@@ -80,7 +94,7 @@ export async function startManager(
     const chores = setInterval(() => {
       void Promise.all([
         forgetNonces(database.tables),
-        forgetNotices(database.tables),
+        forgetNotices(database.tables, config.retention.noticeDays),
         blobs.expire(new Date()),
         challenges.forget(),
         // What a crash cut off between row and log; new ones are left to their own request.
@@ -89,8 +103,20 @@ export async function startManager(
       ]).catch(onError)
     }, minute)
     closers.push(async () => clearInterval(chores))
+    closers.push(repeat(() => watch.look(), { every: watchMs, onError }))
+    closers.push(
+      repeat(
+        async () => {
+          const removed = await tidy(database.tables, blobs, config.retention)
+          metrics.removedBlobs.inc(removed.blobs)
+          metrics.removedBytes.inc(removed.bytes)
+          if (removed.blobs > 0) logger.info(removed, 'orphans removed')
+        },
+        { every: tidyMs, onError },
+      ),
+    )
     const url = await app.listen(config.listen)
-    const listener = config.public && (await servePublicly(app, config.public))
+    listener = config.public && (await servePublicly(app, config.public))
     if (listener !== undefined) closers.push(() => listener.close())
     logger.info({ url, public: listener?.address.url }, 'listening')
     let stopped: Promise<void> | undefined
@@ -117,6 +143,29 @@ export async function startManager(
   } catch (error) {
     await closeAll()
     throw error
+  }
+}
+
+/** Does `work` now and again, one at a time. What it returns ends it, and waits for the one at work. */
+function repeat(
+  work: () => Promise<unknown>,
+  { every, onError }: { readonly every: number; readonly onError: (error: unknown) => void },
+): () => Promise<void> {
+  let atWork: Promise<unknown> = Promise.resolve()
+  let timer: NodeJS.Timeout | undefined
+  let isEnded = false
+  const turn = (): void => {
+    atWork = work()
+      .catch(onError)
+      .then(() => {
+        if (!isEnded) timer = setTimeout(turn, every)
+      })
+  }
+  turn()
+  return async () => {
+    isEnded = true
+    clearTimeout(timer)
+    await atWork
   }
 }
 

@@ -12,7 +12,7 @@ import {
 } from '@cella/log'
 import { sha256 } from '@cella/primitives'
 import type pg from 'pg'
-import { Cosigner } from '../cosigner.ts'
+import { Cosigner, type WitnessStanding } from '../cosigner.ts'
 import { Disk } from '../disk.ts'
 import { LastSigned } from '../last-signed.ts'
 import { asError, type LogOptions } from '../log.ts'
@@ -112,6 +112,10 @@ export class Integrator {
     const { quorum } = options
     const onAlarm = (error: LogServerError): void => this.#end(error)
     this.#cosigner = new Cosigner({ witnesses, quorum, signed: parts.signed, onAlarm })
+  }
+
+  standing(): WitnessStanding[] {
+    return this.#cosigner.standing()
   }
 
   /**

@@ -8,6 +8,7 @@ import {
   type Log,
   type LogNews,
   type LogOptions,
+  type LogStatus,
   newsOf,
   quorumOf,
   stoppedBy,
@@ -131,8 +132,9 @@ class PostgresLog implements Log {
     return newsOf(this, this.#published, from)
   }
 
-  status(): { size: number; stopped: Error | undefined } {
-    return { size: this.#published?.size ?? 0, stopped: this.#stopped }
+  status(): LogStatus {
+    const witnesses = this.#integrator?.standing() ?? []
+    return { size: this.#published?.size ?? 0, stopped: this.#stopped, witnesses }
   }
 
   async close(): Promise<void> {

@@ -310,6 +310,23 @@ export const migrations: readonly Migration[] = [
         )`.execute(database)
     },
   },
+  {
+    name: '0010-watch-and-retention',
+    up: async (database) => {
+      await sql`
+        create table log_seen (
+          origin text primary key,
+          size bigint not null,
+          root text not null,
+          note text not null,
+          contradiction text
+        )`.execute(database)
+      await sql`create index blobs_by_age on blobs (created_at)`.execute(database)
+      await sql`create index runs_ended on runs (updated_at) where status not in ('queued', 'running')`.execute(
+        database,
+      )
+    },
+  },
 ]
 
 /** Serves as the lock's name in the whole cluster; chosen once at random. */

@@ -228,6 +228,16 @@ export interface WebhooksTable {
   created_at: Generated<Date>
 }
 
+/** The newest checkpoint of a log that was seen, and the one that contradicts it, both as notes. */
+interface LogSeenTable {
+  origin: string
+  size: number
+  /** Lower-case hexadecimal. */
+  root: string
+  note: string
+  contradiction: string | null
+}
+
 export interface Tables {
   notices: NoticesTable
   webhooks: WebhooksTable
@@ -248,4 +258,5 @@ export interface Tables {
   workers: WorkersTable
   turns: TurnsTable
   challenges: ChallengesTable
+  log_seen: LogSeenTable
 }

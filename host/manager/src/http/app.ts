@@ -28,7 +28,8 @@ import { vaultRoutes } from '../routes/vaults.ts'
 import { workerRoutes } from '../routes/worker.ts'
 import { authenticate } from './authentication.ts'
 import { sendError } from './errors.ts'
-import { createMetrics, type Metrics } from './metrics.ts'
+import type { Metrics } from './metrics.ts'
+import { RateLimit } from './rate-limit.ts'
 
 /** What the routes work with. */
 export interface Manager {
@@ -51,8 +52,7 @@ export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerRespo
 const jsonBytesMax = 64 * 1024
 
 /** The HTTP application, not listening yet. */
-export async function createApp(parts: Omit<Manager, 'metrics'>): Promise<App> {
-  const manager: Manager = { ...parts, metrics: createMetrics(parts.database.tables) }
+export async function createApp(manager: Manager): Promise<App> {
   const app: App = Fastify({
     loggerInstance: manager.logger,
     // Requests are logged below, by what can't hold a secret.
@@ -83,6 +83,7 @@ export async function createApp(parts: Omit<Manager, 'metrics'>): Promise<App> {
     tables: manager.database.tables,
     workerToken: manager.config.workerToken,
     now: () => Math.floor(Date.now() / 1000),
+    limit: new RateLimit(manager.config.limits.organisationRequestsPerMinute, 'your organisation'),
   })
   await app.register(swagger, {
     openapi: {

@@ -8,6 +8,7 @@ import { z } from 'zod'
 import type { Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
 import type { App } from './app.ts'
+import type { RateLimit } from './rate-limit.ts'
 
 // Authorization: Cella BASE64URL(header).BASE64URL(payload).BASE64URL(signature)
 //   header   {"alg":"Ed25519","kid":KEY ID,"typ":"cella/request"}
@@ -57,7 +58,13 @@ type TokenPayload = z.output<typeof payloadSchema>
  */
 export function authenticate(
   app: App,
-  options: { readonly tables: Kysely<Tables>; readonly workerToken: string; readonly now: () => number },
+  options: {
+    readonly tables: Kysely<Tables>
+    readonly workerToken: string
+    readonly now: () => number
+    /** Requests that an organisation's accounts may send. */
+    readonly limit: RateLimit
+  },
 ): void {
   const pending = new WeakMap<FastifyRequest, TokenPayload>()
   app.decorateRequest('caller')
@@ -77,6 +84,8 @@ export function authenticate(
       const verified = await verifyToken(header.slice('Cella '.length), request, { ...options, access })
       if (verified !== undefined) {
         request.caller = verified.caller
+        // Before the body is read.
+        for (const organisation of organisationsOf(verified.caller)) options.limit.take(organisation)
         pending.set(request, verified.payload)
       }
     }

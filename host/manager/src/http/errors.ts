@@ -43,6 +43,7 @@ const statuses: Readonly<Record<Code, number>> = {
   ERR_DATABASE_UNAVAILABLE: 503,
   ERR_BLOB_UNAVAILABLE: 503,
   ERR_LOG_UNAVAILABLE: 503,
+  ERR_LOG_DIVERGED: 503,
   ERR_VAULT_UNAVAILABLE: 503,
   ERR_WORKER_UNAVAILABLE: 503,
   ERR_ATTEST_UNAVAILABLE: 503,
@@ -94,7 +95,7 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
   request.log.info({ code, status }, 'refused')
   if (status >= 500) request.log.error({ code, ...traceOf(error) }, 'failed')
   if (status === 401) reply.header('www-authenticate', 'Cella')
-  if (status === 429 || status === 503) reply.header('retry-after', '1')
+  if (status === 429 || status === 503) reply.header('retry-after', retryAfter(error))
   const body = { error: { code, message, ...(hint === undefined ? {} : { hint }) } }
   // Bypasses the route's schemas: this is the schema of every error.
   reply
@@ -102,6 +103,12 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
     .type('application/json')
     .serializer((payload: unknown) => JSON.stringify(payload))
     .send(offset === undefined ? body : { ...body, offset })
+}
+
+/** Whole seconds, RFC 9110 §10.2.3. A quota gives way only when something ends: nobody need ask every second. */
+function retryAfter(error: unknown): number {
+  if (!(error instanceof ManagerError)) return 1
+  return error.retryAfterSeconds ?? (error.code === 'ERR_QUOTA' ? 60 : 1)
 }
 
 /** Names and places only: the message of a foreign error may quote what it failed on. */

@@ -14,8 +14,10 @@ export interface PublicAddress {
   readonly tlsPin: string
 }
 
-interface PublicListener {
+export interface PublicListener {
   readonly address: PublicAddress
+  /** When the certificate that is served ends. */
+  readonly expiresAt: Date
   /** Takes a renewed certificate of the same files. */
   renew(): Promise<void>
   close(): Promise<void>
@@ -26,6 +28,7 @@ interface Identity {
   readonly cert: string
   readonly key: string
   readonly tlsPin: string
+  readonly expiresAt: Date
 }
 
 /** Serves the application over TLS 1.3 beside its own listener. Throws ERR_CONFIG_MALFORMED naming the file. */
@@ -46,6 +49,9 @@ export async function servePublicly(app: App, config: NonNullable<Config['public
   const host = config.host.includes(':') ? `[${config.host}]` : config.host
   return {
     address: { url: `https://${host}:${port}`, tlsPin: identity.tlsPin },
+    get expiresAt() {
+      return identity.expiresAt
+    },
     async renew() {
       const found = await readIdentity(config)
       if (found.cert === identity.cert && found.key === identity.key) return
@@ -71,8 +77,10 @@ async function readIdentity({ certificateFile, keyFile }: NonNullable<Config['pu
   try {
     // Throws where they don't belong together.
     createSecureContext({ cert, key })
-    const spki = new X509Certificate(cert).publicKey.export({ type: 'spki', format: 'der' })
-    return { cert, key, tlsPin: createHash('sha256').update(spki).digest('hex') }
+    const certificate = new X509Certificate(cert)
+    const spki = certificate.publicKey.export({ type: 'spki', format: 'der' })
+    const tlsPin = createHash('sha256').update(spki).digest('hex')
+    return { cert, key, tlsPin, expiresAt: certificate.validToDate }
   } catch (cause) {
     throw new ManagerError('ERR_CONFIG_MALFORMED', `${certificateFile} is no certificate of the key in ${keyFile}`, {
       cause,

@@ -1,34 +1,37 @@
 import { ManagerError } from '../error.ts'
 
-const addressesMax = 10_000
+const keysMax = 10_000
 
-/** So many a minute from one address, the minute's worth at once at most. */
+/** So many a minute for each address or organisation, the minute's worth at once at most. Each manager counts its own. */
 export class RateLimit {
   readonly #perMinute: number
+  readonly #whose: 'your address' | 'your organisation'
   readonly #buckets = new Map<string, { left: number; at: number }>()
 
-  constructor(perMinute: number) {
+  constructor(perMinute: number, whose: 'your address' | 'your organisation' = 'your address') {
     this.#perMinute = perMinute
+    this.#whose = whose
   }
 
-  /** Throws ERR_REQUEST_RATE when there is nothing left. */
-  take(address: string): void {
+  /** Throws ERR_REQUEST_RATE when there is nothing left, with the time until there is. */
+  take(key: string): void {
     const now = performance.now()
-    const bucket = this.#buckets.get(address) ?? { left: this.#perMinute, at: now }
+    const bucket = this.#buckets.get(key) ?? { left: this.#perMinute, at: now }
     const left = Math.min(this.#perMinute, bucket.left + ((now - bucket.at) / 60_000) * this.#perMinute)
     if (left < 1) {
       throw new ManagerError(
         'ERR_REQUEST_RATE',
-        `more than ${this.#perMinute} requests a minute came from your address`,
+        `more than ${this.#perMinute} requests a minute came from ${this.#whose}`,
         {
-          hint: 'wait, or send them with the token of an account',
+          hint: this.#whose === 'your address' ? 'wait, or send them with the token of an account' : 'wait',
+          retryAfterSeconds: Math.ceil(((1 - left) / this.#perMinute) * 60),
         },
       )
     }
     // Taken out and put in again: the map keeps the order, so the first one is the longest unseen.
-    this.#buckets.delete(address)
-    this.#buckets.set(address, { left: left - 1, at: now })
+    this.#buckets.delete(key)
+    this.#buckets.set(key, { left: left - 1, at: now })
     const [oldest] = this.#buckets.keys()
-    if (this.#buckets.size > addressesMax && oldest !== undefined) this.#buckets.delete(oldest)
+    if (this.#buckets.size > keysMax && oldest !== undefined) this.#buckets.delete(oldest)
   }
 }

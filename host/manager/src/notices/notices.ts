@@ -82,6 +82,9 @@ export function showNotice({ id, at, kind, about, organisation, detail }: Notice
 }
 
 /** Forgets notices that nobody will ask for any more. */
-export async function forgetNotices(tables: Kysely<Tables>): Promise<void> {
-  await tables.deleteFrom('notices').where('at', '<', sql<Date>`now() - interval '90 days'`).execute()
+export async function forgetNotices(tables: Kysely<Tables>, days: number): Promise<void> {
+  await tables
+    .deleteFrom('notices')
+    .where('at', '<', sql<Date>`now() - make_interval(secs => ${days * 86_400})`)
+    .execute()
 }

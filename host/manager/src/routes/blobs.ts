@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import { BlobError } from '@cella/blobs'
+import { sql } from 'kysely'
 import { z } from 'zod'
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
@@ -32,7 +33,9 @@ export function blobRoutes(app: App, manager: Manager): void {
         if (present.size !== size)
           throw new ManagerError('ERR_REQUEST_MALFORMED', `blob ${sha256} has ${present.size} bytes`)
         await record(request.caller, sha256, size)
-        return reply.code(200).send({ done: true, offset: size })
+        // Looked at again: it may have been removed as an orphan just before it was recorded anew.
+        if ((await blobs.stat(sha256)) !== undefined) return reply.code(200).send({ done: true, offset: size })
+        await tables.deleteFrom('blobs').where('sha256', '=', sha256).execute()
       }
       const { account, organisation } = owner(request.caller)
       const open = await tables
@@ -181,7 +184,8 @@ export function blobRoutes(app: App, manager: Manager): void {
     await tables
       .insertInto('blobs')
       .values({ sha256, size, organisation })
-      .onConflict((conflict) => conflict.doNothing())
+      // As good as new: somebody is about to name it.
+      .onConflict((conflict) => conflict.column('sha256').doUpdateSet({ created_at: sql<Date>`now()` }))
       .execute()
   }
 
