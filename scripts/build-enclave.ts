@@ -9,7 +9,7 @@ import { ed25519PublicKey, type KeyId, keyIdOf, randomBytes } from '@cella/primi
 import { simulatedMeasurementHex, simulatedMrEnclave, simulatedTees } from '@cella/tee'
 import { build, type Plugin } from 'esbuild'
 
-// Bundles each enclave into one file, the same bytes in any folder, and signs a Build document for vault, worker and attestation service: what
+// Bundles each enclave into one file, the same bytes in any folder, and signs a Build document for each of its own: what
 // was made of what, and the measurement that it has in each TEE. The signer is this installation's own builder; whoever
 // trusts it can build again and compare.
 
@@ -97,7 +97,12 @@ function digestOfFile(bytes: Uint8Array): Digest {
 export interface SignedBuilds {
   /** Organisation document of the builder. */
   readonly organisation: string
-  readonly builds: { readonly vault: string; readonly worker: string; readonly attestationService: string }
+  readonly builds: {
+    readonly vault: string
+    readonly worker: string
+    readonly attestationService: string
+    readonly logSigner: string
+  }
 }
 
 /** Signs what `buildEnclaves` made. The builder's key is made at the first call and stays in `outFolder`. */
@@ -119,6 +124,7 @@ export async function signBuilds(outFolder: string, bundles: readonly EnclaveBun
     vault: await signed('vault', [byRole('vault')]),
     worker: await signed('worker', [byRole('worker'), byRole('runner')]),
     attestationService: await signed('attestation-service', [byRole('attest')]),
+    logSigner: await signed('log-signer', [byRole('log-signer')]),
   }
   const all: SignedBuilds = { organisation: organisation.envelope, builds }
   await writeFile(

@@ -1,54 +1,45 @@
 import assert from 'node:assert/strict'
-import { copyFileSync, cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { type Digest, encodeBase64, encodeBase64url } from '@cella/bytes'
-import { bindingDigestOf } from '@cella/evidence'
+import { encodeBase64, encodeBase64url, encodeUtf8 } from '@cella/bytes'
+import { bindingDigestOf, encodeSignerStatement, parseSignerStatement } from '@cella/evidence'
 import {
   consistencyProof,
   encodeCheckpointText,
-  encodeLeaf,
   encodeVkey,
+  inclusionProof,
   LogView,
   leafHash,
   makeProofFile,
+  type NoteKey,
   parseLogPolicy,
+  signerLeaf,
+  signerTag,
   TreeBuilder,
   verifyOfflineProof,
 } from '@cella/log'
-import { type Log, openLog, remoteSigner } from '@cella/log-server'
-import { createSignerServer, LogSigner } from '@cella/log-signer'
-import { randomBytes } from '@cella/primitives'
-import { createSimulatedPlatform, openTee, type SimulatedLaunch } from '@cella/tee'
+import { beginSuccessor, type Log, openLog, passKey, remoteSigner } from '@cella/log-server'
+import { createSuccessorServer, LogSigner, Successor } from '@cella/log-signer'
+import { digestOf, randomBytes } from '@cella/primitives'
+import { leafOf, newBuilder, ServedSigner, SignerWorld } from './support/log-signer.ts'
 
-// The log's key in an enclave, with a host that would like it to sign two histories.
+// The log's key in an enclave, with a host that would like it to sign two histories, or to pass to other code.
 
 const origin = 'log.example/one'
 const folder = mkdtempSync(join(tmpdir(), 'cella-log-signer-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
-const platform = join(folder, 'platform')
-await createSimulatedPlatform(platform)
-const launch = (digit: string): SimulatedLaunch => ({
-  nodeDigest: 'a'.repeat(64) as Digest,
-  bundleDigest: digit.repeat(64) as Digest,
-  commandLine: ['--no-addons'],
-})
-const tee = await openTee({ kind: 'simulated', folder: platform, measured: launch('b') })
-
-function leafOf(n: number): Uint8Array {
-  const commitment = new Uint8Array(32)
-  new DataView(commitment.buffer).setFloat64(0, n)
-  return encodeLeaf({ kind: 'document', commitment, tag: commitment.slice(0, 16) })
-}
+const world = await SignerWorld.open(join(folder, 'platform'))
+const first = await world.version('1')
 
 /** A tree over leaves, with all that a host needs to ask for its signature. */
-function treeOf(numbers: readonly number[]) {
+function treeOf(leaves: readonly Uint8Array[]) {
   const nodes = new Map<string, Uint8Array>()
   const tree = new TreeBuilder()
-  for (const n of numbers) {
-    tree.append(leafHash(leafOf(n)), (level, index, hash) => nodes.set(`${level}/${index}`, new Uint8Array(hash)))
+  for (const leaf of leaves) {
+    tree.append(leafHash(leaf), (level, index, hash) => nodes.set(`${level}/${index}`, new Uint8Array(hash)))
   }
   const { size } = tree
   const root = tree.root()
@@ -57,44 +48,53 @@ function treeOf(numbers: readonly number[]) {
     places.map(({ level, index }) => nodes.get(`${level}/${index}`)!)
   const proof = (from: number) =>
     from === 0 ? Promise.resolve([]) : consistencyProof({ oldSize: from, newSize: size, hashes })
-  return { size, root, text, hashes, request: async (from: number) => ({ text, from, proof: await proof(from) }) }
+  const entry = async (index: number) => ({ index, path: await inclusionProof({ index, size, hashes }) })
+  const request = async (from: number, at?: number) => ({
+    text,
+    from,
+    proof: await proof(from),
+    ...(at !== undefined && { entry: await entry(at) }),
+  })
+  return { size, root, text, hashes, entry, request }
 }
 
-const upTo = (size: number): number[] => Array.from({ length: size }, (_, n) => n)
+const upTo = (size: number): Uint8Array[] => Array.from({ length: size }, (_, n) => leafOf(n))
 const code = (name: string) => ({ code: name })
+const ownLeaf = (signer: LogSigner): Uint8Array =>
+  signerLeaf(signer.key, signer.statements.length - 1, signer.statements.at(-1)!)
 
 test('a signer signs one history: no smaller tree, no other of its size, none that does not continue', async () => {
-  const at = join(folder, 'one')
-  const signer = await LogSigner.open(tee, { folder: at, origin })
-  const note = await signer.sign(await treeOf(upTo(5)).request(0))
+  const at = { folder: join(folder, 'one'), origin, identity: first.identity }
+  const signer = await LogSigner.open(first.tee, at)
+  const own = ownLeaf(signer)
+  const of = (size: number) => treeOf([own, ...upTo(size - 1)])
+  await signer.sign(await treeOf([]).request(0))
+  // Nothing before the entry that says who signs, and no other entry in its place.
+  for (const bad of [
+    await treeOf(upTo(5)).request(0),
+    await of(5).request(0),
+    await of(5).request(0, 1),
+    await treeOf(upTo(5)).request(0, 0),
+  ]) {
+    await assert.rejects(signer.sign(bad), code('ERR_SIGNER_UNLOGGED'))
+  }
+  assert.deepEqual([signer.size, signer.entry], [0, undefined])
+  const note = await signer.sign(await of(5).request(0, 0))
   assert.match(new TextDecoder().decode(note), /^log\.example\/one\n5\n/)
-  await signer.sign(await treeOf(upTo(9)).request(5))
+  assert.equal(signer.entry, 0)
+  await signer.sign(await of(9).request(5))
   // The one before, again: no new signature. One before that: no.
-  assert.deepEqual(await signer.sign(await treeOf(upTo(5)).request(0)), note)
-  await assert.rejects(
-    treeOf(upTo(4))
-      .request(0)
-      .then((one) => signer.sign(one)),
-    code('ERR_SIGNER_ROLLBACK'),
-  )
-  await assert.rejects(
-    treeOf([...upTo(8), 99])
-      .request(0)
-      .then((one) => signer.sign(one)),
-    code('ERR_SIGNER_ROLLBACK'),
-  )
-  await assert.rejects(
-    treeOf([...upTo(8), 99, 100])
-      .request(9)
-      .then((one) => signer.sign(one)),
-    code('ERR_SIGNER_FORK'),
-  )
-  await assert.rejects(
-    treeOf(upTo(12))
-      .request(5)
-      .then((one) => signer.sign(one)),
-    code('ERR_SIGNER_BEHIND'),
-  )
+  assert.deepEqual(await signer.sign(await of(5).request(0)), note)
+  const forked = treeOf([own, ...upTo(7), leafOf(99), leafOf(100)])
+  for (const [request, name] of [
+    [of(4).request(0), 'ERR_SIGNER_ROLLBACK'],
+    [treeOf([own, ...upTo(7), leafOf(99)]).request(0), 'ERR_SIGNER_ROLLBACK'],
+    [treeOf([]).request(0), 'ERR_SIGNER_ROLLBACK'],
+    [forked.request(9), 'ERR_SIGNER_FORK'],
+    [of(12).request(5), 'ERR_SIGNER_BEHIND'],
+  ] as const) {
+    await assert.rejects(signer.sign(await request), code(name))
+  }
   const other = encodeCheckpointText({ origin: 'log.example/two', size: 12, root: randomBytes(32), extensions: [] })
   const extended = encodeCheckpointText({ origin, size: 12, root: randomBytes(32), extensions: ['x'] })
   for (const text of [other, extended, 'nonsense']) {
@@ -102,51 +102,178 @@ test('a signer signs one history: no smaller tree, no other of its size, none th
   }
   assert.equal(signer.size, 9)
 
-  // After a restart it is the same key and the same last tree; another measurement opens nothing.
-  const again = await LogSigner.open(tee, { folder: at, origin })
-  assert.deepEqual([encodeVkey(again.key), again.size], [encodeVkey(signer.key), 9])
-  await assert.rejects(
-    treeOf([...upTo(8), 99, 100])
-      .request(9)
-      .then((one) => again.sign(one)),
-    code('ERR_SIGNER_FORK'),
-  )
-  const upgraded = await openTee({ kind: 'simulated', folder: platform, measured: launch('c') })
-  await assert.rejects(LogSigner.open(upgraded, { folder: at, origin }), code('ERR_SIGNER_STATE'))
-  await assert.rejects(LogSigner.open(tee, { folder: at, origin: 'log.example/two' }), code('ERR_SIGNER_STATE'))
+  // After a restart it is the same key, statement and last tree; another measurement opens nothing.
+  const again = await LogSigner.open(first.tee, at)
+  assert.deepEqual([encodeVkey(again.key), again.size, again.entry], [encodeVkey(signer.key), 9, 0])
+  assert.deepEqual(again.statements, signer.statements)
+  await assert.rejects(again.sign(await forked.request(9)), code('ERR_SIGNER_FORK'))
+  const upgraded = await world.version('2')
+  await assert.rejects(LogSigner.open(upgraded.tee, { ...at, ...upgraded }), code('ERR_SIGNER_STATE'))
+  await assert.rejects(LogSigner.open(first.tee, { ...at, origin: 'log.example/two' }), code('ERR_SIGNER_STATE'))
+
+  // What it kept, with a file less or one byte changed, opens nothing: it does not begin anew.
+  for (const name of readdirSync(at.folder)) {
+    const bent = { ...at, folder: join(folder, `bent-${name}`) }
+    cpSync(at.folder, bent.folder, { recursive: true })
+    const bytes = readFileSync(join(bent.folder, name))
+    writeFileSync(join(bent.folder, name), bytes.fill(bytes[40]! ^ 1, 40, 41))
+    await assert.rejects(LogSigner.open(first.tee, bent), code('ERR_SIGNER_STATE'), name)
+    rmSync(join(bent.folder, name))
+    await assert.rejects(LogSigner.open(first.tee, bent), code('ERR_SIGNER_STATE'), name)
+  }
 })
 
-test('a log signs through it, goes on after either ends at any point, and does not start on a restored backup', async (context) => {
-  const at = join(folder, 'signed')
-  const port = { value: 0 }
-  const serve = async () => {
-    const signer = await LogSigner.open(tee, { folder: join(at, 'signer'), origin })
-    const server = createSignerServer({ signer, tee, configuration: 'd'.repeat(64) })
-    await new Promise<void>((resolve) => server.listen(port.value, '127.0.0.1', resolve))
-    port.value = (server.address() as AddressInfo).port
-    const stop = (): Promise<void> =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeAllConnections()
-      })
-    return { signer, stop }
+test('a statement binds the key to the code; one that is made up, replayed or of other code is not taken', async () => {
+  const signer = await LogSigner.open(first.tee, { folder: join(folder, 'stated'), origin, identity: first.identity })
+  const [statement] = signer.statements
+  const { binding, evidence } = parseSignerStatement(statement!)
+  assert.deepEqual([binding.vkey, binding.number, binding.previous], [encodeVkey(signer.key), 0, null])
+  // Every byte counts: a changed statement is malformed or another entry.
+  for (let at = 0; at < statement!.length; at += 97) {
+    const bent = statement!.slice()
+    bent[at]! ^= 1
+    assert.notDeepEqual(signerLeaf(signer.key, 0, bent), ownLeaf(signer))
   }
-  let running = await serve()
-  context.after(() => running.stop())
-  const url = `http://127.0.0.1:${port.value}`
+  for (const bent of [
+    encodeUtf8('{}'),
+    statement!.subarray(0, -1),
+    encodeUtf8(`${new TextDecoder().decode(statement)} `),
+    encodeSignerStatement({ binding: { ...binding, number: 1 }, evidence, build: first.build }),
+  ]) {
+    assert.throws(() => parseSignerStatement(bent), code('ERR_EVIDENCE_MALFORMED'))
+  }
+  // A Build document of other code, of another role, and of another builder.
+  const stranger = await newBuilder()
+  for (const build of [
+    await world.build('2'),
+    await world.build('1', { change: { role: 'vault' } }),
+    await world.build('1', { seed: stranger.seed }),
+    'no document',
+  ]) {
+    await assert.rejects(world.identity(first.tee, build), code('ERR_SIGNER_BUILD'))
+  }
+})
+
+test('a key passes to code of the same builder alone, after its entry, and then signs nowhere else', async () => {
+  const at = { folder: join(folder, 'old'), origin }
+  const signer = await LogSigner.open(first.tee, { ...at, identity: first.identity })
+  const own = ownLeaf(signer)
+  await signer.sign(await treeOf([]).request(0))
+  const second = await world.version('2')
+  const open = (name: string, version = second) =>
+    Successor.open(version.tee, {
+      folder: join(folder, name),
+      origin,
+      identity: version.identity,
+      predecessors: signer.statements.map((statement) => new TextDecoder().decode(statement)),
+    })
+  const next = (await open('next'))!
+  const entryOf = (statement: Uint8Array) => signerLeaf(signer.key, 1, statement)
+  // Not before this signer is in the log, nor before the other is.
+  const early = treeOf([own, entryOf(next.statement)])
+  await assert.rejects(signer.pass(next.statement, await early.entry(1)), code('ERR_SIGNER_SUCCESSOR'))
+  await signer.sign(await treeOf([own, ...upTo(3)]).request(0, 0))
+  await assert.rejects(signer.pass(next.statement, await early.entry(1)), code('ERR_SIGNER_SUCCESSOR'))
+
+  // Entries alone open nothing: other code, evidence of something else, a replayed statement, another machine's root.
+  const stranger = await newBuilder()
+  const foreign = await world.version('3')
+  const elsewhere = await SignerWorld.open(join(folder, 'elsewhere'))
+  const abroad = await elsewhere.version('2')
+  const { binding, evidence } = parseSignerStatement(next.statement)
+  const handover = { ...binding, handover: encodeBase64url(randomBytes(1216)) }
+  const made = (version: typeof second, build: string) =>
+    encodeSignerStatement({ ...parseSignerStatement(version === abroad ? abroadStatement : next.statement), build })
+  const abroadStatement = await abroad.identity.state({ ...binding })
+  const refused: [string, Uint8Array, string][] = [
+    ['code that the builder did not release', made(second, await world.build('1')), 'ERR_SIGNER_BUILD'],
+    ['a stranger’s Build document', made(second, await world.build('2', { seed: stranger.seed })), 'ERR_SIGNER_BUILD'],
+    [
+      'another HPKE key than the evidence is of',
+      encodeSignerStatement({ binding: handover, evidence, build: second.build }),
+      'ERR_SIGNER_SUCCESSOR',
+    ],
+    ['evidence under another root', made(abroad, second.build), 'ERR_SIGNER_SUCCESSOR'],
+    ['its own first statement', signer.statements[0]!, 'ERR_SIGNER_SUCCESSOR'],
+    [
+      'one on another key',
+      await foreign.identity.state({ ...binding, vkey: 'log.example/one+00000000+AQ' }),
+      'ERR_SIGNER_SUCCESSOR',
+    ],
+    [
+      'one that follows another',
+      await foreign.identity.state({ ...binding, previous: '0'.repeat(64) }),
+      'ERR_SIGNER_SUCCESSOR',
+    ],
+    ['bytes', randomBytes(100), 'ERR_SIGNER_SUCCESSOR'],
+  ]
+  const leaves = [own, ...upTo(3), ...refused.map(([, statement]) => entryOf(statement)), entryOf(next.statement)]
+  const tree = treeOf(leaves)
+  await signer.sign(await tree.request(4))
+  for (const [index, [name, statement, expected]] of refused.entries()) {
+    await assert.rejects(signer.pass(statement, await tree.entry(4 + index)), code(expected), name)
+  }
+  const place = await tree.entry(leaves.length - 1)
+  await assert.rejects(signer.pass(next.statement, { ...place, index: 0 }), code('ERR_SIGNER_SUCCESSOR'))
+  const sealed = await signer.pass(next.statement, place)
+
+  // From here on it signs nothing new, says the last tree again, and gives the key to the same code alone.
+  const larger = await treeOf([...leaves, leafOf(50)]).request(tree.size)
+  await assert.rejects(signer.sign(larger), code('ERR_SIGNER_PASSED'))
+  await signer.sign(await tree.request(0))
+  const reopened = await LogSigner.open(first.tee, { ...at, identity: first.identity })
+  await assert.rejects(reopened.sign(larger), code('ERR_SIGNER_PASSED'))
+  const other = (await open('other'))!
+  await assert.rejects(reopened.pass(other.statement, place), code('ERR_SIGNER_PASSED'))
+  const again = await reopened.pass(next.statement, place)
+
+  // Only the code that was named opens it, also after a restart; altered it opens nowhere.
+  await assert.rejects(other.take(sealed), code('ERR_SIGNER_SUCCESSOR'))
+  await assert.rejects(next.take(sealed.with(2000, sealed[2000]! ^ 1)), code('ERR_SIGNER_SUCCESSOR'))
+  const restarted = (await open('next'))!
+  assert.deepEqual(restarted.statement, next.statement)
+  await restarted.take(again)
+  assert.equal(await open('next'), undefined)
+  const now = await LogSigner.open(second.tee, { folder: join(folder, 'next'), origin, identity: second.identity })
+  assert.deepEqual([encodeVkey(now.key), now.size, now.entry], [encodeVkey(signer.key), tree.size, leaves.length - 1])
+  assert.deepEqual(now.statements, [signer.statements[0], next.statement])
+  await now.sign(larger)
+  // And it passes on in its turn: the chain of statements goes on.
+  assert.equal(parseSignerStatement(now.statements[1]!).binding.previous, digestOf(now.statements[0]!))
+})
+
+/** A log in a folder, under a signer behind a port. */
+async function logAt(name: string) {
+  const at = join(folder, name)
+  const served = new ServedSigner(first, { folder: join(at, 'signer'), origin })
+  const url = await served.start()
   const fatal: Error[] = []
-  const open = async (): Promise<Log> =>
-    openLog({
+  const open = async (signerUrl = url): Promise<Log> => {
+    const signer = await remoteSigner(signerUrl, origin, { awayMs: 2000 })
+    const log = await openLog({
       folder: join(at, 'log'),
       lastSignedFile: join(at, 'last-signed'),
-      signer: await remoteSigner(url, origin),
+      signer,
       witnesses: [],
       onFatal: (error) => fatal.push(error),
     })
-  await assert.rejects(remoteSigner(url, 'log.example/two'), code('ERR_LOG_CONFIG'))
+    await signer.announce(log)
+    return log
+  }
+  return { at, served, url, open, fatal }
+}
+
+test('a log signs through it, goes on after either ends at any point, and does not start on a restored backup', async (context) => {
+  const { at, served, url, open, fatal } = await logAt('signed')
+  context.after(() => served.stop())
+  await assert.rejects(remoteSigner(url, 'log.example/two'), code('ERR_LOG_SIGNER'))
+  await assert.rejects(remoteSigner(url, origin, { vkey: 'log.example/one+00000000+AQ' }), code('ERR_LOG_SIGNER'))
   let log = await open()
-  const policy = parseLogPolicy(Buffer.from(`log ${encodeVkey(running.signer.key)}\nquorum none\n`))
-  const first = await log.append([leafOf(0), leafOf(1)])
+  const { key } = served.signer
+  const policy = parseLogPolicy(Buffer.from(`log ${encodeVkey(key)}\nquorum none\n`))
+  const opened = await log.append([leafOf(0), leafOf(1)])
+  // The first entry is the signer's.
+  assert.deepEqual([opened.indices, served.signer.entry], [[1, 2], 0])
   await log.append([leafOf(2)])
   await log.close()
 
@@ -157,30 +284,45 @@ test('a log signs through it, goes on after either ends at any point, and does n
   await log.append([leafOf(3)])
   await log.close()
   copyFileSync(join(at, 'kept'), join(at, 'last-signed'))
-  await running.stop()
-  running = await serve()
+  await served.stop()
+  await served.start()
   log = await open()
   const { indices, checkpoint } = await log.append([leafOf(4)])
-  assert.deepEqual([indices, running.signer.size, fatal], [[4], 5, []])
+  // Nothing was stated again.
+  assert.deepEqual([indices, served.signer.size, fatal], [[5], 6, []])
 
-  // An old proof and a new one verify under the same key.
+  // Killed while asked, it is asked again once it is there: nothing is lost, and nothing is signed twice.
+  const [kept] = await Promise.all([
+    log.append([leafOf(40)]),
+    served.stop().then(async () => {
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      return served.start()
+    }),
+  ])
+  assert.deepEqual([kept.indices, served.signer.size, fatal], [[6], 7, []])
+
+  // An old proof and a new one verify under the same key, and so does the first entry.
   const read = { checkpoint: async () => checkpoint, tile: async (path: string) => (await log.tile(path))! }
   const view = new LogView({ policy, read })
   const witnessed = await view.advance()
-  const proofFile = await makeProofFile({ checkpoint: witnessed, index: 1, hashes: view.hashes() })
-  assert.equal(verifyOfflineProof({ proofFile, leaf: leafOf(1), policy }).size, 5)
-  await new LogView({ policy, read }).advance(first.checkpoint)
+  const proofFile = await makeProofFile({ checkpoint: witnessed, index: 2, hashes: view.hashes() })
+  assert.equal(verifyOfflineProof({ proofFile, leaf: leafOf(1), policy }).size, 6)
+  await new LogView({ policy, read }).advance(opened.checkpoint)
+  assert.equal(view.firstIndexOf(signerTag(key, 0)), 0)
+  assert.equal(view.firstIndexOf(signerTag(key, 1)), undefined)
 
   const asked = await fetch(`${url}/challenge`, {
     method: 'POST',
     body: JSON.stringify({ nonce: encodeBase64url(new Uint8Array(32)) }),
   })
   const { binding, evidence } = (await asked.json()) as { binding: { vkey: string }; evidence: unknown }
-  assert.equal(binding.vkey, encodeVkey(running.signer.key))
-  assert.ok(bindingDigestOf(binding as never, tee.bindingLength) !== undefined && evidence !== undefined)
+  assert.equal(binding.vkey, encodeVkey(key))
+  assert.ok(bindingDigestOf(binding as never, first.tee.bindingLength) !== undefined && evidence !== undefined)
   for (const [path, body, status] of [
     ['/sign', '{}', 400],
     ['/sign', JSON.stringify({ text: 'x', from: 0, proof: [encodeBase64(new Uint8Array(31))] }), 400],
+    ['/pass', JSON.stringify({ statement: 'x', entry: { index: 0, path: [] } }), 409],
+    ['/take', '{}', 400],
     ['/challenge', JSON.stringify({ nonce: 'x' }), 400],
     ['/other', '{}', 400],
     ['/sign', 'x'.repeat(70_000), 400],
@@ -198,7 +340,62 @@ test('a log signs through it, goes on after either ends at any point, and does n
       log = await open()
       await log.append([leafOf(70)])
     })(),
-    (error: { code?: string }) => error.code === 'ERR_LOG_SET_BACK',
+    code('ERR_LOG_SET_BACK'),
   )
-  assert.equal(running.signer.size, 5)
+  assert.equal(served.signer.size, 7)
+})
+
+test('a log’s key passes over HTTP, from whatever point it was broken off; a successor of a lost log states its signer', async (context) => {
+  const { at, served, open, fatal } = await logAt('passed')
+  context.after(() => served.stop())
+  let log = await open()
+  await log.append([leafOf(0)])
+  const second = await world.version('2')
+  const where = {
+    folder: join(at, 'signer-2'),
+    origin,
+    identity: second.identity,
+    predecessors: served.signer.statements.map((statement) => new TextDecoder().decode(statement)),
+  }
+  const serveNext = async (taken: () => void) => {
+    const server = createSuccessorServer((await Successor.open(second.tee, where))!, taken)
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    context.after(() => server.close())
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }
+  const own = await remoteSigner(served.url, origin)
+  // The key came and was lost on the way: the next try begins at the same entry.
+  const lossy = await serveNext(() => assert.fail('it took nothing'))
+  const broken = { ...own, url: `${served.url}/gone` }
+  await assert.rejects(passKey(log, broken, lossy), code('ERR_LOG_SIGNER'))
+  assert.equal(log.status().size, 3)
+  let took = 0
+  const index = await passKey(log, own, await serveNext(() => (took += 1)))
+  assert.deepEqual([index, log.status().size, took], [2, 3, 1])
+  await assert.rejects(log.append([leafOf(1)]), code('ERR_LOG_SIGNER'))
+  assert.equal(fatal.length, 1)
+  await log.close().catch(() => undefined)
+
+  const next = new ServedSigner(second, { folder: where.folder, origin })
+  const nextUrl = await next.start()
+  context.after(() => next.stop())
+  log = await open(nextUrl)
+  assert.deepEqual((await log.append([leafOf(1)])).indices, [3])
+  assert.deepEqual([next.signer.entry, next.signer.statements.length], [2, 2])
+  await log.close()
+
+  // A log that was lost goes on under another name, whose key is born in a signer too.
+  const successorOrigin = 'log.example/after'
+  const heir = new ServedSigner(first, { folder: join(at, 'heir'), origin: successorOrigin })
+  const heirUrl = await heir.start()
+  context.after(() => heir.stop())
+  cpSync(join(at, 'log'), join(at, 'log-after'), { recursive: true })
+  rmSync(join(at, 'log-after', 'wal'), { recursive: true, force: true })
+  const { size } = await beginSuccessor({
+    folder: join(at, 'log-after'),
+    lastSignedFile: join(at, 'last-signed-after'),
+    oldKey: next.signer.key as NoteKey,
+    signer: await remoteSigner(heirUrl, successorOrigin),
+  })
+  assert.deepEqual([size, heir.signer.size, heir.signer.entry], [4, 6, 5])
 })

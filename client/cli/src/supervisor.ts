@@ -58,6 +58,8 @@ export interface UpFlags {
   readonly witness?: string[]
   readonly tee?: string[]
   readonly attest?: boolean
+  readonly logSigner?: string
+  readonly upgradeLogSigner?: boolean
   readonly publicUrl?: string
   readonly foreground?: boolean
 }
@@ -90,6 +92,8 @@ export function startSupervisor(folder: string, flags: UpFlags): ReturnType<type
       ...(flags.witness ?? []).flatMap((witness) => ['--witness', witness]),
       ...(flags.tee ?? []).flatMap((tee) => ['--tee', tee]),
       ...(flags.attest ? ['--attest'] : []),
+      ...(flags.logSigner === undefined ? [] : ['--log-signer', flags.logSigner]),
+      ...(flags.upgradeLogSigner ? ['--upgrade-log-signer'] : []),
       ...(flags.publicUrl === undefined ? [] : ['--public-url', flags.publicUrl]),
     ],
     // With a session of its own it lives on when this terminal is closed.

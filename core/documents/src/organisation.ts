@@ -114,6 +114,8 @@ const termsMembers = z.strictObject({
   /** A C2SP tlog-policy: the log's key, the witnesses, and their quorum. */
   log: z.string().min(1).max(16_384),
   level: levelField,
+  /** Which code may hold the log's key, in a TEE that these terms accept; where absent, whoever operates the log. */
+  logSigner: acceptedBuildsSchema.exactOptional(),
   /** Oldest collateral (revocation lists) that is taken, in days. */
   collateralDaysMax: z.union([z.literal('any'), z.int().min(1).max(3650)]),
 })
@@ -129,7 +131,7 @@ export const buildSchema = z.strictObject({
   version: z.literal(1),
   organisation: digestField,
   ...rootSigned,
-  role: z.enum(['vault', 'worker', 'attestation-service']),
+  role: z.enum(['vault', 'worker', 'attestation-service', 'log-signer']),
   release: labelField,
   /** What is measured: each file of the enclave by name and SHA-256, the entry bundle first. */
   files: z

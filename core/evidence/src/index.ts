@@ -121,6 +121,12 @@ export { amdRoots } from './sev-snp/roots.ts'
 export type { SnpTcb } from './sev-snp/tcb.ts'
 export { snpEvidenceOfTrustee } from './sev-snp/trustee.ts'
 export type { SnpTcbs, VerifiedSnp } from './sev-snp/verify.ts'
+export {
+  encodeSignerStatement,
+  parseSignerStatement,
+  type SignerBinding,
+  type SignerStatement,
+} from './signer-statement.ts'
 export { tpmFamily } from './tpm/family.ts'
 export { type TpmPolicy, tpmBaseline } from './tpm/policy.ts'
 export type { TrustClaim, TrustStatus, TrustVector } from './trust-vector.ts'

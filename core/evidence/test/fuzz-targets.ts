@@ -91,6 +91,7 @@ import { parseCertificateTable, snpEvidenceOf, snpEvidenceOfTsm } from '../src/s
 import { encodeSnpReport, parseSnpReport } from '../src/sev-snp/report.ts'
 import { parseTcb } from '../src/sev-snp/tcb.ts'
 import { snpEvidenceOfTrustee } from '../src/sev-snp/trustee.ts'
+import { encodeSignerStatement, parseSignerStatement } from '../src/signer-statement.ts'
 import { parseTpmQuote } from '../src/tpm/attest.ts'
 import { readQuote } from '../src/tpm/quote.ts'
 import {
@@ -585,6 +586,27 @@ const parsers: readonly FuzzTarget[] = [
     seeds: presets.map((preset) => encodeUtf8(JSON.stringify(appraisalPolicyJson(preset.policy)))),
     run: (bytes) => parseAppraisalPolicy(ofJson(bytes)),
     ...inner,
+  },
+  {
+    name: 'parseSignerStatement',
+    seeds: samples.slice(0, 2).map(({ evidence }, number) =>
+      encodeSignerStatement({
+        binding: {
+          role: 'log-signer',
+          vkey: 'log.example/one+e8389267+AR',
+          number,
+          previous: number === 0 ? null : '1'.repeat(64),
+          configuration: '2'.repeat(64),
+          builder: '3'.repeat(64),
+          handover: number === 0 ? null : 'AA',
+        },
+        evidence,
+        build: '{}',
+      }),
+    ),
+    run: parseSignerStatement,
+    encode: encodeSignerStatement,
+    ...outer,
   },
   {
     name: 'parseEvidence',

@@ -16,9 +16,12 @@ import {
   makeInclusionReceipt,
   noteSigner,
   parseLogPolicy,
+  parseVkey,
   publishedTag,
   receiptKeyOf,
   revokedTag,
+  signerLeaf,
+  signerTag,
   signNote,
   streamTag,
   TreeBuilder,
@@ -92,4 +95,15 @@ test('the vector of docs/formats/log.md is what this code makes and verifies', a
   const continued = { receipt: decodeHex(vector.consistencyReceipt!, 'receipt'), oldRoot: leaf, key }
   assert.deepEqual(await verifyConsistencyReceipt(continued), { oldSize: 1, newSize: 2, newRoot: root })
   assert.deepEqual(entry.times, { earliest: 1_760_000_000, latest: 1_760_000_000 })
+})
+
+test('the vector of docs/formats/log-signer.md is what this code makes', () => {
+  const document = readFileSync(new URL('../../../docs/formats/log-signer.md', import.meta.url), 'utf8')
+  const vector = JSON.parse(/```json\n(.*?)```/s.exec(document)![1]!) as Record<string, string>
+  const key = parseVkey(vector.vkey!)
+  assert.deepEqual([signerTag(key, 0), signerTag(key, 1), signerLeaf(key, 0, encodeUtf8('{}'))].map(encodeHex), [
+    vector.tag0,
+    vector.tag1,
+    vector.leaf0,
+  ])
 })

@@ -85,6 +85,7 @@ export {
   verifyInclusionReceipt,
 } from './receipts/rfc9162.ts'
 export { type ProvenSigsumEntry, verifySigsumProof } from './receipts/sigsum.ts'
+export { signerLeaf, signerTag } from './signer-entry.ts'
 export {
   encodeSuccession,
   parseSuccession,

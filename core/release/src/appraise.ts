@@ -127,8 +127,13 @@ async function genuine(
   return verified
 }
 
+function acceptedUnder(terms: Terms, role: Build['role']): Terms['vault'] | undefined {
+  if (role === 'attestation-service') return terms.attestationService
+  return role === 'log-signer' ? terms.logSigner : terms[role]
+}
+
 function acceptedBuilds(terms: Terms, role: Build['role'], documents: DocumentSet): SignedDocument<'cella/build'>[] {
-  const accepted = role === 'attestation-service' ? terms.attestationService : terms[role]
+  const accepted = acceptedUnder(terms, role)
   if (accepted === undefined) return []
   return documents
     .all('cella/build')

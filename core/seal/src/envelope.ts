@@ -87,6 +87,11 @@ export function backupInfo(options: { repository: string }): EnvelopeInfo {
   return encodeInfo('cella/v1/backup', { repository: name(options.repository, 'repository') })
 }
 
+/** A log's key with what was signed last, for the code that the statement of this digest names. */
+export function logKeyInfo(options: { statement: Digest }): EnvelopeInfo {
+  return encodeInfo('cella/v1/log-key', { statement: digest(options.statement, 'statement') })
+}
+
 /** label ‖ 0x00 ‖ RFC 8785 JSON. Labels hold no zero byte, so no two purposes share an encoding. */
 function encodeInfo(label: string, members: Json): EnvelopeInfo {
   return concatBytes(

@@ -6,6 +6,7 @@ export {
   eventInfo,
   grantInfo,
   keyCopyInfo,
+  logKeyInfo,
   outputInfo,
   reasonsInfo,
   releaseInfo,

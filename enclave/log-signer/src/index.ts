@@ -1,2 +1,5 @@
+export { SignerError, type SignerErrorCode } from './error.ts'
+export { Identity } from './identity.ts'
 export { LogSigner } from './log-signer.ts'
-export { createSignerServer } from './server.ts'
+export { createSignerServer, createSuccessorServer } from './server.ts'
+export { Successor } from './succession.ts'

@@ -1,35 +1,41 @@
 import { mkdir } from 'node:fs/promises'
-import {
-  canonicalJson,
-  decodeBase64,
-  encodeBase64,
-  encodeUtf8,
-  equalBytes,
-  parseCanonicalJson,
-  Secret,
-} from '@cella/bytes'
+import { decodeBase64url, equalBytes, Secret } from '@cella/bytes'
 import {
   type Checkpoint,
-  emptyRoot,
   encodeCheckpointText,
   encodeNote,
+  encodeVkey,
   LogError,
+  leafHash,
   type NoteKey,
   type NoteSigner,
   noteSigner,
   parseCheckpointText,
+  signerLeaf,
   signNote,
   verifyConsistency,
+  verifyInclusion,
 } from '@cella/log'
-import { randomBytes } from '@cella/primitives'
+import { digestOf, hpkeSeal, randomBytes } from '@cella/primitives'
+import { logKeyInfo } from '@cella/seal'
 import type { TeeDriver } from '@cella/tee'
-import { z } from 'zod'
 import { SignerError } from './error.ts'
-import { readSealed, writeSealed } from './sealed-files.ts'
+import type { Identity } from './identity.ts'
+import {
+  encodeMemory,
+  nothingSigned,
+  readMemory,
+  type SignerMemory,
+  type SignerState,
+  type Tree,
+  writeMemory,
+  writeState,
+} from './memory.ts'
 
-interface Tree {
-  readonly size: number
-  readonly root: Uint8Array
+/** Where an entry stands in a tree, and the hashes that show it: RFC 6962 §2.1.1. */
+export interface EntryProof {
+  readonly index: number
+  readonly path: readonly Uint8Array[]
 }
 
 /** What is asked to be signed, with the proof that it continues the tree of `from` leaves. */
@@ -38,51 +44,55 @@ export interface SignRequest {
   readonly text: string
   readonly from: number
   readonly proof: readonly Uint8Array[]
+  /** That the newest statement is in the tree: needed until it was shown once. */
+  readonly entry?: EntryProof | undefined
 }
 
-const treeSchema = z.strictObject({ root: z.string().length(44), size: z.int().min(0) })
-const stateSchema = z.strictObject({ before: treeSchema, last: treeSchema, origin: z.string(), version: z.literal(1) })
-
 /**
- * A log's key that signs one history. Trees are signed one after the other; a tree leaves signed only once it is durable as
- * the last one. The tree before it may be asked for again, which is no new signature: so a log that ended between our write
- * and its own can start.
+ * A log's key that signs one history, in which its own statement is an entry. Trees are signed one after the other; a tree
+ * leaves signed only once it is durable as the last one. The tree before it may be asked for again, which is no new
+ * signature: so a log that ended between our write and its own can start.
  */
 export class LogSigner {
   readonly #tee: TeeDriver
-  readonly #folder: string
+  readonly #at: { readonly folder: string; readonly origin: string }
+  readonly #identity: Identity
   readonly #signer: NoteSigner
-  #last: Tree
-  #before: Tree
+  readonly #seed: Uint8Array
+  readonly #statements: readonly Uint8Array[]
+  #state: SignerState
   #working: Promise<unknown> = Promise.resolve()
 
-  private constructor(tee: TeeDriver, folder: string, signer: NoteSigner, trees: { last: Tree; before: Tree }) {
+  private constructor(
+    tee: TeeDriver,
+    at: { folder: string; origin: string },
+    { identity, memory }: { identity: Identity; memory: SignerMemory },
+  ) {
     this.#tee = tee
-    this.#folder = folder
-    this.#signer = signer
-    this.#last = trees.last
-    this.#before = trees.before
+    this.#at = at
+    this.#identity = identity
+    this.#seed = memory.seed
+    this.#signer = signerOf(memory.seed, at.origin)
+    this.#statements = memory.statements
+    this.#state = memory.state
   }
 
-  /** Opens what was sealed in `folder`, or bears the key. Throws ERR_SIGNER_STATE. */
-  static async open(tee: TeeDriver, options: { folder: string; origin: string }): Promise<LogSigner> {
-    const { folder, origin } = options
+  /** Opens what was sealed in `folder`, or bears the key and states whose it is. Throws ERR_SIGNER_STATE. */
+  static async open(
+    tee: TeeDriver,
+    options: { folder: string; origin: string; identity: Identity },
+  ): Promise<LogSigner> {
+    const { folder, origin, identity } = options
     await mkdir(folder, { recursive: true, mode: 0o700 })
-    const held = await readSealed(tee, folder, 'key')
-    const state = await readSealed(tee, folder, 'state')
-    if (held === undefined && state !== undefined) throw new SignerError('ERR_SIGNER_STATE', 'the key is lost')
-    const seed = held ?? randomBytes(32)
-    if (held === undefined) await writeSealed(tee, folder, 'key', seed)
-    const signer = noteSigner({ name: origin, type: 'note', seed: new Secret(seed) })
-    const empty = { size: 0, root: emptyRoot() }
-    if (state === undefined) return new LogSigner(tee, folder, signer, { last: empty, before: empty })
-    const parsed = stateSchema.parse(parseCanonicalJson(state, 'state', 4096))
-    if (parsed.origin !== origin) throw new SignerError('ERR_SIGNER_STATE', `the state is of the log ${parsed.origin}`)
-    const treeOf = (tree: z.infer<typeof treeSchema>): Tree => ({
-      size: tree.size,
-      root: decodeBase64(tree.root, 'root'),
-    })
-    return new LogSigner(tee, folder, signer, { last: treeOf(parsed.last), before: treeOf(parsed.before) })
+    const at = { folder, origin }
+    const kept = await readMemory(tee, at)
+    if (kept !== undefined) return new LogSigner(tee, at, { identity, memory: kept })
+    const seed = randomBytes(32)
+    const vkey = encodeVkey(signerOf(seed, origin).key)
+    const statement = await identity.state({ vkey, number: 0, previous: null, handover: null })
+    const memory = { seed, statements: [statement], state: nothingSigned }
+    await writeMemory(tee, at, memory)
+    return new LogSigner(tee, at, { identity, memory })
   }
 
   get key(): NoteKey {
@@ -91,22 +101,44 @@ export class LogSigner {
 
   /** Leaves of the tree that was signed last. */
   get size(): number {
-    return this.#last.size
+    return this.#state.last?.size ?? 0
+  }
+
+  /** The statements on this key, oldest first; the last is on this code. */
+  get statements(): readonly Uint8Array[] {
+    return this.#statements
+  }
+
+  /** Where the statement on this code stands in the log; `undefined` until that was shown. */
+  get entry(): number | undefined {
+    return this.#state.entry
   }
 
   /** The note with this log's signature. Throws SignerError; then nothing is signed and nothing changed. */
-  async sign(request: SignRequest): Promise<Uint8Array> {
-    const note = this.#working.then(() => this.#sign(request))
-    this.#working = note.catch(() => undefined)
-    return note
+  sign(request: SignRequest): Promise<Uint8Array> {
+    return this.#inTurn(() => this.#sign(request))
   }
 
-  async #sign({ text, from, proof }: SignRequest): Promise<Uint8Array> {
+  /**
+   * The key and what was signed last, encrypted to the code of `statement`, which has to be an entry of the tree that was
+   * signed last. From then on this signer signs nothing; for the same statement it gives the same again. Throws SignerError.
+   */
+  pass(statement: Uint8Array, entry: EntryProof): Promise<Uint8Array> {
+    return this.#inTurn(() => this.#pass(statement, entry))
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#working.then(work)
+    this.#working = done.catch(() => undefined)
+    return done
+  }
+
+  async #sign({ text, from, proof, entry }: SignRequest): Promise<Uint8Array> {
     const next = this.#checkpointOf(text)
-    const isRepeated = [this.#last, this.#before].some(
-      (tree) => tree.size === next.size && equalBytes(tree.root, next.root),
+    const isRepeated = [this.#state.last, this.#state.before].some(
+      (tree) => tree !== undefined && tree.size === next.size && equalBytes(tree.root, next.root),
     )
-    if (!isRepeated) await this.#advance(next, { from, proof })
+    if (!isRepeated) await this.#advance(next, { from, proof, entry })
     return encodeNote({ text, signatures: [signNote(text, this.#signer)] })
   }
 
@@ -123,32 +155,96 @@ export class LogSigner {
     throw new SignerError('ERR_SIGNER_MALFORMED', `the text is no plain checkpoint of ${this.key.name}`)
   }
 
-  async #advance(next: Tree, { from, proof }: Pick<SignRequest, 'from' | 'proof'>): Promise<void> {
-    const last = this.#last
-    if (next.size <= last.size) {
+  async #advance(next: Tree, { from, proof, entry }: Pick<SignRequest, 'from' | 'proof' | 'entry'>): Promise<void> {
+    const { last } = this.#state
+    if (this.#state.passedTo !== undefined) {
+      throw new SignerError('ERR_SIGNER_PASSED', 'the key was passed to a newer signer, which signs from now on')
+    }
+    if (last !== undefined && next.size <= last.size) {
       throw new SignerError('ERR_SIGNER_ROLLBACK', `${last.size} leaves are signed; no other tree of ${next.size} is`)
     }
-    if (from !== last.size) {
-      throw new SignerError('ERR_SIGNER_BEHIND', `the proof is from ${from} leaves, signed are ${last.size}`)
+    if (from !== (last?.size ?? 0)) {
+      throw new SignerError('ERR_SIGNER_BEHIND', `the proof is from ${from} leaves, signed are ${last?.size ?? 0}`)
     }
-    try {
-      if (last.size > 0) {
+    if (last !== undefined && last.size > 0)
+      verified('ERR_SIGNER_FORK', () =>
         verifyConsistency({
           oldSize: last.size,
           newSize: next.size,
           oldRoot: last.root,
           newRoot: next.root,
           path: proof,
-        })
-      }
-    } catch (cause) {
-      if (!(cause instanceof LogError)) throw cause
-      throw new SignerError('ERR_SIGNER_FORK', cause.message, { cause })
-    }
-    const json = ({ size, root }: Tree) => ({ root: encodeBase64(root), size })
-    const state = { before: json(last), last: json(next), origin: this.key.name, version: 1 }
-    await writeSealed(this.#tee, this.#folder, 'state', encodeUtf8(canonicalJson(state)))
-    this.#before = last
-    this.#last = { size: next.size, root: new Uint8Array(next.root) }
+        }),
+      )
+    // Of the tree that it starts from, empty or another log's, it knows nothing; every later one says who signs.
+    const shown = this.#state.entry ?? (last === undefined ? undefined : this.#shown(next, entry))
+    await this.#become({ last: copyOf(next), before: last, entry: shown, passedTo: undefined })
   }
+
+  #shown(next: Tree, entry: EntryProof | undefined): number {
+    if (entry === undefined) {
+      throw new SignerError(
+        'ERR_SIGNER_UNLOGGED',
+        'no tree is signed before the statement on this signer is an entry of it',
+      )
+    }
+    const leaf = signerLeaf(this.key, this.#statements.length - 1, this.#statements.at(-1)!)
+    verified('ERR_SIGNER_UNLOGGED', () => verifyEntry(next, leaf, entry))
+    return entry.index
+  }
+
+  async #pass(statement: Uint8Array, entry: EntryProof): Promise<Uint8Array> {
+    const digest = digestOf(statement)
+    const { last, passedTo } = this.#state
+    if (passedTo !== undefined && passedTo !== digest) {
+      throw new SignerError('ERR_SIGNER_PASSED', `the key was passed to the signer of statement ${passedTo}`)
+    }
+    const number = this.#statements.length
+    const { binding } = await this.#identity.verifySuccessor(statement, {
+      vkey: encodeVkey(this.key),
+      number,
+      previous: digestOf(this.#statements.at(-1)!),
+    })
+    if (last === undefined || this.#state.entry === undefined) {
+      throw new SignerError('ERR_SIGNER_SUCCESSOR', 'this signer is not in the log itself yet')
+    }
+    verified('ERR_SIGNER_SUCCESSOR', () => verifyEntry(last, signerLeaf(this.key, number, statement), entry))
+    if (passedTo === undefined) await this.#become({ ...this.#state, passedTo: digest })
+    const state = { ...this.#state, entry: entry.index, passedTo: undefined }
+    return hpkeSeal({
+      publicKey: decodeBase64url(binding.handover!, 'handover'),
+      info: logKeyInfo({ statement: digest }),
+      plaintext: encodeMemory(
+        { seed: this.#seed, statements: [...this.#statements, statement], state },
+        this.#at.origin,
+      ),
+    })
+  }
+
+  async #become(state: SignerState): Promise<void> {
+    await writeState(this.#tee, this.#at, state)
+    this.#state = state
+  }
+}
+
+function signerOf(seed: Uint8Array, origin: string): NoteSigner {
+  return noteSigner({ name: origin, type: 'note', seed: new Secret(new Uint8Array(seed)) })
+}
+
+function verifyEntry({ size, root }: Tree, leaf: Uint8Array, { index, path }: EntryProof): void {
+  if (index >= size) throw new LogError('ERR_LOG_PROOF', `${size} leaves, none has index ${index}`)
+  verifyInclusion({ index, size, leaf: leafHash(leaf), path, root })
+}
+
+function verified(code: SignerError['code'], verify: () => void): void {
+  try {
+    verify()
+  } catch (cause) {
+    if (!(cause instanceof LogError)) throw cause
+    throw new SignerError(code, cause.message, { cause })
+  }
+}
+
+function copyOf({ size, root }: Tree): Tree {
+  return { size, root: new Uint8Array(root) }
 }

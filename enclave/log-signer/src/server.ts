@@ -1,46 +1,95 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { decodeBase64, FormatError } from '@cella/bytes'
+import { decodeBase64, decodeUtf8, encodeBase64, encodeUtf8, FormatError, type Json } from '@cella/bytes'
 import { encodeVkey } from '@cella/log'
 import { Challenges, type TeeDriver, TeeError } from '@cella/tee'
 import { z } from 'zod'
 import { SignerError } from './error.ts'
-import type { LogSigner } from './log-signer.ts'
+import type { EntryProof, LogSigner } from './log-signer.ts'
+import type { Successor } from './succession.ts'
 
-const bodyBytesMax = 65_536
+const signBytesMax = 65_536
+const statementBytesMax = 2_097_152
+const takeBytesMax = 134_217_728
+
+const hashes = z.array(z.string().length(44)).max(64)
+const entrySchema = z.strictObject({ index: z.int().min(0), path: hashes })
 const signSchema = z.strictObject({
+  entry: entrySchema.exactOptional(),
   from: z.int().min(0),
-  proof: z.array(z.string().length(44)).max(64),
+  proof: hashes,
   text: z.string().max(4096),
 })
+const passSchema = z.strictObject({ entry: entrySchema, statement: z.string().max(1_048_576) })
+const takeSchema = z.strictObject({ sealed: z.string() })
 const challengeSchema = z.strictObject({ nonce: z.string().regex(/^[A-Za-z0-9_-]{43}$/) })
 
-/** Serves one signer: `GET /key`, `POST /challenge`, `POST /sign`. Who may ask is for the address to decide. */
+type Answer = Promise<Uint8Array | Json>
+type Calls = { readonly [call: string]: (request: IncomingMessage) => Answer }
+
+/**
+ * Serves a signer: `GET /key`, `GET /statements`, `POST /challenge`, `POST /sign`, `POST /pass`. Who may ask is for the
+ * address to decide.
+ */
 export function createSignerServer(options: { signer: LogSigner; tee: TeeDriver; configuration: string }): Server {
   const { signer, tee, configuration } = options
   const vkey = encodeVkey(signer.key)
   const challenges = new Challenges('log-signer', tee)
-  const answer = async (request: IncomingMessage): Promise<Uint8Array | string> => {
-    switch (`${request.method} ${request.url}`) {
-      case 'GET /key':
-        return JSON.stringify({ vkey })
-      case 'POST /challenge': {
-        const { nonce } = await readBody(request, challengeSchema)
-        return JSON.stringify(await challenges.answer(nonce, { configuration, vkey }))
-      }
-      case 'POST /sign': {
-        const { text, from, proof } = await readBody(request, signSchema)
-        return signer.sign({ text, from, proof: proof.map((hash) => decodeBase64(hash, 'proof')) })
-      }
-      default:
-        throw new SignerError('ERR_SIGNER_MALFORMED', 'there is no such call')
-    }
-  }
+  return serve(() => signer.size, {
+    'GET /key': async () => ({ vkey }),
+    'GET /statements': async () => ({
+      entry: signer.entry ?? null,
+      statements: signer.statements.map((statement) => decodeUtf8(statement, 'statement')),
+      vkey,
+    }),
+    'POST /challenge': async (request) => {
+      const { nonce } = await readBody(request, challengeSchema, signBytesMax)
+      return challenges.answer(nonce, { configuration, vkey })
+    },
+    'POST /sign': async (request) => {
+      const { text, from, proof, entry } = await readBody(request, signSchema, signBytesMax)
+      return signer.sign({ text, from, proof: hashesOf(proof), entry: entry && entryOf(entry) })
+    },
+    'POST /pass': async (request) => {
+      const { statement, entry } = await readBody(request, passSchema, statementBytesMax)
+      return { sealed: encodeBase64(await signer.pass(encodeUtf8(statement), entryOf(entry))) }
+    },
+  })
+}
+
+/** Serves code that takes a key over: `GET /statement`, and `POST /take`, after which `taken` is called. */
+export function createSuccessorServer(successor: Successor, taken: () => void): Server {
+  return serve(() => 0, {
+    'GET /statement': async () => ({ statement: decodeUtf8(successor.statement, 'statement') }),
+    'POST /take': async (request) => {
+      const { sealed } = await readBody(request, takeSchema, takeBytesMax)
+      await successor.take(decodeBase64(sealed, 'sealed'))
+      taken()
+      return {}
+    },
+    'POST /sign': async () => {
+      throw new SignerError('ERR_SIGNER_PASSED', 'the key did not come to this signer yet')
+    },
+  })
+}
+
+function serve(size: () => number, calls: Calls): Server {
   return createServer({ requestTimeout: 10_000, headersTimeout: 5_000 }, (request, response) => {
-    answer(request).then(
-      (body) => void response.end(body),
-      (error: unknown) => refuse(response, error, signer.size),
+    const name = `${request.method} ${request.url}`
+    const call = Object.hasOwn(calls, name) ? calls[name] : undefined
+    const answer = call?.(request) ?? Promise.reject(new SignerError('ERR_SIGNER_MALFORMED', 'there is no such call'))
+    answer.then(
+      (body) => void response.end(body instanceof Uint8Array ? body : JSON.stringify(body)),
+      (error: unknown) => refuse(response, error, size()),
     )
   })
+}
+
+function entryOf({ index, path }: z.infer<typeof entrySchema>): EntryProof {
+  return { index, path: hashesOf(path) }
+}
+
+function hashesOf(path: readonly string[]): Uint8Array[] {
+  return path.map((hash) => decodeBase64(hash, 'proof'))
 }
 
 /** The one place where a code becomes a status. */
@@ -57,12 +106,12 @@ function refuse(response: ServerResponse, error: unknown, size: number): void {
   response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify({ code, message, size }))
 }
 
-async function readBody<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
+async function readBody<T>(request: IncomingMessage, schema: z.ZodType<T>, bytesMax: number): Promise<T> {
   const parts: Buffer[] = []
   let length = 0
   for await (const part of request) {
     length += part.length
-    if (length > bodyBytesMax) throw new SignerError('ERR_SIGNER_MALFORMED', `a body has at most ${bodyBytesMax} bytes`)
+    if (length > bytesMax) throw new SignerError('ERR_SIGNER_MALFORMED', `a body has at most ${bytesMax} bytes`)
     parts.push(part)
   }
   try {

@@ -45,13 +45,18 @@ export async function readSettings(dataFolder: string): Promise<z.infer<typeof s
   }
 }
 
+/** What a log signer sealed: its memory of what it signed must not be set back either. */
+function isSignerMemory(path: string): boolean {
+  return path.startsWith('log-signer/') && path.endsWith('.sealed')
+}
+
 /** Paths below the data folder of all that is copied as it is: keys, state, sealed files. The vault's come first. */
 export async function stateFiles(dataFolder: string): Promise<string[]> {
   const found: string[] = []
   const walk = async (folder: string): Promise<void> => {
     for (const entry of await readdir(join(dataFolder, folder), { withFileTypes: true })) {
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`
-      if (never.has(path) || apart.has(path) || entry.name.endsWith('.tmp')) continue
+      if (never.has(path) || apart.has(path) || entry.name.endsWith('.tmp') || isSignerMemory(path)) continue
       if (entry.isDirectory()) await walk(path)
       else if (entry.isFile()) found.push(path)
     }

@@ -1,13 +1,23 @@
 import { randomBytes } from 'node:crypto'
 import { cp, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { encodeVkey } from '@cella/log'
-import { beginSuccessor, loadLogKey } from '@cella/log-server'
+import { fileURLToPath } from 'node:url'
+import { encodeVkey, type NoteKey, parseVkey } from '@cella/log'
+import { beginSuccessor, type CheckpointSigner, loadLogKey, localSigner, remoteSigner } from '@cella/log-server'
+import { withLogSigner } from '@cella/supervisor'
 import { z } from 'zod'
 import { BackupError } from './error.ts'
 import { writeWhole } from './repository.ts'
 
-const stateSchema = z.looseObject({ origin: z.string() })
+const stateSchema = z.looseObject({
+  origin: z.string(),
+  logSigner: z.string().default('host'),
+  vkey: z.string().optional(),
+  tees: z.array(z.string()).min(1).default(['sev-snp']),
+})
+type State = z.infer<typeof stateSchema>
+
+const root = fileURLToPath(new URL('../../..', import.meta.url))
 
 export interface SucceedReport {
   /** What owners check and accept. */
@@ -30,32 +40,56 @@ export async function succeedLog(dataFolder: string): Promise<SucceedReport> {
     })
   }
   const state = await readState(at('state.json'))
-  const old = loadLogKey({ file: at('log.key'), name: state.origin })
+  const oldKey = keyOf(dataFolder, state)
   const origin = state.origin.replace(/[^/]*$/, randomBytes(8).toString('hex'))
   for (const name of ['log.next', 'log.key.next', 'last-signed.next'])
     await rm(at(name), { recursive: true, force: true })
   await cp(at('log'), at('log.next'), { recursive: true })
   await rm(join(at('log.next'), 'wal'), { recursive: true, force: true })
-  const signer = loadLogKey({ file: at('log.key.next'), name: origin })
-  const { succession, size } = await beginSuccessor({
-    folder: at('log.next'),
-    lastSignedFile: at('last-signed.next'),
-    oldKey: old.key,
-    signer,
-  })
+  const { succession, size, vkey } = await withSigner(dataFolder, { ...state, origin }, async (signer) => ({
+    ...(await beginSuccessor({
+      folder: at('log.next'),
+      lastSignedFile: at('last-signed.next'),
+      oldKey,
+      signer,
+    })),
+    vkey: encodeVkey(signer.key),
+  }))
   await writeWhole(at('succession.json'), succession)
   const before = at(`log-before-${size}`)
   await rename(at('log'), before)
-  await rename(at('log.key'), join(before, 'log.key'))
   await rename(at('log.next'), at('log'))
-  await rename(at('log.key.next'), at('log.key'))
-  await rename(at('last-signed.next'), at('last-signed'))
-  await writeWhole(at('state.json'), Buffer.from(`${JSON.stringify({ ...state, origin }, null, 2)}\n`))
-  return {
-    succession: at('succession.json'),
-    from: { origin: state.origin, size },
-    to: { origin, vkey: encodeVkey(signer.key) },
+  if (state.logSigner === 'host') {
+    await rename(at('log.key'), join(before, 'log.key'))
+    await rename(at('log.key.next'), at('log.key'))
   }
+  await rename(at('last-signed.next'), at('last-signed'))
+  await writeWhole(at('state.json'), Buffer.from(`${JSON.stringify({ ...state, origin, vkey }, null, 2)}\n`))
+  return { succession: at('succession.json'), from: { origin: state.origin, size }, to: { origin, vkey } }
+}
+
+/** The key of the log that is lost. */
+function keyOf(dataFolder: string, { origin, logSigner, vkey }: State): NoteKey {
+  if (logSigner === 'host') return loadLogKey({ file: join(dataFolder, 'log.key'), name: origin }).key
+  if (vkey === undefined) throw new BackupError('ERR_BACKUP_SOURCE', 'state.json does not say the key of the log')
+  return parseVkey(vkey)
+}
+
+/** With the signer of the new log: born in the enclave, or in a file, as that of the old one. */
+async function withSigner<T>(
+  dataFolder: string,
+  { origin, logSigner, tees }: State,
+  use: (signer: CheckpointSigner) => Promise<T>,
+): Promise<T> {
+  if (logSigner === 'host') {
+    return use(localSigner(loadLogKey({ file: join(dataFolder, 'log.key.next'), name: origin })))
+  }
+  // Of a try before, or of the log that is lost: of another name, which the new one's signer refuses.
+  for (const name of ['key', 'statements', 'state', 'handover']) {
+    await rm(join(dataFolder, 'log-signer', logSigner, `${name}.sealed`), { force: true })
+  }
+  const place = { dataFolder, id: logSigner, origin, tee: tees[0]!, root }
+  return withLogSigner(place, async (url) => use(await remoteSigner(url, origin)))
 }
 
 async function holdsSomething(path: string): Promise<boolean> {
@@ -65,7 +99,7 @@ async function holdsSomething(path: string): Promise<boolean> {
   )
 }
 
-async function readState(path: string): Promise<z.infer<typeof stateSchema>> {
+async function readState(path: string): Promise<State> {
   try {
     return stateSchema.parse(JSON.parse(await readFile(path, 'utf8')))
   } catch (cause) {

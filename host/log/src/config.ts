@@ -11,8 +11,8 @@ export interface LogConfig {
   readonly storage: LogStorage
   /** Outside of the storage and of its backups; on a volume that all front-ends of a PostgreSQL log share. */
   readonly lastSigned: string
-  /** Where the log's key is made at the first start (mode 0600), or the URL of the signer that holds it. */
-  readonly key: { readonly file: string } | { readonly signer: string }
+  /** Where the log's key is made at the first start (mode 0600), or the URL of the signer that holds it, and which. */
+  readonly key: { readonly file: string } | { readonly signer: string; readonly vkey: string | undefined }
   readonly witnesses: readonly WitnessSetting[]
   /** How many of them have to cosign; all when left out. */
   readonly quorum: number
@@ -33,7 +33,7 @@ export function readLogConfig(file: string): LogConfig {
     throw new LogServerError('ERR_LOG_CONFIG', `the settings ${file} can't be read as JSON`, { cause })
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('is no object')
-  const { origin, folder, postgres, tiles, lastSigned, keyFile, signer, witnesses, quorum, listen, ...others } =
+  const { origin, folder, postgres, tiles, lastSigned, keyFile, signer, vkey, witnesses, quorum, listen, ...others } =
     value as Record<string, unknown>
   for (const other of Object.keys(others)) throw wrong(`has a member ${other}, which no log knows`)
   if (typeof origin !== 'string' || !isKeyName(origin)) throw wrong('needs origin: no space, no plus')
@@ -46,7 +46,7 @@ export function readLogConfig(file: string): LogConfig {
     origin,
     storage: parseStorage({ folder, postgres, tiles }),
     lastSigned: path(lastSigned, 'lastSigned'),
-    key: parseKey(keyFile, signer),
+    key: parseKey({ keyFile, signer, vkey }),
     witnesses: settings,
     quorum: count as number,
     listen: parseListen(listen),
@@ -58,13 +58,17 @@ export function readLogConfig(file: string): LogConfig {
   return config
 }
 
-function parseKey(keyFile: unknown, signer: unknown): LogConfig['key'] {
-  if (signer === undefined) return { file: path(keyFile, 'keyFile') }
+function parseKey({ keyFile, signer, vkey }: Record<'keyFile' | 'signer' | 'vkey', unknown>): LogConfig['key'] {
+  if (signer === undefined) {
+    if (vkey !== undefined) throw wrong('has vkey, which goes with a signer')
+    return { file: path(keyFile, 'keyFile') }
+  }
   if (keyFile !== undefined) throw wrong('has a keyFile and a signer: one of them holds the key')
   if (typeof signer !== 'string' || !/^https?:\/\/[^/]+$/.test(signer)) {
     throw wrong('needs signer: a URL without a path, like http://127.0.0.1:7423')
   }
-  return { signer }
+  if (vkey !== undefined && typeof vkey !== 'string') throw wrong('needs vkey: the key that the signer has to hold')
+  return { signer, vkey }
 }
 
 function parseStorage(given: Record<'folder' | 'postgres' | 'tiles', unknown>): LogStorage {

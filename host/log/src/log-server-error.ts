@@ -1,6 +1,8 @@
 export type LogServerErrorCode =
   /** A setting is missing, unknown or of another form. */
   | 'ERR_LOG_CONFIG'
+  /** The signer holds another key, answers with another signature, or does not sign for this log. */
+  | 'ERR_LOG_SIGNER'
   /** Another process writes this log. */
   | 'ERR_LOG_IN_USE'
   /** What lies on disk contradicts what was signed, or itself. */

@@ -8,13 +8,15 @@ import { loadLogKey } from './key-file.ts'
 import type { Log } from './log.ts'
 import { LogServerError } from './log-server-error.ts'
 import { openStore } from './open-store.ts'
+import { passKey } from './pass-key.ts'
 import { openPostgresLog } from './postgres/postgres-log.ts'
-import { remoteSigner } from './remote-signer.ts'
+import { type RemoteSigner, remoteSigner } from './remote-signer.ts'
 import { createLogServer } from './server.ts'
 import { type CheckpointSigner, localSigner } from './signing.ts'
 
 // node main.ts --config FILE           serve; the first line on standard output is {"url", "vkey"}
 // node main.ts --config FILE --init    make the key where there is none, print {"vkey"}, and end
+// node main.ts --config FILE --pass-key URL    have the log's key pass to the signer at URL, print {"index"}, and end
 // node main.ts --config FILE --check [--policy FILE]    check all that is stored, print a report, and end
 
 async function main(): Promise<void> {
@@ -23,6 +25,7 @@ async function main(): Promise<void> {
       config: { type: 'string' },
       init: { type: 'boolean' },
       check: { type: 'boolean' },
+      'pass-key': { type: 'string' },
       policy: { type: 'string' },
     },
   })
@@ -40,7 +43,18 @@ async function main(): Promise<void> {
     return
   }
   const log = await open(config, signer)
-  const server = createLogServer(log)
+  const next = values['pass-key']
+  if (next !== undefined) {
+    if (!('statements' in signer)) throw new LogServerError('ERR_LOG_CONFIG', 'a key in a file passes to no signer')
+    await signer.announce(log)
+    const index = await passKey(log, signer, next)
+    await log.close()
+    process.stdout.write(`${JSON.stringify({ index })}\n`)
+    return
+  }
+  // What hinders it hinders every other entry too, and is told there.
+  if ('announce' in signer) signer.announce(log).catch(() => undefined)
+  const server = createLogServer(log, 'statements' in signer ? signer : undefined)
   const url = await server.listen(config.listen)
   const stop = (): void => {
     server
@@ -53,8 +67,8 @@ async function main(): Promise<void> {
   process.stdout.write(`${JSON.stringify({ url, vkey })}\n`)
 }
 
-async function signerOf({ key, origin }: LogConfig): Promise<CheckpointSigner> {
-  if ('signer' in key) return remoteSigner(key.signer, origin)
+async function signerOf({ key, origin }: LogConfig): Promise<CheckpointSigner | RemoteSigner> {
+  if ('signer' in key) return remoteSigner(key.signer, origin, { vkey: key.vkey })
   return localSigner(loadLogKey({ file: key.file, name: origin }))
 }
 

@@ -1,9 +1,11 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { decodeUtf8, encodeBase64url } from '@cella/bytes'
-import { LogError, leafLength } from '@cella/log'
+import { encodeVkey, LogError, leafLength } from '@cella/log'
+import { postBytes } from './http-post.ts'
 import { type ListenAddress, listen } from './listen.ts'
 import type { Log, LogNews } from './log.ts'
 import { LogServerError } from './log-server-error.ts'
+import type { RemoteSigner } from './remote-signer.ts'
 
 export interface LogServer {
   /** `http://HOST:PORT` or `unix:PATH`, once it listens. */
@@ -19,10 +21,13 @@ const leavesMax = 256
  * `{"checkpoint":"…","leaves":"…"}`: the newest checkpoint with the leaves from index N on, one after the other in
  * base64url; `POST /entries?from=N` has such `leaves` as well. Who may append is for the address to decide: listen on
  * loopback or a socket.
+ *
+ * `GET /signers` answers `{"vkey","statements":[…]}`, what `signer` states of the code that holds the log's key, oldest
+ * first, and `POST /challenge` passes a challenge on to it.
  */
-export function createLogServer(log: Log): LogServer {
+export function createLogServer(log: Log, signer?: Pick<RemoteSigner, 'key' | 'statements' | 'url'>): LogServer {
   const server = createServer({ requestTimeout: 30_000, headersTimeout: 5_000 }, (request, response) => {
-    handle(request, response, log).catch((error: unknown) => sendError(response, error))
+    handle(request, response, { log, signer }).catch((error: unknown) => sendError(response, error))
   })
   return {
     listen: (address) => listen(server, address),
@@ -34,8 +39,14 @@ export function createLogServer(log: Log): LogServer {
   }
 }
 
-async function handle(request: IncomingMessage, response: ServerResponse, log: Log): Promise<void> {
+interface Served {
+  readonly log: Log
+  readonly signer: Pick<RemoteSigner, 'key' | 'statements' | 'url'> | undefined
+}
+
+async function handle(request: IncomingMessage, response: ServerResponse, { log, signer }: Served): Promise<void> {
   const { method, url } = request
+  if (url === '/challenge' && method === 'POST' && signer !== undefined) return challenge(request, response, signer.url)
   const [, call, from] = /^\/(entries|news)(?:\?from=([0-9]{1,15}))?$/.exec(url ?? '') ?? []
   const since = from === undefined ? undefined : Number(from)
   if (call === 'entries') {
@@ -44,6 +55,13 @@ async function handle(request: IncomingMessage, response: ServerResponse, log: L
   }
   if (method !== 'GET') return send(response, { status: 405, type: text, body: 'only GET\n' })
   if (url === '/healthz') return health(response, log)
+  if (url === '/signers') {
+    const body = JSON.stringify({
+      statements: signer?.statements ?? [],
+      vkey: signer === undefined ? null : encodeVkey(signer.key),
+    })
+    return send(response, { status: 200, type: 'application/json', body })
+  }
   if (url === '/checkpoint') {
     const checkpoint = log.checkpoint()
     if (checkpoint === undefined) return send(response, unwitnessed)
@@ -87,6 +105,17 @@ async function append(
   const news = since === undefined ? undefined : await log.news(since)
   const answer = JSON.stringify({ indices, ...newsJson(news ?? { checkpoint, leaves: undefined }) })
   return send(response, { status: 200, type: 'application/json', body: answer })
+}
+
+async function challenge(request: IncomingMessage, response: ServerResponse, url: string): Promise<void> {
+  const body = await readBody(request)
+  if (body === undefined) return send(response, { status: 413, type: text, body: 'a challenge is short\n' })
+  try {
+    const answer = await postBytes({ url: `${url}/challenge`, body, timeoutMs: 20_000, answerBytesMax: 2_097_152 })
+    send(response, { status: answer.status, type: 'application/json', body: answer.body })
+  } catch (cause) {
+    throw new LogServerError('ERR_LOG_UNAVAILABLE', `the signer at ${url} does not answer`, { cause })
+  }
 }
 
 function health(response: ServerResponse, log: Log): void {

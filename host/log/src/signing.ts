@@ -1,13 +1,18 @@
+import { equalBytes } from '@cella/bytes'
 import {
   consistencyProof,
   encodeCheckpointText,
   encodeNote,
+  inclusionProof,
   type NoteKey,
   type NoteSignature,
   type NoteSigner,
+  parseEntryBundle,
   signNote,
   type TileReader,
   tileHashes,
+  tilePath,
+  tileWidth,
 } from '@cella/log'
 import type { LastSigned, SignedTree } from './last-signed.ts'
 
@@ -29,6 +34,8 @@ export interface SigningRequest {
    * or the same tree.
    */
   proof(from?: number): Promise<readonly Uint8Array[]>
+  /** Where `leaf` is among what `next` has beyond `previous`, with its inclusion path (RFC 6962 §2.1.1) in `next`. */
+  entry(leaf: Uint8Array): Promise<{ readonly index: number; readonly path: readonly Uint8Array[] } | undefined>
 }
 
 /** Who signs the log's checkpoints: a key in this process, or something elsewhere that holds one. */
@@ -86,7 +93,25 @@ export class Signing {
       from === 0 || from === next.size
         ? []
         : consistencyProof({ oldSize: from, newSize: next.size, hashes: tileHashes(this.#tile, next.size) })
-    const signature = await this.#signer.sign({ text, next, previous, proof })
+    const entry: SigningRequest['entry'] = async (leaf) => {
+      const index = await this.#find(leaf, previous.size, next.size)
+      if (index === undefined) return undefined
+      return {
+        index,
+        path: await inclusionProof({ index, size: next.size, hashes: tileHashes(this.#tile, next.size) }),
+      }
+    }
+    const signature = await this.#signer.sign({ text, next, previous, proof, entry })
     return { size: next.size, bytes: encodeNote({ text, signatures: [signature] }) }
+  }
+
+  async #find(leaf: Uint8Array, from: number, size: number): Promise<number | undefined> {
+    for (let at = Math.floor(from / tileWidth); at * tileWidth < size; at++) {
+      const width = Math.min(tileWidth, size - at * tileWidth)
+      const bundle = await this.#tile(tilePath({ level: 'entries', index: at, width }))
+      const found = parseEntryBundle(bundle, width).findIndex((entry) => equalBytes(entry, leaf))
+      if (found >= 0) return at * tileWidth + found
+    }
+    return undefined
   }
 }

@@ -1,30 +1,23 @@
 import { join } from 'node:path'
-import {
-  encodeCheckpointText,
-  encodeNote,
-  encodeSuccession,
-  type NoteKey,
-  type NoteSigner,
-  signNote,
-  successionLeaf,
-} from '@cella/log'
+import { emptyRoot, encodeCheckpointText, encodeNote, encodeSuccession, type NoteKey, successionLeaf } from '@cella/log'
 import { Disk } from './disk.ts'
 import { openLog } from './embedded-log.ts'
 import { LastSigned } from './last-signed.ts'
 import { LogServerError } from './log-server-error.ts'
 import { parsePublished } from './recovery.ts'
-import { localSigner } from './signing.ts'
+import type { RemoteSigner } from './remote-signer.ts'
+import type { CheckpointSigner } from './signing.ts'
 
 /**
  * Makes `folder`, a copy of the files of an old log as its public checkpoint has them, the log of `signer`: the same leaves,
- * then the statement that it succeeds the old one. `lastSignedFile` must be a new one. Returns the statement, which people
+ * then the statement that it succeeds the old one, and what a signer elsewhere states of itself. `lastSignedFile` must be a new one. Returns the statement, which people
  * give to each other, and the number of leaves that are the old log's. Throws ERR_LOG_DAMAGED.
  */
 export async function beginSuccessor(options: {
   folder: string
   lastSignedFile: string
   oldKey: NoteKey
-  signer: NoteSigner
+  signer: CheckpointSigner | RemoteSigner
 }): Promise<{ succession: Uint8Array; size: number }> {
   const { folder, lastSignedFile, oldKey, signer } = options
   const disk = new Disk()
@@ -35,7 +28,14 @@ export async function beginSuccessor(options: {
   const { size, root } = parsePublished(bytes, oldKey, path)
   const succession = encodeSuccession({ from: { key: oldKey, checkpoint: bytes }, to: { key: signer.key } })
   const text = encodeCheckpointText({ origin: signer.key.name, size, root, extensions: [] })
-  await disk.writeWhole(path, encodeNote({ text, signatures: [signNote(text, signer)] }), 0o644)
+  const signature = await signer.sign({
+    text,
+    next: { size, root },
+    previous: { size: 0, root: emptyRoot() },
+    proof: async () => [],
+    entry: async () => undefined,
+  })
+  await disk.writeWhole(path, encodeNote({ text, signatures: [signature] }), 0o644)
   await disk.syncFolder(folder)
   const lastSigned = await LastSigned.open(disk, lastSignedFile, signer.key.name)
   try {
@@ -51,7 +51,7 @@ export async function beginSuccessor(options: {
   const log = await openLog({
     folder,
     lastSignedFile,
-    signer: localSigner(signer),
+    signer,
     witnesses: [],
     quorum: 0,
     onFatal: (error) => {
@@ -59,10 +59,10 @@ export async function beginSuccessor(options: {
     },
   })
   try {
-    const { indices } = await log.append([successionLeaf(succession)])
+    const before = [successionLeaf(succession)]
+    if ('announce' in signer) await signer.announce(log, before)
+    else await log.append(before)
     if (failure !== undefined) throw failure
-    if (indices[0] !== size)
-      throw new LogServerError('ERR_LOG_DAMAGED', `the succession went to ${indices[0]}, not ${size}`)
   } finally {
     await log.close()
   }

@@ -64,14 +64,14 @@ export class LogClient {
     return this.#note(new Uint8Array(answer.body))
   }
 
-  /** A GET below the log's URL, or a POST of `leaves`; its answer as it comes, at most 1 MiB. */
-  async call(path: string, leaves?: Uint8Array): Promise<UpstreamAnswer> {
+  /** A GET below the log's URL, or a POST of `body`; its answer as it comes, at most 1 MiB. */
+  async call(path: string, body?: Uint8Array): Promise<UpstreamAnswer> {
     try {
       return await callUpstream(`${this.#url}/${path}`, {
-        ...(leaves === undefined
+        ...(body === undefined
           ? { timeoutMs: 10_000 }
           : // Waits for witnesses.
-            { method: 'POST', body: leaves, contentType: 'application/octet-stream', timeoutMs: 30_000 }),
+            { method: 'POST', body, contentType: 'application/octet-stream', timeoutMs: 30_000 }),
         answerBytesMax: 2 ** 20,
       })
     } catch (cause) {

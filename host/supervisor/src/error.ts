@@ -9,6 +9,8 @@ export type SupervisorErrorCode =
   | 'ERR_DATA_MALFORMED'
   /** The port that was asked for is another program's. */
   | 'ERR_PORT_TAKEN'
+  /** The log signer does not hold the key of this log. */
+  | 'ERR_LOG_KEY'
   /** It was told to end before it was up. */
   | 'ERR_STOPPED'
   | 'ERR_USAGE'

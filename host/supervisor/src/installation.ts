@@ -9,8 +9,10 @@ import { Child, type ChildOptions, compileCache, runOnce, runToEnd } from './chi
 import { SupervisorError } from './error.ts'
 import { readJson, writeJson } from './files.ts'
 import { endLeftovers } from './leftovers.ts'
+import { type KeyProcesses, keySetting, passLogKey, startLogKey } from './log-key.ts'
 import { freePorts, isFree } from './ports.ts'
 import { publicUrlOf } from './public-url.ts'
+import { installSigner, openSigner, type SignerFolder } from './signer-folder.ts'
 
 export interface InstallationOptions {
   /** Everything that the installation keeps. */
@@ -47,13 +49,25 @@ export interface InstallationOptions {
   readonly leaseSeconds?: number
   /** Seconds by which the clocks of manager and log are wrong: to rehearse a host that lies about the time. */
   readonly hostClockOffset?: number | undefined
+  /**
+   * Where the key of a new log lies: in an enclave of its own, which is the default, or in a file of the host. A log keeps
+   * what it began with.
+   */
+  readonly logSigner?: 'enclave' | 'host' | undefined
+  /** Whether the log's key passes to the log signer in `enclaves`, where that is another one than what holds it. */
+  readonly upgradeLogSigner?: boolean | undefined
   /** A PostgreSQL of the operator's; without it one of the installation's own. */
   readonly databaseUrl?: string | undefined
 }
 
 const buildsSchema = z.looseObject({
   organisation: z.string(),
-  builds: z.strictObject({ vault: z.string(), worker: z.string(), attestationService: z.string().exactOptional() }),
+  builds: z.strictObject({
+    vault: z.string(),
+    worker: z.string(),
+    attestationService: z.string().exactOptional(),
+    logSigner: z.string().exactOptional(),
+  }),
   bundles: z.array(z.looseObject({ role: z.string(), file: z.string().regex(/^[a-z-]+\.[cm]js$/) })),
   options: z.array(z.string()),
 })
@@ -62,6 +76,12 @@ const stateSchema = z.strictObject({
   workerToken: z.string(),
   ports: z.array(z.int()),
   witnesses: z.array(z.strictObject({ vkey: z.string(), url: z.string() })),
+  /** The version of the log signer that holds the log's key; `host`: a file does. */
+  logSigner: z.string().default('host'),
+  /** The version that the key is passing to. */
+  nextLogSigner: z.string().exactOptional(),
+  /** The log's key, once it is known. */
+  vkey: z.string().exactOptional(),
   /** The vault's kind of TEE first, then those of the workers. */
   tees: z.array(z.string()).min(2).default(['sev-snp', 'sev-snp']),
 })
@@ -108,7 +128,7 @@ export class Installation {
     await this.#endLeftovers()
     const enclaves = await this.#enclaves()
     const builds = this.#builds(enclaves)
-    const state = this.#state()
+    let state = this.#state(enclaves, builds)
     const tee = join(dataFolder, 'tee')
     const logConfig = join(dataFolder, 'config', 'log.json')
     const [vaultTee, ...workerTees] = state.tees as [string, string, ...string[]]
@@ -118,8 +138,9 @@ export class Installation {
     const count = this.#options.localWitnesses
     const wanted = [await this.#managerPort(state), ...state.ports.slice(1)]
     const names = vaultNames(this.#options.vaults ?? 1)
-    const ports = await freePorts(Array.from({ length: 3 + count + names.length }, (_, at) => wanted[at] ?? 0))
-    const [managerPort, logPort, firstVaultPort, attestPort, ...otherPorts] = ports as [
+    const ports = await freePorts(Array.from({ length: 4 + count + names.length }, (_, at) => wanted[at] ?? 0))
+    const [managerPort, logPort, firstVaultPort, attestPort, signerPort, ...otherPorts] = ports as [
+      number,
       number,
       number,
       number,
@@ -128,23 +149,32 @@ export class Installation {
     ]
     const witnessPorts = otherPorts.slice(0, count)
     const vaultPorts = [firstVaultPort, ...otherPorts.slice(count)]
-    writeJson(join(dataFolder, 'state.json'), { ...state, ports } satisfies State)
+    state = this.#keep({ ...state, ports })
     this.#url = `http://127.0.0.1:${managerPort}`
 
-    writeJson(logConfig, this.#logConfig(state, logPort, []))
     const log = this.#entry('host/log/src/main.ts')
-    const { vkey } = await this.#command([log, '--config', logConfig, '--init'])
-    const witnesses = [...(await this.#localWitnesses(String(vkey), witnessPorts)), ...state.witnesses.map(foreign)]
-    writeJson(logConfig, this.#logConfig(state, logPort, witnesses))
+    const processes = this.#keyProcesses(log, logConfig)
+    const settings = { port: signerPort, roots, tee: { kind: 'simulated', folder: tee, tee: vaultTee } }
+    writeJson(logConfig, this.#logConfig(state, { logPort, signerPort }, []))
+    const vkey = await startLogKey(dataFolder, state, { settings, processes })
+    state = this.#keep({ ...state, vkey })
+    const witnesses = [...(await this.#localWitnesses(vkey, witnessPorts)), ...state.witnesses.map(foreign)]
+    writeJson(logConfig, this.#logConfig(state, { logPort, signerPort }, witnesses))
 
     for (const { name, config } of witnesses) {
       if (config === undefined) continue
       this.#run(name, [this.#entry('client/witness/src/main.ts'), '--config', config])
     }
     await this.#until(() => witnesses.every(({ name, config }) => config === undefined || this.#ready.has(name)))
+    const next = this.#nextSigner(state)
+    if (next !== undefined) {
+      const { nextLogSigner: _, ...now } = this.#keep({ ...state, nextLogSigner: next })
+      await passLogKey(dataFolder, now, { next, nextPort: attestPort, settings, processes })
+      state = this.#keep({ ...now, logSigner: next })
+    }
     this.#run('log', [...this.#clock(), log, '--config', logConfig])
 
-    const logPolicy = policyText(String(vkey), witnesses)
+    const logPolicy = policyText(vkey, witnesses)
     const manager = this.#options.managerUrl ?? this.#url
     for (const [at, name] of names.entries()) {
       this.#runEnclave(name, join(enclaves, 'vault.mjs'), builds.options, {
@@ -177,7 +207,14 @@ export class Installation {
     })
     this.#run('manager', [...this.#clock(), this.#entry('host/manager/src/main.ts'), '--config', managerConfig])
     await this.#until(() => this.#ready.has('manager') && names.every((name) => this.#ready.has(`${name}:ready`)))
-    await this.#publishBuilds(builds)
+    const signerBuild = state.logSigner === 'host' ? undefined : openSigner(dataFolder, state.logSigner)
+    await this.#publishBuilds([
+      builds.organisation,
+      builds.builds.vault,
+      builds.builds.worker,
+      ...(builds.builds.attestationService === undefined ? [] : [builds.builds.attestationService]),
+      ...(signerBuild ? [signerBuild.organisation, signerBuild.build] : []),
+    ])
     for (let at = 1; at <= this.#options.workers; at++) {
       this.#runEnclave(`worker-${at}`, join(enclaves, 'worker.mjs'), builds.options, {
         manager,
@@ -213,6 +250,7 @@ export class Installation {
         ...(builds.builds.attestationService !== undefined && {
           attestationService: [parseDocumentOf('cella/build', builds.builds.attestationService).digest],
         }),
+        ...(signerBuild && { logSigner: [parseDocumentOf('cella/build', signerBuild.build).digest] }),
       },
       simulated: true,
     })
@@ -227,7 +265,9 @@ export class Installation {
     const order = (name: string): number =>
       name.startsWith('worker') || name === 'attest'
         ? 0
-        : ['vault', 'manager', 'log'].findIndex((kind) => name === kind || name.startsWith(`${kind}-`)) + 1 || 4
+        : name.startsWith('log-signer')
+          ? 4
+          : ['vault', 'manager', 'log'].findIndex((kind) => name === kind || name.startsWith(`${kind}-`)) + 1 || 4
     const stages = new Map<number, Child[]>()
     for (const child of this.#children) {
       const stage = order(child.name)
@@ -322,7 +362,7 @@ export class Installation {
     })
   }
 
-  #state(): State {
+  #state(enclaves: string, builds: z.infer<typeof buildsSchema>): State {
     const path = join(this.#options.dataFolder, 'state.json')
     const known = readJson(path)
     const parsed = stateSchema.safeParse(
@@ -331,6 +371,8 @@ export class Installation {
         workerToken: randomBytes(32).toString('base64url'),
         ports: [],
         witnesses: [],
+        logSigner:
+          this.#options.logSigner === 'host' ? 'host' : signerOf(this.#options.dataFolder, enclaves, builds).id,
         ...(this.#options.tees.length > 0 && { tees: [this.#options.tees[0], ...this.#options.tees] }),
       },
     )
@@ -345,15 +387,51 @@ export class Installation {
     return { ...parsed.data, witnesses: [...parsed.data.witnesses, ...others], tees: [vault!, ...tees] }
   }
 
-  #logConfig(state: State, port: number, witnesses: readonly Witness[]): object {
+  /** The version of the log signer that the key is to pass to, if it is another one than now. Throws ERR_LOG_KEY. */
+  #nextSigner({ logSigner, nextLogSigner }: State): string | undefined {
+    const { dataFolder, enclaves, upgradeLogSigner } = this.#options
+    if (nextLogSigner !== undefined) return nextLogSigner
+    if (!upgradeLogSigner) return undefined
+    if (logSigner === 'host') {
+      throw new SupervisorError('ERR_LOG_KEY', 'this log’s key lies in a file, and passes to no enclave', {
+        hint: 'a key that was outside once stays known there; a new data folder begins with an enclave',
+      })
+    }
+    const { id } = signerOf(dataFolder, enclaves, this.#builds(enclaves))
+    return id === logSigner ? undefined : id
+  }
+
+  #keyProcesses(log: string, logConfig: string): KeyProcesses {
+    return {
+      runEnclave: (...launch) => this.#runEnclave(...launch),
+      reported: (event) => this.#ready.get(event),
+      until: (condition) => this.#until(condition),
+      log: (...parameters) => this.#command([log, '--config', logConfig, ...parameters]),
+      end: async (name) => {
+        const at = this.#children.findIndex((child) => child.name === name)
+        await this.#children.splice(at, 1)[0]?.stop()
+      },
+    }
+  }
+
+  #keep(state: State): State {
+    writeJson(join(this.#options.dataFolder, 'state.json'), state)
+    return state
+  }
+
+  #logConfig(
+    state: State,
+    { logPort, signerPort }: { logPort: number; signerPort: number },
+    witnesses: readonly Witness[],
+  ): object {
     const folder = this.#options.dataFolder
     return {
       origin: state.origin,
       folder: join(folder, 'log'),
       lastSigned: join(folder, 'last-signed'),
-      keyFile: join(folder, 'log.key'),
+      ...keySetting(folder, state, signerPort),
       witnesses: witnesses.map(({ vkey, url }) => ({ vkey, url })),
-      listen: { host: '127.0.0.1', port },
+      listen: { host: '127.0.0.1', port: logPort },
     }
   }
 
@@ -440,7 +518,7 @@ export class Installation {
       onChange: () => this.#writeStatus(),
       onEnd: () => {
         // What it said no longer holds: the next one says it anew.
-        for (const event of [name, `${name}:listening`, `${name}:ready`]) this.#ready.delete(event)
+        for (const event of [name, `${name}:listening`, `${name}:ready`, `${name}:successor`]) this.#ready.delete(event)
       },
     }
   }
@@ -488,9 +566,8 @@ export class Installation {
   }
 
   /** The builder's organisation and its Build documents, so that terms can name them. */
-  async #publishBuilds({ organisation, builds }: z.infer<typeof buildsSchema>): Promise<void> {
-    for (const document of [organisation, builds.vault, builds.worker, builds.attestationService]) {
-      if (document === undefined) continue
+  async #publishBuilds(documents: readonly string[]): Promise<void> {
+    for (const document of new Set(documents)) {
       const response = await fetch(`${this.#url}/v1/documents`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
@@ -542,8 +619,19 @@ export class Installation {
   }
 }
 
+function signerOf(dataFolder: string, enclaves: string, built: z.infer<typeof buildsSchema>): SignerFolder {
+  const { organisation, builds, options } = built
+  if (builds.logSigner === undefined) {
+    throw new SupervisorError('ERR_ENCLAVES_MISSING', `${enclaves} was built without a log signer`, {
+      hint: 'npm run build:enclave makes it; or say --log-signer host',
+    })
+  }
+  const bundle = join(enclaves, fileOf(built, 'log-signer'))
+  return installSigner(dataFolder, bundle, { organisation, build: builds.logSigner, options })
+}
+
 const usualPort = 7411
-const startedRoles: ReadonlySet<string> = new Set(['vault', 'worker', 'runner', 'attest'])
+const startedRoles: ReadonlySet<string> = new Set(['vault', 'worker', 'runner', 'attest', 'log-signer'])
 const quiet = ['--disable-warning=ExperimentalWarning']
 
 /** By name: what a data folder keeps may be of an older build. */

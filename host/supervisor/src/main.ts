@@ -11,6 +11,8 @@ import { lockData } from './lock.ts'
 //   [--tee KIND]…                  kinds of TEE to simulate, for the workers in turn; the first is also a new vault's
 //   [--public HOST:PORT --tls CERTIFICATE,KEY|self-signed]   serves others too, over TLS
 //   [--attest]                     an attestation service as well, reached through the manager under /attest
+//   [--log-signer enclave|host]    where the key of a new log lies; enclave when left out
+//   [--upgrade-log-signer]         the log's key passes to the log signer among the enclaves, where that is another one
 //   [--public-url URL]             under which others reach the manager: part of the attestation service's issuer
 //   [--manager-url URL]            what the enclaves are told instead of the manager's own address
 //   [--lease-seconds N]            how long a worker may be silent before its run is given to the next attempt
@@ -34,6 +36,8 @@ try {
       public: { type: 'string' },
       tls: { type: 'string' },
       attest: { type: 'boolean', default: false },
+      'log-signer': { type: 'string' },
+      'upgrade-log-signer': { type: 'boolean', default: false },
       'public-url': { type: 'string' },
       'manager-url': { type: 'string' },
       'lease-seconds': { type: 'string', default: '30' },
@@ -58,6 +62,8 @@ try {
     localWitnesses: count(values['local-witnesses'], '--local-witnesses', 16),
     witnesses: values.witness.map(witnessOf),
     attest: values.attest,
+    logSigner: placeOfKey(values['log-signer']),
+    upgradeLogSigner: values['upgrade-log-signer'],
     publicUrl: values['public-url'],
     managerUrl: values['manager-url'],
     leaseSeconds: count(values['lease-seconds'], '--lease-seconds', 3600),
@@ -98,6 +104,11 @@ try {
 } catch (error) {
   report(error)
   process.exit(error instanceof SupervisorError && error.code === 'ERR_USAGE' ? 2 : 1)
+}
+
+function placeOfKey(text: string | undefined): InstallationOptions['logSigner'] {
+  if (text === undefined || text === 'enclave' || text === 'host') return text
+  throw new SupervisorError('ERR_USAGE', `--log-signer ${text}: enclave or host`)
 }
 
 function count(text: string, option: string, max: number): number {

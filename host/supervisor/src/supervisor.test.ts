@@ -57,8 +57,18 @@ describe('an installation', () => {
     folder = await mkdtemp(join(tmpdir(), 'cella-up-'))
     data = join(folder, 'data')
     const script = `const { buildEnclaves, signBuilds } = await import(${JSON.stringify(join(root, 'scripts/build-enclave.ts'))})
-      await signBuilds(process.argv[1], await buildEnclaves(process.argv[1]))`
-    const build = spawn(process.execPath, ['--input-type=module', '-e', script, join(folder, 'enclave')], {
+      const { cp, appendFile, readFile } = await import('node:fs/promises')
+      const { hash } = await import('node:crypto')
+      const [, first, second] = process.argv
+      const bundles = await buildEnclaves(first)
+      await signBuilds(first, bundles)
+      // Another version of the log signer, by the same builder.
+      await cp(first, second, { recursive: true })
+      await appendFile(second + '/log-signer.mjs', '// next')
+      const digest = hash('sha256', await readFile(second + '/log-signer.mjs'))
+      await signBuilds(second, bundles.map((one) => one.role === 'log-signer' ? { ...one, digest } : one))`
+    const folders = [join(folder, 'enclave'), join(folder, 'enclave-next')]
+    const build = spawn(process.execPath, ['--input-type=module', '-e', script, ...folders], {
       stdio: 'inherit',
     })
     const [code] = await once(build, 'exit')
@@ -77,7 +87,14 @@ describe('an installation', () => {
   test('is up with every process, and serves', async () => {
     const { state, manager, processes } = await status()
     assert.equal(state, 'up')
-    assert.deepEqual(processes.map(({ name }) => name).sort(), ['log', 'manager', 'vault', 'witness-1', 'worker-1'])
+    assert.deepEqual(processes.map(({ name }) => name).sort(), [
+      'log',
+      'log-signer',
+      'manager',
+      'vault',
+      'witness-1',
+      'worker-1',
+    ])
     assert.ok(processes.every((one) => one.ready && one.restarts === 0))
     assert.equal((await fetch(`${manager}/readyz`)).status, 200)
   })
@@ -155,14 +172,27 @@ describe('an installation', () => {
     assert.match(log.trim().split('\n').at(-1) ?? '', /"msg":"stopped"/)
   })
 
-  for (const { name, leave } of [
-    { name: 'its terminal is closed', leave: () => supervisor.kill('SIGHUP') },
-    { name: 'what started it is gone, if so asked', leave: () => supervisor.stdin?.end() },
+  const signers = async (): Promise<{ vkey: string; statements: string[] }> =>
+    (await fetch(`${(await status()).manager}/v1/log/signers`)).json() as never
+  let vkey: string | undefined
+  for (const { name, leave, more } of [
+    // The log's key passes at the first of these starts; at the second it stays where it is.
+    {
+      name: 'its terminal is closed',
+      leave: () => supervisor.kill('SIGHUP'),
+      more: () => ['--upgrade-log-signer', '--enclaves', join(folder, 'enclave-next')],
+    },
+    { name: 'what started it is gone, if so asked', leave: () => supervisor.stdin?.end(), more: () => [] },
   ]) {
     test(`stops when ${name}, and leaves no process`, async () => {
-      supervisor = start('--end-with-input')
+      supervisor = start('--end-with-input', ...more())
       await ready(supervisor)
       const { processes } = await status()
+      const { vkey: now, statements } = await signers()
+      vkey ??= JSON.parse(readFileSync(join(data, 'state.json'), 'utf8')).vkey
+      assert.deepEqual([now, statements.length], [vkey, 2])
+      const measured = statements.map((one) => JSON.parse(JSON.parse(one).build).payload)
+      assert.notEqual(measured[0], measured[1])
       leave()
       const [code] = await once(supervisor, 'exit')
       assert.equal(code, 0)

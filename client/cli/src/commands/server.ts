@@ -68,6 +68,16 @@ function addUp(program: Command, cli: Cli): void {
       teeOption,
     )
     .option('--attest', 'run an attestation service as well; the manager passes it on under /attest')
+    .addOption(
+      new Option('--log-signer <where>', 'where the key of a new log lies (default: enclave)').choices([
+        'enclave',
+        'host',
+      ]),
+    )
+    .option(
+      '--upgrade-log-signer',
+      'the log’s key passes to the newest log signer; the log says so in an entry before the new one signs',
+    )
     .option(
       '--public-url <url>',
       'under which others reach the manager: the attestation service’s issuer begins with it',

@@ -3,6 +3,7 @@ import type { FastifyReply } from 'fastify'
 import { z } from 'zod'
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
+import { RateLimit } from '../http/rate-limit.ts'
 import { passedOn, refusals } from '../http/schemas.ts'
 import type { UpstreamAnswer } from '../http/upstream.ts'
 import { entriesBytesMax } from '../log-client.ts'
@@ -33,6 +34,30 @@ export function logRoutes(app: App, manager: Manager): void {
       },
     },
     async (request, reply) => pass(reply, await log.call(`news?from=${request.query.from}`)),
+  )
+
+  app.get(
+    '/v1/log/signers',
+    {
+      config: { access: 'anyone' },
+      schema: {
+        summary: 'What the code that holds the log’s key states of itself, oldest first; none where a file holds it',
+        response: { 200: passedOn, ...refusals },
+      },
+    },
+    async (_request, reply) => pass(reply, await log.call('signers')),
+  )
+
+  const limit = new RateLimit(manager.config.limits.challengesPerMinute)
+  app.post(
+    '/v1/log/signer/challenge',
+    {
+      bodyLimit: 1024,
+      config: { access: 'anyone' },
+      onRequest: async (request) => limit.take(request.ip),
+      schema: { summary: 'Asks the log signer for fresh evidence', response: { 200: passedOn, ...refusals } },
+    },
+    async (request, reply) => pass(reply, await log.call('challenge', request.rawBody)),
   )
 
   app.get(
