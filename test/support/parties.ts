@@ -29,10 +29,17 @@ export interface Party {
   readonly membership: Digest
 }
 
+/** Where a person's home is, and what their clock says; default: the time of this machine. */
+export interface Where {
+  readonly folder: string
+  readonly installation: InstallationFile
+  readonly now?: () => number
+}
+
 /** Founds an organisation with terms that accept this installation. */
 export async function founded(
   { name, roles, keys: given }: { name: string; roles: readonly Role[]; keys?: Keys },
-  { folder, installation }: { folder: string; installation: InstallationFile },
+  { folder, installation, now }: Where,
 ): Promise<Party> {
   const keys = given ?? (await freshKeys())
   const home = await openHome({ folder, env: {} })
@@ -43,7 +50,7 @@ export async function founded(
     logs: [{ policy: installation.logPolicy, independentWitnesses: [] }],
     roots: installation.roots,
   })
-  const session = await openSession({ home, unlock: async () => keys })
+  const session = await openSession({ home, unlock: async () => keys, ...(now && { now }) })
   const { id, membership } = await createOrganisation(session, { name, memberName: `${name} officer`, roles })
   await publishTerms(session, termsFor(installation))
   return { name, folder, keys, session, id, membership }
@@ -58,7 +65,7 @@ export async function joined(
   const home = await openHome({ folder, env: {} })
   await home.saveProfile({ manager: party.session.manager.url })
   await home.saveAnchors(await party.session.anchors())
-  const session = await openSession({ home, unlock: async () => keys })
+  const session = await openSession({ home, unlock: async () => keys, now: party.session.now })
   const { document } = await addMember(party.session, {
     card: memberCard(keys, name),
     roles,

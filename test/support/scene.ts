@@ -52,20 +52,20 @@ interface Validity {
 export const plaintextCanary = 'Quillon-Vandersloot'
 
 /** The payroll of a firm: twelve of each sex, wages that depend on `step`, names that nobody may see. */
-export function payroll(step: number): string {
+export function payroll(step: number, sexColumn = 'sex'): string {
   const rows = Array.from({ length: 24 }, (_, at) => {
     const sex = at % 2 === 0 ? 'female' : 'male'
     return `S-${1000 + at},${plaintextCanary} ${at},${sex},${20 + step * at}`
   })
-  return `staff_no,name,sex,wage\n${rows.join('\n')}\n`
+  return `staff_no,name,${sexColumn},wage\n${rows.join('\n')}\n`
 }
 
 /** Founds the four, publishes, and lets them know each other. `uses` is the limit of each payroll. */
 export async function setScene(
   installation: InstallationFile,
-  { folder, uses }: { folder: string; uses: number },
+  { folder, uses, now }: { folder: string; uses: number; now?: () => number },
 ): Promise<Scene> {
-  const where = (name: string) => ({ folder: join(folder, name), installation })
+  const where = (name: string) => ({ folder: join(folder, name), installation, ...(now && { now }) })
   const [north, south, university, office] = await Promise.all([
     founded({ name: 'north', roles: ['publisher', 'approver'] }, where('north')),
     founded({ name: 'south', roles: ['publisher', 'approver'] }, where('south')),
@@ -92,13 +92,19 @@ export async function setScene(
 /** Publishes the payroll of a firm under its own name. */
 export async function publishPayroll(
   owner: Party,
-  { step, uses, receiver, validity = month() }: { step: number; uses: number; receiver: Digest; validity?: Validity },
+  {
+    step,
+    uses,
+    receiver,
+    validity = month(),
+    sexColumn = 'sex',
+  }: { step: number; uses: number; receiver: Digest; validity?: Validity; sexColumn?: string },
 ): Promise<Published> {
   const path = join(owner.folder, 'payroll.csv')
-  writeFileSync(path, payroll(step))
+  writeFileSync(path, payroll(step, sexColumn))
   const pass = (name: string) => ({ name, treatment: { kind: 'pass' as const } })
   const drop = (name: string) => ({ name, treatment: { kind: 'drop' as const } })
-  const table = toCanonical(await inspectFile(path), [drop('staff_no'), drop('name'), pass('sex'), pass('wage')])
+  const table = toCanonical(await inspectFile(path), [drop('staff_no'), drop('name'), pass(sexColumn), pass('wage')])
   return publishAsset(owner.session, {
     series: 'payroll',
     title: `Payroll of ${owner.name}`,

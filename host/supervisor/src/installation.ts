@@ -295,11 +295,21 @@ export class Installation {
     )
   }
 
-  /** Node options that make a host process believe another time. */
+  /** Node options that make a host process believe another time: the one that config/clock says, also when it changes. */
   #clock(): string[] {
-    const offset = this.#options.hostClockOffset ?? 0
-    if (offset === 0) return []
-    const shift = `const real = Date, offset = ${offset * 1000}
+    const offset = this.#options.hostClockOffset
+    if (offset === undefined) return []
+    const file = join(this.#options.dataFolder, 'config/clock')
+    writeJson(file, offset)
+    const shift = `import { readFileSync } from 'node:fs'
+      const real = Date
+      let offset = 0
+      const read = () => {
+        const text = readFileSync(${JSON.stringify(file)}, 'utf8').trim()
+        if (/^-?[0-9]+$/.test(text)) offset = Number(text) * 1000
+      }
+      read()
+      setInterval(read, 100).unref()
       globalThis.Date = class Date extends real {
         constructor(...parts) { super(...(parts.length === 0 ? [real.now() + offset] : parts)) }
         static now() { return real.now() + offset }

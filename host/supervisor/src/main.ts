@@ -16,7 +16,7 @@ import { lockData } from './lock.ts'
 //   [--public-url URL]             under which others reach the manager: part of the attestation service's issuer
 //   [--manager-url URL]            what the enclaves are told instead of the manager's own address
 //   [--lease-seconds N]            how long a worker may be silent before its run is given to the next attempt
-//   [--rehearse-clock SECONDS]     manager and log believe a time that many seconds away
+//   [--rehearse-clock SECONDS]     manager and log believe a time that many seconds away; config/clock changes it while they run
 //   [--end-with-input]             ends when standard input does: with the process that started it, however that one ends
 //
 // Runs one installation in the foreground. One line of JSON on standard output once it is ready; SIGTERM ends it.
@@ -41,7 +41,7 @@ try {
       'public-url': { type: 'string' },
       'manager-url': { type: 'string' },
       'lease-seconds': { type: 'string', default: '30' },
-      'rehearse-clock': { type: 'string', default: '0' },
+      'rehearse-clock': { type: 'string' },
       'end-with-input': { type: 'boolean', default: false },
       enclaves: { type: 'string', default: join(root, 'dist/enclave') },
     },
@@ -67,7 +67,7 @@ try {
     publicUrl: values['public-url'],
     managerUrl: values['manager-url'],
     leaseSeconds: count(values['lease-seconds'], '--lease-seconds', 3600),
-    hostClockOffset: seconds(values['rehearse-clock']),
+    hostClockOffset: values['rehearse-clock'] === undefined ? undefined : seconds(values['rehearse-clock']),
     databaseUrl: databaseUrl(process.env.DATABASE_URL),
   })
   let stopping = false
