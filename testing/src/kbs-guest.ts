@@ -27,9 +27,32 @@ export interface GuestFaults {
   readonly cookie?: string
 }
 
+/** What a guest runs on: how the protocol names it, and the JSON that its attester makes over a digest of 48 bytes. */
+export interface GuestMachine {
+  readonly tee: string
+  readonly attest: (digest: Uint8Array) => Promise<object>
+}
+
+/** A simulated machine whose evidence travels as the attesters for `snp`, `tdx` and `sgx` write it. */
+export function machineOf(driver: TeeDriver): GuestMachine {
+  const { tee } = driver.describe()
+  return {
+    tee: tee === 'sev-snp' ? 'snp' : String(tee),
+    attest: async (digest) => {
+      const reportData = new Uint8Array(64)
+      reportData.set(digest)
+      const [entry] = (await driver.getEvidence(reportData)).entries
+      if (entry?.format === 'sev-snp/1') return snpJson(entry as SnpEvidenceEntry)
+      const { quote } = entry as unknown as { quote: Uint8Array }
+      const base64 = Buffer.from(quote).toString('base64')
+      return tee === 'tdx' ? { cc_eventlog: null, quote: base64 } : { quote: base64 }
+    },
+  }
+}
+
 export class KbsGuest {
   readonly url: string
-  readonly #tee: TeeDriver
+  readonly #machine: GuestMachine
   readonly #private: KeyObject
   readonly #jwk: JWK
   cookie: string | undefined
@@ -39,9 +62,9 @@ export class KbsGuest {
   sent = ''
 
   /** `url` as a guest is configured with: `/kbs/v0/…` comes behind it. */
-  constructor(url: string, tee: TeeDriver, kind: GuestKeyKind = 'P-256') {
+  constructor(url: string, machine: GuestMachine | TeeDriver, kind: GuestKeyKind = 'P-256') {
     this.url = url
-    this.#tee = tee
+    this.#machine = 'attest' in machine ? machine : machineOf(machine)
     const pair =
       kind === 'RSA'
         ? generateKeyPairSync('rsa', { modulusLength: 2048 })
@@ -67,7 +90,7 @@ export class KbsGuest {
   }
 
   async auth(
-    body = '{"version":"0.4.0","tee":"snp","extra-params":{"supported-hash-algorithms":["sha256","sha384","sha512","sm3"]}}',
+    body = `{"version":"0.4.0","tee":"${this.#machine.tee}","extra-params":{"supported-hash-algorithms":["sha256","sha384","sha512","sm3"]}}`,
   ): Promise<KbsAnswer> {
     const answer = await this.#call('POST', 'auth', { body })
     this.cookie = answer.cookie ?? this.cookie
@@ -79,11 +102,8 @@ export class KbsGuest {
     const nonce = faults.nonce ?? this.nonce
     const bound = (faults.boundKey ?? this).canonicalKey
     const runtimeData = `{"additional-evidence":"","nonce":"${nonce}","tee-pubkey":${bound}}`
-    const reportData = new Uint8Array(64)
-    reportData.set(createHash('sha384').update(runtimeData).digest())
-    const evidence = await this.#tee.getEvidence(reportData)
-    const entry = evidence.entries[0] as SnpEvidenceEntry
-    const body = `{"init-data":null,"runtime-data":{"nonce":"${nonce}","tee-pubkey":${this.publicKey}},"tee-evidence":{"primary_evidence":${JSON.stringify(snpJson(entry))},"additional_evidence":""}}`
+    const primary = await this.#machine.attest(createHash('sha384').update(runtimeData).digest())
+    const body = `{"init-data":null,"runtime-data":{"nonce":"${nonce}","tee-pubkey":${this.publicKey}},"tee-evidence":{"primary_evidence":${JSON.stringify(primary)},"additional_evidence":""}}`
     this.sent = faults.bend?.(body) ?? body
     const answer = await this.#call('POST', 'attest', { body: this.sent, cookie: faults.cookie ?? this.cookie })
     if (answer.status === 200) this.token = String(answer.body.token)

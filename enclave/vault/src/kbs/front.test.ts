@@ -1,151 +1,26 @@
 import assert from 'node:assert/strict'
-import type { AddressInfo } from 'node:net'
-import { type TestContext, test } from 'node:test'
-import { decodeBase64url, encodeUtf8, parseCanonicalJson } from '@cella/bytes'
-import { type Manifest, parseDocumentOf, type SignedDocument, type Terms } from '@cella/documents'
-import { type AppraisalPolicy, appraisalPolicyJson, rehearsalPolicy } from '@cella/evidence'
-import { parseLeaf } from '@cella/log'
-import { compilePolicy, type PolicyFlags } from '@cella/policy'
+import { test } from 'node:test'
+import { decodeBase64url, parseCanonicalJson } from '@cella/bytes'
 import { hpkeOpen } from '@cella/primitives'
 import { secretReasonsInfo } from '@cella/seal'
-import { openTee, simulatedMeasurementHex, type TeeDriver } from '@cella/tee'
+import { openTee, type TeeDriver } from '@cella/tee'
 import { type GuestFaults, KbsGuest } from '@cella/testing/kbs-guest'
-import { publishGrant, type Scenario } from '@cella/testing/scenario'
+import type { Scenario } from '@cella/testing/scenario'
 import {
-  granted,
-  otherLaunch,
-  type Place,
-  place,
-  scenarioFor,
-  simulatedPlatform,
-  simulatedRoot,
-  startVaultWithFront,
-  teeOf,
-  workerLaunch,
-} from '@cella/testing/vaults'
-import type { Party } from '@cella/testing/world'
-import { createVaultServer } from '../index.ts'
-
-const secretText = 'postgres://ledger:correct-horse@db'
-// The tests' guests run what elsewhere is the worker's launch.
-const guestMeasurement = simulatedMeasurementHex(workerLaunch)
-
-const guestPolicy: AppraisalPolicy = { ...rehearsalPolicy, measurements: [guestMeasurement] }
+  type Changes,
+  decisionsOf,
+  fetches,
+  guestMeasurement,
+  logged,
+  publishPolicy,
+  releases,
+  type Setting,
+  secretText,
+  set,
+} from '@cella/testing/secret-setting'
+import { otherLaunch, simulatedPlatform, teeOf, workerLaunch } from '@cella/testing/vaults'
 
 const stranger = new KbsGuest('', await teeOf(otherLaunch))
-
-interface Setting {
-  readonly here: Place
-  readonly scenario: Scenario
-  readonly url: string
-  readonly manifest: SignedDocument<'cella/manifest'>
-  readonly policy: SignedDocument<'cella/attestation-policy'> | undefined
-  /** `ORGANISATION/SERIES/REVISION` */
-  readonly path: string
-  /** Moves the clock of the sessions on. */
-  readonly wait: (seconds: number) => void
-  readonly guest: (tee?: TeeDriver) => Promise<KbsGuest>
-}
-
-interface Changes {
-  readonly terms?: Partial<Terms>
-  readonly manifest?: Partial<Manifest>
-  readonly flags?: Partial<PolicyFlags>
-  readonly appraisal?: Partial<AppraisalPolicy>
-  /** Whose attestation policy is published; `null`: nobody's. */
-  readonly policyOf?: ((scenario: Scenario) => Party) | null
-  readonly secret?: Uint8Array
-}
-
-function publishPolicy(
-  scenario: Scenario,
-  party: Party,
-  appraisal: Partial<AppraisalPolicy> = {},
-  revision = 1,
-): Promise<SignedDocument<'cella/attestation-policy'>> {
-  return scenario.world.rootSigned(party, 'cella/attestation-policy', {
-    name: 'web',
-    revision,
-    ...scenario.world.window(),
-    freshness: 'binding',
-    roots: [simulatedRoot],
-    issuers: [],
-    policy: appraisalPolicyJson({ ...guestPolicy, ...appraisal }),
-  })
-}
-
-/** A vault behind HTTP, and a hospital with a secret for guests of one measurement, which it hands out three times. */
-async function set(context: TestContext, changes: Changes = {}): Promise<Setting> {
-  const here = await place(context)
-  let ahead = 0
-  const { vault, front } = await startVaultWithFront(here, { clock: () => performance.now() + ahead })
-  const scenario = await scenarioFor(here, vault, { ...(changes.terms && { terms: changes.terms }) })
-  const { world, publisher, hospital } = scenario
-  const owner = changes.policyOf === undefined ? hospital : changes.policyOf?.(scenario)
-  const policy = owner && (await publishPolicy(scenario, owner, changes.appraisal))
-  const asset = world.seal(changes.secret ?? encodeUtf8(secretText))
-  const manifest = await world.signed(publisher, 'cella/manifest', {
-    kind: 'secret',
-    series: 'ledger-db',
-    revision: 1,
-    previous: null,
-    title: 'Ledger',
-    sealed: asset.sealed,
-    table: null,
-    program: null,
-    guests: 'web',
-    policy: compilePolicy({ secret: true, simulated: true, ...changes.flags }),
-    outputRules: { format: 'file', bytesMax: 1 },
-    approval: 'policy-suffices',
-    purposes: [],
-    ...world.window(),
-    runs: 3,
-    ...changes.manifest,
-  })
-  await publishGrant(world, publisher, { manifest, sealed: asset, vault: granted(vault), change: { runs: 3 } })
-  const where = world.locations[asset.sealed.rootDigest]!
-  for (const digest of [where.sealed, where.outboard]) here.host.blobs.set(digest, world.blobs.get(digest)!)
-  here.host.secrets = () => ({ documents: world.documents(), locations: { [manifest.digest]: where } })
-
-  const server = createVaultServer(
-    () => vault,
-    () => front,
-  )
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  context.after(() => {
-    server.close()
-    server.closeAllConnections()
-  })
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  return {
-    here,
-    scenario,
-    url,
-    manifest,
-    policy,
-    path: `${hospital.id}/ledger-db/1`,
-    wait: (seconds) => {
-      ahead += seconds * 1000
-    },
-    guest: async (tee) => new KbsGuest(url, tee ?? (await teeOf(workerLaunch))),
-  }
-}
-
-const decisionsOf = ({ here }: Setting) =>
-  here.host.secretDecisions.map(({ document }) => parseDocumentOf('cella/secret-decision', document).payload)
-
-/** Kinds of the leaves that the vault sent to the log. */
-const logged = ({ here: { host } }: Setting): string[] =>
-  host.calls.flatMap((call, at) => {
-    const body = host.received[at]!
-    if (call !== 'POST /v1/log/entries') return []
-    return Array.from({ length: body.length / 64 }, (_, leaf) => parseLeaf(body.slice(leaf * 64, leaf * 64 + 64)).kind)
-  })
-
-const fetches = ({ here }: Setting): number =>
-  here.host.calls.filter((call) => call.startsWith('GET /v1/blobs/')).length
-
-const releases = (setting: Setting): number => logged(setting).filter((kind) => kind === 'release').length
 
 /** Refused for the owner's reasons, the denial logged and handed in, and nothing released. */
 async function denied(setting: Setting, guest: KbsGuest, code: string, path = setting.path): Promise<void> {
