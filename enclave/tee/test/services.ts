@@ -68,6 +68,8 @@ function reply(answer: Answer, response: ServerResponse): void {
 /** What every client of a service has to bear, and the code that it ends with. */
 export const serviceFaults: readonly (readonly [string, Answer, string])[] = [
   ['an error status', { status: 500, body: 'no evidence today' }, 'ERR_TEE_REFUSED'],
+  ['that it is busy', { status: 503, body: 'later' }, 'ERR_TEE_BUSY'],
+  ['that it was asked too often', { status: 429, body: '' }, 'ERR_TEE_BUSY'],
   ['a redirect', { status: 302, body: '' }, 'ERR_TEE_REFUSED'],
   ['nothing', { body: '' }, 'ERR_TEE_MALFORMED'],
   ['no JSON', { body: '<html>' }, 'ERR_TEE_MALFORMED'],

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { concatBytes } from '@cella/bytes'
 import { sharedTest } from '@cella/testing'
 import { made, place } from '../../test/made.ts'
@@ -61,6 +63,25 @@ test('a quote that can’t be read is refused, and one that does not come ends i
   execFileSync('mkfifo', [join(folder, 'quote')])
   await assert.rejects(source.collect(binding), { code: 'ERR_TEE_TIMEOUT' })
   writeFileSync(join(folder, 'quote'), '')
+})
+
+test('a quote that comes in pieces is joined; one that ends amid them is refused', async () => {
+  for (const given of [quote, quote.subarray(0, 2000)]) {
+    const folder = emulate(quote)
+    const source = await found(folder)
+    rmSync(join(folder, 'quote'))
+    execFileSync('mkfifo', [join(folder, 'quote')])
+    const collected = source.collect(binding)
+    // Opens once the driver reads.
+    const pipe = await open(join(folder, 'quote'), 'w')
+    for (let from = 0; from < given.length; from += 1500) {
+      await pipe.write(given.subarray(from, from + 1500))
+      await sleep(2)
+    }
+    await pipe.close()
+    if (given === quote) assert.deepEqual((await collected)[0]?.fields, { quote })
+    else await assert.rejects(collected, { code: 'ERR_TEE_MALFORMED' })
+  }
 })
 
 test('the sealing key is the CPU’s 16 bytes, never zeros, never cut', async () => {

@@ -45,7 +45,7 @@ export async function lookForService(
 
 /**
  * One call, no redirects, no reuse of connections. The body of an answer 200. Throws TeeError: ERR_TEE_UNAVAILABLE where
- * nothing listens, ERR_TEE_REFUSED for another status, ERR_TEE_TIMEOUT, ERR_TEE_MALFORMED for a cut or overlong answer.
+ * nothing listens, ERR_TEE_BUSY for 429 and 503, ERR_TEE_REFUSED for another status, ERR_TEE_TIMEOUT, ERR_TEE_MALFORMED for a cut or overlong answer.
  */
 export function callService(address: ServiceAddress, call: ServiceCall): Promise<Uint8Array> {
   const what = `${call.method} ${addressText(address)}${call.path.replace(/\?.*/s, '')}`
@@ -88,7 +88,10 @@ async function readAnswer(what: string, answer: IncomingMessage, bytesMax: numbe
     parts.push(part)
   }
   if (answer.statusCode !== 200) {
-    throw new TeeError('ERR_TEE_REFUSED', `${what}: answered ${answer.statusCode}: ${said(concatBytes(...parts))}`)
+    // RFC 6585 §4, RFC 9110 §15.6.4: asking again later may help.
+    const isBusy = answer.statusCode === 429 || answer.statusCode === 503
+    const problem = `${what}: answered ${answer.statusCode}: ${said(concatBytes(...parts))}`
+    throw new TeeError(isBusy ? 'ERR_TEE_BUSY' : 'ERR_TEE_REFUSED', problem)
   }
   return concatBytes(...parts)
 }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { encodeHex, encodeUtf8 } from '@cella/bytes'
-import { guestReportData, guestTee } from './evidence.ts'
+import { guestEvidence, guestReportData, guestTee } from './evidence.ts'
 import { encryptToGuest } from './jwe.ts'
 import { readAttest, readAuth, readSecretPath } from './messages.ts'
 
@@ -64,4 +65,44 @@ test('names of secrets are read in one way', () => {
   ]) {
     assert.equal(readSecretPath(wrong), undefined, wrong.join('/'))
   }
+})
+
+interface Call {
+  readonly method: string
+  readonly path: string
+  readonly headers: readonly (readonly [string, string])[]
+  readonly body: string
+  readonly answer: { readonly status: number; readonly cookies: readonly string[]; readonly body: string }
+}
+
+test('what the real client sent is read, and its evidence carries what is hashed here', () => {
+  const file = new URL('../../testdata/kbs-exchange.json', import.meta.url)
+  const { exchange }: { exchange: [Call, Call, Call, Call] } = JSON.parse(readFileSync(file, 'utf8'))
+  const [first, begun, shown, asked] = exchange
+  const header = ({ headers }: Call, name: string) => headers.find(([found]) => found === name)?.[1]
+
+  // It asks first, and takes the refusal's two members for its cue.
+  assert.deepEqual([first.method, first.answer.status, header(first, 'cookie')], ['GET', 401, undefined])
+  assert.deepEqual(Object.keys(JSON.parse(first.answer.body)), ['type', 'detail'])
+  assert.equal(begun.body, auth.replace('"snp"', '"tdx"'))
+  assert.deepEqual(readAuth(encodeUtf8(begun.body)), { version: '0.4.0', tee: 'tdx' })
+  const { nonce: given } = JSON.parse(begun.answer.body) as { nonce: string }
+
+  const message = readAttest(encodeUtf8(shown.body))
+  assert.equal(message.nonce, given)
+  const [entry] = guestEvidence(guestTee('tdx'), message.primary).entries as unknown as [{ quote: Uint8Array }]
+  // REPORTDATA of a quote of version 4.
+  const carried = entry.quote.subarray(48 + 520, 48 + 584)
+  assert.equal(encodeHex(carried), encodeHex(guestReportData(guestTee('tdx'), message)))
+  // Letter by letter the form above.
+  const quote = (message.primary as { quote: string }).quote
+  const { x: keyX, y: keyY } = message.key as { x: string; y: string }
+  const spelt = attest.replace(nonce, given).replace(x, keyX).replace(y, keyY).replace('"AAAA"', `"${quote}"`)
+  assert.equal(shown.body, spelt)
+
+  const [cookie] = begun.answer.cookies[0]!.split(';')
+  for (const call of [shown, asked]) assert.equal(header(call, 'cookie'), cookie)
+  assert.equal(header(asked, 'authorization'), undefined)
+  assert.deepEqual([asked.path, asked.answer.status], [first.path, 200])
+  assert.ok(readSecretPath(asked.path.split('/').slice(4)) !== undefined)
 })
