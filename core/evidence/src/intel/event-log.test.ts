@@ -53,8 +53,23 @@ test('refuses a log that leads elsewhere: ERR_EVIDENCE_EVENT_LOG', async () => {
     const rtmrs = sound.map((value, at) => (at === register ? zero.slice().fill(9) : value)) as unknown as typeof sound
     await assert.rejects(verify(rtmrs, eventLog), { code: 'ERR_EVIDENCE_EVENT_LOG' })
   }
-  const other = agileLog(['sha256'], events, 1)
-  await assert.rejects(verify(sound, other), { code: 'ERR_EVIDENCE_EVENT_LOG' })
+})
+
+test('of the log’s digests those of SHA-384 count, whatever others it has; without them it proves nothing', async () => {
+  for (const algorithms of [
+    ['sha256', 'sha384'],
+    ['sha384', 'sha1'],
+    ['sm3-256', 'sha384'],
+  ] as const) {
+    const { replayed } = await verify(sound, agileLog(algorithms, events, 1))
+    assert.deepEqual(replayed, [0, 1, 2])
+  }
+  for (const algorithms of [['sha256'], ['sha1', 'sha512']] as const) {
+    await assert.rejects(verify(sound, agileLog(algorithms, events, 1)), { code: 'ERR_EVIDENCE_EVENT_LOG' })
+  }
+  // A digest that is true of SHA-256 and another of SHA-384: the registers are of the latter.
+  const mixed = agileLog(['sha256', 'sha384'], [...events.slice(0, -1), { ...events.at(-1)!, data: text('other') }], 1)
+  await assert.rejects(verify(sound, mixed), { code: 'ERR_EVIDENCE_EVENT_LOG' })
 })
 
 test('every truncation and every changed byte of a log ends in an EvidenceError or proves no other registers', async () => {

@@ -342,6 +342,34 @@ const refusedCollateral: readonly (readonly [string, 'sgx' | 'tdx', CollateralBu
     'ERR_EVIDENCE_CHAIN',
   ],
   [
+    'a TDX module with attributes that its identity has not',
+    'tdx',
+    {
+      infos: [
+        { ...tcbInfo('tdx'), tdxModules: [{ ...tcbInfo('tdx').tdxModules[0]!, attributes: '0100000000000000' }] },
+      ],
+    },
+    'ERR_EVIDENCE_CHAIN',
+  ],
+  [
+    'a TDX module whose security version is below every level of its identity',
+    'tdx',
+    {
+      infos: [
+        {
+          ...tcbInfo('tdx'),
+          tdxModules: [
+            {
+              ...tcbInfo('tdx').tdxModules[0]!,
+              levels: [{ ...tcbInfo('tdx').tdxModules[0]!.levels[0]!, svn: td.teeTcbSvn[0]! + 1 }],
+            },
+          ],
+        },
+      ],
+    },
+    'ERR_EVIDENCE_TCB_UNKNOWN',
+  ],
+  [
     'a TDX module of a major version that the TCB info lacks',
     'tdx',
     { infos: [{ ...tcbInfo('tdx'), tdxModules: [] }] },

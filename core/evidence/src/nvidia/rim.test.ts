@@ -158,6 +158,16 @@ test('a signer that OCSP calls revoked is refused', async () => {
   await refused(contextOf([rim({ chain })], {}, [response]), 'ERR_EVIDENCE_REVOKED')
 })
 
+test('of two editions of a manifest the one in force counts, and two in force have to say the same', async () => {
+  const over = rim({ chain: signerChain({ notAfter: now - 1 }), payload: resource(0, [new Uint8Array(48)]) })
+  const [found, ...others] = await readRims(contextOf([over, rim(), rim()]), wanted)
+  assert.deepEqual([...(found?.measurements.keys() ?? []), others.length], [0, 0])
+  await refused(contextOf([over, over]), 'ERR_EVIDENCE_COLLATERAL_EXPIRED')
+  const another = rim({ payload: resource(0, [new Uint8Array(48).fill(7)]) })
+  await refused(contextOf([rim(), another]), 'ERR_EVIDENCE_COLLATERAL_INVALID')
+  await refused(contextOf([another, over, rim()]), 'ERR_EVIDENCE_COLLATERAL_INVALID')
+})
+
 test('a simulated root of manifests makes the result simulated', async () => {
   const simulated = roots.map((root) => (root.tee === 'nvidia-rim' ? { ...root, simulated: true } : root))
   const [found] = await readRims(contextOf([rim()], { roots: simulated }), wanted)

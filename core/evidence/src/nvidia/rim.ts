@@ -1,5 +1,6 @@
 // The entry `@cella/evidence/nvidia-rim`: NVIDIA's devices with their reference integrity manifests. Apart from the main
 // entry, since it brings an XML parser.
+import { encodeHex } from '@cella/bytes'
 import type { Endorsements } from '../endorsements.ts'
 import { EvidenceError, type EvidenceErrorCode, reading } from '../error.ts'
 import type { VerifyContext } from '../family.ts'
@@ -66,17 +67,53 @@ function collateralError(cause: unknown): unknown {
  * OCSP or a CRL says anything, and ending at a root of `nvidia-rim`. Others are not judged.
  */
 export async function readRims(context: VerifyContext, wanted: WantedRims): Promise<VerifiedRim[]> {
-  const versions = wanted.versions.map((version) => version.toUpperCase())
+  const documents = await documentsOf(context.endorsements)
+  const versions = new Set(wanted.versions.map((version) => version.toUpperCase()))
   const verified: VerifiedRim[] = []
-  for (const document of await documentsOf(context.endorsements)) {
-    if (document.product !== wanted.product || !versions.includes(document.version.toUpperCase())) continue
-    try {
-      verified.push(await verifySigner(document, context))
-    } catch (cause) {
-      throw collateralError(cause)
-    }
+  for (const version of versions) {
+    const editions = documents.filter(
+      (document) => document.product === wanted.product && document.version.toUpperCase() === version,
+    )
+    const found = await editionInForce(editions, context)
+    if (found !== undefined) verified.push(found)
   }
   return verified
+}
+
+/**
+ * NVIDIA signs a release anew when its signer's certificate ends, so that an edition that is over counts for nothing
+ * beside one in force. Editions in force that say different things are doubt: ERR_EVIDENCE_COLLATERAL_INVALID.
+ */
+async function editionInForce(
+  editions: readonly RimDocument[],
+  context: VerifyContext,
+): Promise<VerifiedRim | undefined> {
+  let found: VerifiedRim | undefined
+  let late: EvidenceError | undefined
+  for (const document of editions) {
+    try {
+      const edition = await verifySigner(document, context)
+      if (found !== undefined && measurementsText(found) !== measurementsText(edition)) {
+        const problem = `two manifests of ${edition.product} ${edition.version} list different measurements; give one of them`
+        throw new EvidenceError('ERR_EVIDENCE_COLLATERAL_INVALID', problem)
+      }
+      found ??= edition
+    } catch (cause) {
+      const error = collateralError(cause)
+      if (!(error instanceof EvidenceError) || error.code !== 'ERR_EVIDENCE_COLLATERAL_EXPIRED') throw error
+      late ??= error
+    }
+  }
+  if (found === undefined && late !== undefined) throw late
+  return found
+}
+
+function measurementsText({ measurements }: VerifiedRim): string {
+  const lines = [...measurements].map(([index, values]) => [index, values.map(encodeHex).sort().join()] as const)
+  return lines
+    .sort(([a], [b]) => a - b)
+    .map((line) => line.join(' '))
+    .join('\n')
 }
 
 async function verifySigner(document: RimDocument, context: VerifyContext): Promise<VerifiedRim> {
