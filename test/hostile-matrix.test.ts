@@ -1,28 +1,32 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
-import { after, before, test } from 'node:test'
+import { after, before, describe, test } from 'node:test'
 import type { Digest } from '@cella/bytes'
-import { openOutput, type Run } from '@cella/sdk'
+import type { KeyId } from '@cella/primitives'
+import { openOutput, type Run, revokeAsset } from '@cella/sdk'
 import { HostileProxy } from '../testing/src/hostile-proxy.ts'
-import { routes } from './support/attacks.ts'
+import { type ClientAct, clientActs } from './support/client-acts.ts'
 import { buildBundles, freePort, RealInstallation, removeFolder, temporaryFolder } from './support/installation.ts'
+import { describedMessages, messages, missingTests, triedBy } from './support/messages.ts'
 import { type Mutation, mutationsOf } from './support/mutations.ts'
-import { approvedContract, runOnce, type Scene, setScene } from './support/scene.ts'
+import { joined } from './support/parties.ts'
+import { approvedContract, publishPayroll, runOnce, type Scene, setScene } from './support/scene.ts'
 
-// Every member of every message between the manager and the enclaves, left out, replaced, of another type, of an earlier
-// message: a run that was tampered with either has the one right result, or a code that says what was wrong. A sample
-// each time, everything with CELLA_LONG=1.
+// Every member of every message between the manager, the enclaves and clients, left out, replaced, of another type, of an
+// earlier message: a run or an act that was tampered with either has the one right result, or a code that says what was
+// wrong. Two vaults, one key split between them. A sample each time, everything with CELLA_LONG=1.
 
 const isLong = process.env.CELLA_LONG === '1'
 const seed = Number(process.env.CELLA_SEED ?? Math.floor(Math.random() * 2 ** 31))
-const sample = 16
+const runSample = 16
+const actSample = 24
 
 const folder = temporaryFolder('matrix')
 let proxy: HostileProxy
 let installation: RealInstallation
 let scene: Scene
 let contract: Digest
-let mutations: Mutation[]
+let acts: ClientAct[]
 
 before(async () => {
   proxy = await HostileProxy.open()
@@ -30,16 +34,25 @@ before(async () => {
   proxy.upstream = `http://127.0.0.1:${port}`
   const enclaves = await buildBundles(join(folder, 'enclave'))
   const options = ['--port', String(port), '--local-witnesses', '1', '--lease-seconds', '3', '--manager-url', proxy.url]
-  installation = new RealInstallation(join(folder, 'data'), [...options, '--enclaves', enclaves])
-  scene = await setScene(await installation.up(), { folder, uses: 100_000 })
+  installation = new RealInstallation(join(folder, 'data'), [...options, '--vaults', '2', '--enclaves', enclaves])
+  const file = await installation.up()
+  scene = await setScene(file, { folder, uses: 100_000 })
+  const vaults = file.vaults as KeyId[]
+  const { north, south, office } = scene
+  // Of one owner the key is split between both vaults, of the other it is in the second alone.
+  const sold = { uses: 100_000, receiver: office.id }
+  await publishPayroll(north, { ...sold, step: 2, vaults, threshold: 2 })
+  await publishPayroll(south, { ...sold, step: 3, vaults: vaults.slice(1) })
+  const spare = await publishPayroll(north, { ...sold, step: 5, uses: 10, series: 'spare' })
+  const gone = await publishPayroll(north, { ...sold, step: 6, series: 'gone' })
+  await revokeAsset(north.session, { manifest: gone.manifest.digest, reason: 'a test' })
   contract = await approvedContract(scene, { runs: 100_000, attempts: 1 })
   for (let run = 0; run < 2; run++) {
-    assert.equal((await runOnce(scene.university.session, contract)).status, 'finished')
+    const { status, error } = await runOnce(scene.university.session, contract)
+    assert.equal(status, 'finished', JSON.stringify(error))
   }
-  // An honest run reads no tile: its leaves come with the checkpoints. hostile-manager.test.ts takes those away.
-  const { poll, renew, draft, outcome, nonce, decide, release, blob, upload, news, entries } = routes
-  const all = { poll, renew, draft, outcome, nonce, decide, release, blob, upload, news, entries }
-  mutations = Object.entries(all).flatMap(([name, route]) => mutationsOf(route, name, proxy))
+  const auditor = await joined(north, { name: 'auditor', roles: ['auditor'], folder: join(folder, 'auditor') })
+  acts = clientActs({ scene, auditor, contract, vaults, folder, proxyUrl: proxy.url, spare: spare.manifest.digest })
 })
 
 after(async () => {
@@ -51,11 +64,19 @@ after(async () => {
   }
 })
 
+test('every message that the manager describes is tried here, or by a test that is named', async () => {
+  assert.deepEqual(Object.keys(messages).sort(), (await describedMessages(installation.file().manager)).sort())
+  assert.deepEqual(missingTests(), [])
+})
+
 test(`whatever is changed, a run has the right result or says what was wrong (CELLA_SEED=${seed})`, {
   timeout: 7_200_000,
 }, async (context) => {
+  const mutations = [...triedBy('run'), ['uploads', /^\/v1\/uploads/] as const].flatMap(([name, route]) =>
+    mutationsOf(route, name, proxy),
+  )
   assert.ok(mutations.length > 300, `${mutations.length} mutations`)
-  const chosen = isLong ? mutations : sampled(mutations)
+  const chosen = isLong ? mutations : sampled(mutations, runSample)
   const failures: string[] = []
   for (const { name, attack } of chosen) {
     proxy.attack = attack
@@ -72,6 +93,61 @@ test(`whatever is changed, a run has the right result or says what was wrong (CE
   assert.deepEqual(failures, [])
   assert.equal(await problemOf(await runOnce(scene.university.session, contract)), undefined)
 })
+
+describe('what people do', () => {
+  test(`is done right, or says what was wrong, whatever is changed (CELLA_SEED=${seed})`, {
+    timeout: 7_200_000,
+  }, async (context) => {
+    const tries: { act: ClientAct; mutation: Mutation; honest: unknown }[] = []
+    const seen = new Set<string>()
+    for (const act of acts) {
+      const from = proxy.history.length
+      const honest = await act.perform()
+      assert.ok(await act.isRight(honest as never, honest as never), `${act.name}: ${JSON.stringify(honest)}`)
+      const calls = proxy.history.slice(from).map(({ call }) => call.path)
+      for (const [name, route] of triedBy('act')) {
+        if (!calls.some((path) => route.test(path))) continue
+        seen.add(name)
+        tries.push(...mutationsOf(route, name, proxy).map((mutation) => ({ act, mutation, honest })))
+      }
+    }
+    assert.deepEqual(
+      triedBy('act').flatMap(([name]) => (seen.has(name) ? [] : [name])),
+      [],
+      'messages of no act',
+    )
+    const chosen = isLong ? tries : sampled(tries, actSample)
+    const failures: string[] = []
+    for (const { act, mutation, honest } of chosen) {
+      proxy.attack = mutation.attack
+      try {
+        const result = await act.perform()
+        proxy.attack = undefined
+        if (!(await act.isRight(result as never, honest as never))) {
+          failures.push(`${act.name}, ${mutation.name}: ${JSON.stringify(result).slice(0, 300)}`)
+        }
+      } catch (error) {
+        if (!saysWhatWasWrong(error)) {
+          failures.push(`${act.name}, ${mutation.name}: ${(error as Error).stack ?? error}`)
+        }
+      } finally {
+        proxy.attack = undefined
+      }
+    }
+    context.diagnostic(`${chosen.length} of ${tries.length} mutations in ${acts.length} acts`)
+    assert.deepEqual(failures, [])
+  })
+
+  test('and everything still runs afterwards', async () => {
+    assert.equal(await problemOf(await runOnce(scene.university.session, contract)), undefined)
+  })
+})
+
+/** A code of ours; what Node or a parser threw says nothing to who reads it. */
+function saysWhatWasWrong(error: unknown): boolean {
+  if (error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError) return false
+  return /^ERR_[A-Z0-9_]+$/.test(String((error as { code?: unknown }).code))
+}
 
 /** What is wrong with how a run ended; a code that names nothing is wrong too. */
 async function problemOf(run: Run): Promise<string | undefined> {
@@ -92,11 +168,11 @@ async function problemOf(run: Run): Promise<string | undefined> {
   }
 }
 
-function sampled(all: readonly Mutation[]): Mutation[] {
+function sampled<Item>(all: readonly Item[], count: number): Item[] {
   let state = seed >>> 0
   const random = (): number => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
     return state / 2 ** 32
   }
-  return Array.from({ length: sample }, () => all[Math.floor(random() * all.length)]!)
+  return Array.from({ length: count }, () => all[Math.floor(random() * all.length)]!)
 }

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Digest } from '@cella/bytes'
 import { compilePolicy } from '@cella/policy'
-import { digestOf } from '@cella/primitives'
+import { digestOf, type KeyId } from '@cella/primitives'
 import {
   approveContract,
   type ContractDraft,
@@ -98,7 +98,18 @@ export async function publishPayroll(
     receiver,
     validity = month(),
     sexColumn = 'sex',
-  }: { step: number; uses: number; receiver: Digest; validity?: Validity; sexColumn?: string },
+    series = 'payroll',
+    ...granted
+  }: {
+    step: number
+    uses: number
+    receiver: Digest
+    validity?: Validity
+    sexColumn?: string
+    series?: string
+    vaults?: readonly KeyId[]
+    threshold?: number
+  },
 ): Promise<Published> {
   const path = join(owner.folder, 'payroll.csv')
   writeFileSync(path, payroll(step, sexColumn))
@@ -106,8 +117,9 @@ export async function publishPayroll(
   const drop = (name: string) => ({ name, treatment: { kind: 'drop' as const } })
   const table = toCanonical(await inspectFile(path), [drop('staff_no'), drop('name'), pass(sexColumn), pass('wage')])
   return publishAsset(owner.session, {
-    series: 'payroll',
+    series,
     title: `Payroll of ${owner.name}`,
+    ...granted,
     content: { kind: 'table', table, rows: 24 },
     policy: compilePolicy({
       programs: [digestOf(readFileSync(program))],

@@ -73,6 +73,14 @@ const rows: Record<string, Row> = {
   'get /v1/log/checkpoint': { ...open, calls: () => [{ path: '/v1/log/checkpoint' }] },
   'get /v1/log/news': { ...open, calls: () => [{ path: '/v1/log/news?from=0' }] },
   'get /v1/log/tile/{*}': { ...open, calls: () => [{ path: '/v1/log/tile/entries/000.p/1' }] },
+  'get /v1/log/signers': { ...open, calls: () => [{ path: '/v1/log/signers' }] },
+  'post /v1/log/signer/challenge': {
+    ...open,
+    calls: () => [{ path: '/v1/log/signer/challenge', body: { nonce: salt } }],
+    control: { as: 'nobody', status: 400 },
+    member: 400,
+    nobody: 400,
+  },
   'get /v1/workers': { ...open, calls: () => [{ path: '/v1/workers' }] },
   'post /v1/workers/{name}/challenge': {
     ...open,
@@ -130,6 +138,11 @@ const rows: Record<string, Row> = {
     nobody: 401,
     // The same bytes begun by both are two uploads: that the owner began one, the other does not learn.
     calls: () => [{ path: '/v1/uploads', body: { size: 4, sha256: digestOf(Buffer.from('half')) } }],
+  },
+  'put /v1/uploads': {
+    ...page,
+    // The same bytes may be anyone’s: what they answer says nothing of who else has them.
+    calls: () => [{ path: `/v1/uploads?sha256=${digestOf(Buffer.from('whole'))}`, body: Buffer.from('whole') }],
   },
   'get /v1/uploads/{upload}': { ...own, calls: ({ upload }) => [{ path: `/v1/uploads/${upload}` }] },
   'put /v1/uploads/{upload}': {
@@ -459,7 +472,7 @@ describe('another organisation', () => {
         for (const [kind, status] of [
           ['member', row.member],
           ['nobody', row.nobody ?? 401],
-          ['forged', row.nobody === 200 || row.nobody === 404 ? undefined : 401],
+          ['forged', row.nobody === undefined || row.nobody === 403 ? 401 : undefined],
         ] as const) {
           for (const [name, credential] of Object.entries(credentials[kind])) {
             const reply = await call(method, asked, credential)
