@@ -28,6 +28,7 @@ test('fsck finds every file that is changed or missing', async (context) => {
   const log = await place.open()
   await log.append(range(0, 700))
   await log.close()
+  place.isBent = true
   for (const path of ['tile/0/000', 'tile/0/001', 'tile/0/002.p/188', 'tile/1/000.p/2']) {
     const file = `${place.folder}/${path}`
     const bytes = readFileSync(file)

@@ -65,19 +65,19 @@ test('serves entries, tiles and checkpoints, and ends cleanly on SIGTERM', async
 })
 
 test('SIGKILL at random moments loses nothing that was acknowledged, and a reader sees one history', {
-  timeout: isLong ? 900_000 : 120_000,
+  timeout: isLong ? 1_800_000 : 120_000,
 }, async (context) => {
   const witness = await startTestWitness(context, 'witness.example/a')
   const { config, settings, policyOf } = settle(context, witness)
   const acknowledged = new Map<number, number>()
   let next = 0
-  const endAtMs = performance.now() + (isLong ? 600_000 : 5_000)
+  const endAtMs = performance.now() + 5_000
   let at = ''
   let follower: LogView | undefined
   const refused: LogError[] = []
   let rounds = 0
   let vkey = ''
-  while (rounds < (isLong ? 200 : 12) && performance.now() < endAtMs) {
+  while (isLong ? rounds < 200 : rounds < 12 && performance.now() < endAtMs) {
     const running = await start(config)
     vkey = running.vkey
     const write = async (): Promise<void> => {

@@ -1,10 +1,13 @@
+import { existsSync, mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { openFolderObjects } from '@cella/blobs'
 import { generateNoteSigner } from '@cella/log'
 import pg from 'pg'
 import { type Log, localSigner, openPostgresLog, type PostgresLogOptions } from '../src/index.ts'
-import { policyOf, type TestPlace, type TestWitness, temporaryFolder } from './support.ts'
+import { checkPostgresLog } from '../src/postgres/check.ts'
+import { endPlace, policyOf, problemsIn, type TestPlace, type TestWitness } from './support.ts'
 
 export interface TestPostgresLog extends TestPlace {
   readonly url: string
@@ -22,11 +25,11 @@ export async function placeOnPostgres(
 ): Promise<TestPostgresLog> {
   databases += 1
   const url = await makeDatabase(server, `log_${process.pid}_${databases}`)
-  const root = temporaryFolder(context)
+  const root = mkdtempSync(join(tmpdir(), 'log-'))
   const signer = generateNoteSigner({ name: 'log.example/one', type: 'note' })
   const fatal: Error[] = []
   const logs: Log[] = []
-  context.after(() => Promise.all(logs.map((log) => log.close())))
+  endPlace(context, { root, logs, check: async () => (place.isBent ? [] : problemsOf(place)) })
   const place: TestPostgresLog = {
     url,
     storeFolder: join(root, 'store'),
@@ -34,6 +37,7 @@ export async function placeOnPostgres(
     signer,
     policy: policyOf(signer, witnesses),
     fatal,
+    isBent: false,
     open: async (options = {}) => {
       const log = await openPostgresLog({
         url,
@@ -49,6 +53,14 @@ export async function placeOnPostgres(
     },
   }
   return place
+}
+
+/** The database is checked with its tiles, unless it is what stopped the log. */
+async function problemsOf({ url, storeFolder, signer, fatal }: TestPostgresLog): Promise<readonly string[]> {
+  const found = await problemsIn(storeFolder, signer)
+  if (fatal.length > 0 || !existsSync(join(storeFolder, 'checkpoint'))) return found
+  const store = await openFolderObjects({ folder: storeFolder })
+  return [...found, ...(await checkPostgresLog({ url, store, policy: policyOf(signer, []) })).problems]
 }
 
 export async function inDatabase(url: string, sql: string): Promise<pg.QueryResult> {

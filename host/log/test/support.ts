@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import assert from 'node:assert/strict'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -21,7 +22,7 @@ import {
   verifyConsistency,
   witnessSizeType,
 } from '@cella/log'
-import { type EmbeddedLogOptions, type Log, localSigner, openLog, type WitnessSetting } from '../src/index.ts'
+import { type EmbeddedLogOptions, fsck, type Log, localSigner, openLog, type WitnessSetting } from '../src/index.ts'
 import type { LogOptions } from '../src/log.ts'
 
 export function temporaryFolder(context: Pick<TestContext, 'after'>): string {
@@ -94,13 +95,15 @@ function answer(
   return { status: 200, body: encodeCosignatures([cosignNote(text, signer, 1_760_000_000)]) }
 }
 
-/** A place for a log with its key; logs opened there are closed after the test. */
+/** A place for a log with its key; logs opened there are closed after the test, and what they leave passes fsck. */
 export interface TestPlace {
   readonly lastSignedFile: string
   readonly signer: NoteSigner
   readonly policy: LogPolicy
   /** What ended it, if something did. */
   readonly fatal: Error[]
+  /** Set by a test that bends or removes what the log wrote: there is no fsck after it. */
+  isBent: boolean
   open(options?: Partial<LogOptions>): Promise<Log>
 }
 
@@ -117,16 +120,39 @@ export function policyOf(signer: NoteSigner, witnesses: readonly TestWitness[]):
   return parseLogPolicy(encodeUtf8(`log ${encodeVkey(signer.key)}\n${lines}${quorum}`))
 }
 
+/** After the test: closes the logs, checks what lies in the folder if anything was published there, and removes it. */
+export function endPlace(
+  context: Pick<TestContext, 'after'>,
+  { root, logs, check }: { root: string; logs: readonly Log[]; check: () => Promise<readonly string[]> },
+): void {
+  context.after(async () => {
+    await Promise.all(logs.map((log) => log.close().catch(() => undefined)))
+    try {
+      assert.deepEqual(await check(), [], 'fsck after the test')
+    } finally {
+      rmSync(root, { recursive: true, force: true })
+    }
+  })
+}
+
+/** Problems of a folder in which a checkpoint was published; whoever cosigned it. */
+export async function problemsIn(folder: string, signer: NoteSigner): Promise<readonly string[]> {
+  return existsSync(join(folder, 'checkpoint')) ? (await fsck(folder, policyOf(signer, []))).problems : []
+}
+
 export function placeForLog(context: Pick<TestContext, 'after'>, witnesses: readonly TestWitness[] = []): TestLog {
-  const root = temporaryFolder(context)
+  const root = mkdtempSync(join(tmpdir(), 'log-'))
   const signer = generateNoteSigner({ name: 'log.example/one', type: 'note' })
   const fatal: Error[] = []
+  const logs: Log[] = []
+  endPlace(context, { root, logs, check: async () => (place.isBent ? [] : problemsIn(place.folder, signer)) })
   const place: TestLog = {
     folder: join(root, 'log'),
     lastSignedFile: join(root, 'last-signed'),
     signer,
     policy: policyOf(signer, witnesses),
     fatal,
+    isBent: false,
     open: async (options = {}) => {
       const log = await openLog({
         folder: place.folder,
@@ -137,7 +163,7 @@ export function placeForLog(context: Pick<TestContext, 'after'>, witnesses: read
         onFatal: (error) => fatal.push(error),
         ...options,
       })
-      context.after(() => log.close().catch(() => undefined))
+      logs.push(log)
       return log
     },
   }

@@ -1,18 +1,21 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BlobError, type ObjectStore, openFolderObjects, openS3Objects } from '@cella/blobs'
-import { LogView } from '@cella/log'
+import { LogView, verifyCheckpoint } from '@cella/log'
 import { startPostgres } from '@cella/manager/postgres'
 import { s3Credentials, startS3 } from '@cella/testing/s3'
+import pg from 'pg'
 import { inDatabase, makeDatabase, placeOnPostgres, type TestPostgresLog } from '../../test/postgres.ts'
 import { leafOf, startTestWitness } from '../../test/support.ts'
 import { fsck } from '../fsck.ts'
 import type { Log } from '../log.ts'
 import type { LogServerError } from '../log-server-error.ts'
+import { checkPostgresLog } from './check.ts'
 
 // The PostgreSQL log over a store that fails and a database that forgets.
 
@@ -201,6 +204,62 @@ test('goes on from what the store says was signed, on a machine whose file is ol
   assert.equal((await fsck(place.storeFolder, place.policy)).size, 25)
 })
 
+test('shows no older checkpoint than may have been seen, where the database lost the newest', async (context) => {
+  const place = await placeOnPostgres(context, server.url)
+  const log = await place.open()
+  await log.append(range(0, 5))
+  const older = Buffer.from(log.checkpoint()!).toString('hex')
+  await log.append(range(5, 10))
+  await log.close()
+  // Nobody integrates while this session holds the lock.
+  const client = new pg.Client({ connectionString: place.url })
+  await client.connect()
+  await client.query(`select pg_advisory_lock(hashtextextended('cella_log integrator', 0))`)
+  await client.query(`update cella_log.published set size = 5, checkpoint = '\\x${older}'`)
+  const again = await place.open()
+  assert.equal(again.status().size, 5)
+  assert.equal(again.checkpoint(), undefined)
+  assert.equal(await again.news(0), undefined)
+  await client.end()
+  while (again.checkpoint() === undefined) await sleep(10)
+  assert.equal(verifyCheckpoint(again.checkpoint()!, place.policy).size, 10)
+})
+
+const small = mkdtempSync(join(tmpdir(), 'cella-log-pg-small-'))
+const mounts = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', small]).status === 0
+after(() => {
+  if (mounts) spawnSync('umount', [small])
+  rmSync(small, { recursive: true, force: true })
+})
+
+test('a full disk below the tiles: appends are refused, and with more room the log goes on where it was', {
+  skip: mounts ? false : 'a small file system can’t be mounted here',
+}, async (context) => {
+  const place = await placeOnPostgres(context, server.url)
+  const log = await place.open({ store: await openFolderObjects({ folder: small }), witnessTimeoutMs: 1_000 })
+  const told: number[] = []
+  const refused = async (): Promise<string | undefined> => {
+    try {
+      told.push(...(await log.append(range(told.length, told.length + 500))).indices)
+    } catch (error) {
+      return (error as LogServerError).code
+    }
+  }
+  let code: string | undefined
+  while (code === undefined && told.length < 50_000) code = await refused()
+  assert.equal(code, 'ERR_LOG_UNWITNESSED')
+  assert.deepEqual(told, [...told.keys()])
+  assert.equal(spawnSync('mount', ['-o', 'remount,size=64m', small]).status, 0)
+  while ((await refused()) !== undefined) await sleep(20)
+  assert.deepEqual(told, [...told.keys()])
+  await log.close()
+  assert.deepEqual(place.fatal, [])
+  const store = await openFolderObjects({ folder: small })
+  const report = await checkPostgresLog({ url: place.url, store, policy: place.policy })
+  assert.deepEqual(report.problems, [])
+  assert.equal(report.size, told.length)
+})
+
 test('finds a tree that was signed between two that were stored', async (context) => {
   const place = await placeOnPostgres(context, server.url)
   const log = await place.open()
@@ -240,7 +299,10 @@ test('with tiles in a bucket, two front-ends serve one log that a reader follows
   const place = await placeOnPostgres(context, server.url)
   const open = (): Promise<Log> =>
     place.open({ store: openS3Objects({ ...s3Credentials, endpoint, prefix: 'log/' }), witnessTimeoutMs: 60_000 })
-  const logs = [await open(), await open()]
+  const first = await open()
+  // This server writes over an object in place, which S3 does not: the second must not read `signed` while the first signs.
+  while (first.checkpoint() === undefined) await sleep(10)
+  const logs = [first, await open()]
   await Promise.all(range(0, 600).map((leaf, at) => logs[at % 2]!.append([leaf])))
   let asked = logs[1]!
   const read = { checkpoint: async () => asked.checkpoint()!, tile: async (path: string) => (await asked.tile(path))! }
@@ -252,5 +314,6 @@ test('with tiles in a bucket, two front-ends serve one log that a reader follows
   asked = again
   await view.advance()
   assert.equal(view.size, 601)
+  await again.close()
   assert.deepEqual(place.fatal, [])
 })

@@ -6,7 +6,7 @@ import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openFolderObjects } from '@cella/blobs'
 import { encodeBase64 } from '@cella/bytes'
-import { encodeCheckpointText, encodeNote, generateNoteSigner, leafHash, signNote } from '@cella/log'
+import { encodeCheckpointText, encodeNote, encodeSkey, generateNoteSigner, leafHash, signNote } from '@cella/log'
 import { startPostgres } from '@cella/manager/postgres'
 import pg from 'pg'
 import { inDatabase, makeDatabase, placeOnPostgres } from '../../test/postgres.ts'
@@ -138,6 +138,7 @@ test('a store that lost or changed what was published stops the log', async (con
   const log = await place.open()
   await log.append(range(0, 300))
   await log.close()
+  place.isBent = true
   const tile = join(place.storeFolder, 'tile/0/001.p/44')
   const bytes = readFileSync(tile)
   bytes[3]! ^= 1
@@ -184,12 +185,14 @@ test('goes on when the database cuts its connections', async (context) => {
 
 test('the process serves a log on PostgreSQL when its settings say so', async (context) => {
   const place = await placeOnPostgres(context, server.url)
+  const keyFile = `${place.lastSignedFile}.key`
+  writeFileSync(keyFile, `${encodeSkey(place.signer)}\n`, { mode: 0o600 })
   const settings = {
-    origin: 'log.example/process',
+    origin: place.signer.key.name,
     postgres: { url: place.url },
     tiles: { folder: place.storeFolder },
     lastSigned: place.lastSignedFile,
-    keyFile: `${place.lastSignedFile}.key`,
+    keyFile,
     witnesses: [],
     listen: { host: '127.0.0.1', port: 0 },
   }

@@ -37,8 +37,9 @@ const statementLeavesMax = 8192
 const lookMs = 250
 
 /**
- * Opens a log that PostgreSQL puts in order, for any number of processes. Throws ERR_LOG_CONFIG and ERR_LOG_UNAVAILABLE;
- * ERR_LOG_SET_BACK, ERR_LOG_DAMAGED and what a witness says come through `onFatal`, from the process that integrates.
+ * Opens a log that PostgreSQL puts in order, for any number of processes. Throws ERR_LOG_CONFIG, ERR_LOG_UNAVAILABLE
+ * and ERR_LOG_DAMAGED; what it meets later, ERR_LOG_SET_BACK and what a witness says come through `onFatal`, from the process
+ * that integrates. It shows a checkpoint once there is one of all that was signed before.
  */
 export async function openPostgresLog(options: PostgresLogOptions): Promise<Log> {
   const quorum = quorumOf(options)
@@ -54,6 +55,8 @@ class PostgresLog implements Log {
   /** Who waits for tiles. */
   readonly #readers = new Waiters()
   #published: SizedCheckpoint | undefined
+  /** Leaves that were signed before this process began: no smaller checkpoint is shown, whatever the database has lost. */
+  #signedBefore = Number.POSITIVE_INFINITY
   /** Leaves that have their place. */
   #sequenced = 0
   /** Leaves in the store's tiles. */
@@ -93,6 +96,7 @@ class PostgresLog implements Log {
     } finally {
       await client.end()
     }
+    this.#signedBefore = await this.#readSignedBefore()
     await this.#look()
     this.#integrating = this.#integrate()
     this.#timer = setInterval(() => this.#lookSoon(), lookMs)
@@ -105,7 +109,7 @@ class PostgresLog implements Log {
   }
 
   checkpoint(): Uint8Array | undefined {
-    return this.#published?.bytes
+    return this.#shown()?.bytes
   }
 
   async tile(path: string): Promise<Uint8Array | undefined> {
@@ -129,7 +133,7 @@ class PostgresLog implements Log {
   }
 
   async news(from: number): Promise<LogNews | undefined> {
-    return newsOf(this, this.#published, from)
+    return newsOf(this, this.#shown(), from)
   }
 
   status(): LogStatus {
@@ -248,6 +252,24 @@ class PostgresLog implements Log {
     }
     this.#stored = Math.max(this.#stored, Number(rows[0].stored ?? 0))
     this.#readers.settle(this.#stored)
+  }
+
+  /**
+   * What was published, unless others may have seen more of this log: the integrator tells the database last, and the
+   * database may lose that when it ends.
+   */
+  #shown(): SizedCheckpoint | undefined {
+    return this.#published !== undefined && this.#published.size >= this.#signedBefore ? this.#published : undefined
+  }
+
+  async #readSignedBefore(): Promise<number> {
+    try {
+      const bytes = await this.#options.store.get('signed')
+      return bytes === undefined ? 0 : parsePublished(bytes, this.#options.signer.key, 'signed in the store').size
+    } catch (cause) {
+      if (!(cause instanceof BlobError)) throw cause
+      throw new LogServerError('ERR_LOG_UNAVAILABLE', 'the store does not answer as it should; try again', { cause })
+    }
   }
 
   /** The checkpoint that a notification carries. Anyone who may connect can notify, so it counts by its signature alone. */

@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { LogServerError } from '../log-server-error.ts'
+import { query } from './database.ts'
 
 // One log a database, in the schema cella_log:
 //
@@ -79,31 +80,32 @@ end $$;
 
 /**
  * Makes the schema where it is absent. Throws ERR_LOG_CONFIG for a database that belongs to another log, or that answers
- * before a commit is on disk.
+ * before a commit is on disk, and ERR_LOG_UNAVAILABLE.
  */
-export async function prepareDatabase(client: pg.ClientBase, origin: string): Promise<void> {
+export async function prepareDatabase(client: pg.Client, origin: string): Promise<void> {
+  const ask = (text: string, values: unknown[] = []): Promise<pg.QueryResult> => query(client, { text, values })
   for (const name of ['fsync', 'full_page_writes']) {
-    const { rows } = await client.query(`show ${name}`)
+    const { rows } = await ask(`show ${name}`)
     if (rows[0][name] !== 'on') {
       throw new LogServerError('ERR_LOG_CONFIG', `the database runs with ${name} off: it can lose what it acknowledged`)
     }
   }
-  await client.query('begin')
+  await ask('begin')
   try {
     // Several front-ends may start at once.
-    await client.query(`select pg_advisory_xact_lock(hashtextextended('cella_log schema', 0))`)
-    await client.query(schema)
-    await client.query(
+    await ask(`select pg_advisory_xact_lock(hashtextextended('cella_log schema', 0))`)
+    await ask(schema)
+    await ask(
       `insert into cella_log.sequence (origin, size, chain) values ($1, 0, sha256('')) on conflict do nothing`,
       [origin],
     )
-    const { rows } = await client.query('select origin from cella_log.sequence')
+    const { rows } = await ask('select origin from cella_log.sequence')
     if (rows[0].origin !== origin) {
       throw new LogServerError('ERR_LOG_CONFIG', `the database holds the log ${rows[0].origin}, not ${origin}`)
     }
-    await client.query('commit')
+    await ask('commit')
   } catch (error) {
-    await client.query('rollback').catch(() => undefined)
+    await ask('rollback').catch(() => undefined)
     throw error
   }
 }
