@@ -29,6 +29,10 @@ export interface EnclaveHost {
   vaults: (id: string, call: string, body: unknown) => Promise<unknown>
   /** Answers `GET /v1/secrets/:organisation/:series/:revision`. */
   secrets: (organisation: Digest, series: string, revision: string) => unknown
+  /** Answers `GET /v1/terms/:organisation`. */
+  terms: (organisation: Digest) => readonly string[]
+  /** Told of each `POST /v1/joins`. */
+  joined: (join: { document: string; index: number }) => void
   /** What a vault handed in with `POST /v1/secrets/decisions`, oldest first. */
   readonly secretDecisions: { document: string; salt: string; leaf: string; index: number }[]
   /** What an attempt left with `POST …/receipt`, oldest first. */
@@ -71,6 +75,8 @@ export async function startEnclaveHost(log: ServedLog): Promise<EnclaveHost> {
       throw new Refusal(404, 'ERR_VAULT_UNKNOWN')
     },
     secrets: () => refuse(404, 'ERR_NOT_FOUND'),
+    terms: () => refuse(404, 'ERR_NOT_FOUND'),
+    joined: () => undefined,
     secretDecisions: [],
     drafts: [],
     calls: [],
@@ -109,6 +115,11 @@ async function answer(host: EnclaveHost, request: IncomingMessage): Promise<unkn
       host.secretDecisions.push(json())
       return {}
     }
+    case 'terms':
+      return { documents: host.terms(name as Digest) }
+    case 'joins':
+      host.joined(json())
+      return {}
     case 'worker': {
       const what = path.split('/').at(-1)
       if (what === 'receipt') host.drafts.push(json().draft)

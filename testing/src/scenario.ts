@@ -223,7 +223,7 @@ async function shareData(
   return grant
 }
 
-function publishBuild(
+export function publishBuild(
   world: World,
   builder: Party,
   options: { role: Build['role']; launch: SimulatedLaunch; change?: Partial<Build> | undefined },

@@ -176,6 +176,8 @@ export async function asking(
     run?: number
     attempt?: number
     launch?: SimulatedLaunch
+    /** Vaults that are asked beside this one. */
+    also?: readonly Vault[]
     binding?: { [name: string]: Json }
     request?: { [name: string]: Json }
   } = {},
@@ -187,7 +189,10 @@ export async function asking(
     role: 'worker',
     signingKey: encodeBase64url(ed25519PublicKey(randomBytes(32))),
     hpkeKey: encodeBase64url(hpke.publicKey),
-    nonces: { [vault.id]: nonce },
+    nonces: Object.fromEntries([
+      [vault.id, nonce],
+      ...(options.also ?? []).map((other) => [other.id, (other.nonce() as { nonce: string }).nonce]),
+    ]),
     ...execution,
     isolation: 2,
     served: 0,

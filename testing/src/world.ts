@@ -164,6 +164,19 @@ export class World<Log extends WorldLog = WorldLog> {
     member.membership = await this.rootSigned(member.party, 'cella/membership', members)
   }
 
+  /** The next revision, with the one before withdrawn. */
+  async nextTerms(
+    party: Party,
+    { digest, payload }: SignedDocument<'cella/terms'>,
+    change: Partial<Terms>,
+  ): Promise<SignedDocument<'cella/terms'>> {
+    const { type: _, version: __, organisation: ___, signer: ____, cosigners: _____, ...members } = payload
+    const next = { ...members, revision: payload.revision + 1, previous: digest, ...change }
+    const document = await this.rootSigned(party, 'cella/terms', next)
+    await this.revoke(digest)
+    return document
+  }
+
   async terms(
     party: Party,
     members: Pick<Terms, 'vault' | 'worker' | 'roots'> & Partial<Terms>,

@@ -22,6 +22,7 @@ import {
 } from './contract.ts'
 import { DocumentError } from './error.ts'
 import { invitationSchema } from './invitation.ts'
+import { joinSchema } from './join.ts'
 import { buildSchema, membershipSchema, organisationSchema, revocationSchema, termsSchema } from './organisation.ts'
 import { requestSchema, responseSchema } from './request.ts'
 import { sourceSchema } from './source.ts'
@@ -49,6 +50,7 @@ export const documentSchemas = {
   'cella/decision': decisionSchema,
   'cella/secret-decision': secretDecisionSchema,
   'cella/receipt': receiptSchema,
+  'cella/join': joinSchema,
 } as const
 
 export type DocumentType = keyof typeof documentSchemas

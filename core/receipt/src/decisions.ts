@@ -2,7 +2,7 @@ import { type Digest, encodeUtf8 } from '@cella/bytes'
 import { DocumentError, parseDocumentOf, type SignedDocument } from '@cella/documents'
 import { parseProofFile } from '@cella/log'
 import type { KeyId } from '@cella/primitives'
-import { assetsOf, type Judgement, judgeContract, vaultsOf } from '@cella/release'
+import { askable, assetsOf, type Judgement, judgeContract, vaultsOf } from '@cella/release'
 import type { Case } from './case.ts'
 import {
   appraiseFor,
@@ -79,13 +79,14 @@ function isWithin({ documents }: Case, owner: Digest): boolean {
 
 /** The vaults by the digest of the evidence with which they answered this worker. */
 async function readVaults(situation: Case, worker: Worker): Promise<Map<Digest, Enclave>> {
-  const { bundle, contract, findings } = situation
+  const { bundle, contract, documents, findings } = situation
   const vaults = new Map<Digest, Enclave>()
   for (const statement of bundle.evidence.vaults) {
     const vault = readEnclave(statement, 'vault', situation)
     if (vault === undefined) continue
-    if (!contract.payload.vaults.includes(vault.signer)) {
-      const expected = contract.payload.vaults.join(', ')
+    const known = askable({ contract: contract.payload, documents })
+    if (!known.includes(vault.signer)) {
+      const expected = known.join(', ')
       findings.wrong('BINDING_DIFFERS', { role: 'vault', field: 'signingKey', got: vault.signer, expected })
       continue
     }

@@ -179,6 +179,27 @@ export class DocumentSet {
       )
   }
 
+  /** The vaults that stand in for one to which an organisation granted, in the order in which they joined. */
+  standingIn(vault: KeyId, owner: Digest): KeyId[] {
+    const joins = this.all('cella/join')
+      .filter(({ payload }) => payload.vault === vault && payload.owner === owner)
+      .filter((join) => this.counts(join))
+      .sort((a, b) => this.indexOf(a.digest)! - this.indexOf(b.digest)!)
+    return [...new Set(joins.flatMap(({ payload }) => payload.cosigners))].filter((taker) => taker !== vault)
+  }
+
+  #standsIn(taker: KeyId, { vault, owner, at }: { vault: KeyId; owner: Digest; at: number }): boolean {
+    return this.all('cella/join').some(
+      (join) =>
+        join.payload.vault === vault &&
+        join.payload.owner === owner &&
+        join.payload.cosigners.includes(taker) &&
+        // Earlier in the log each time: no circle vouches for itself.
+        this.#stoodAt(join, at) &&
+        this.#entitled(join, this.indexOf(join.digest)!),
+    )
+  }
+
   // Two revisions in force at once means that a revocation was left out: doubt denies.
   #only<Type extends DocumentType>(candidates: SignedDocument<Type>[], what: string): SignedDocument<Type> {
     const counting = candidates.filter((document) => this.counts(document))
@@ -237,6 +258,10 @@ export class DocumentSet {
       case 'cella/request':
       case 'cella/response':
         return this.membershipAt(payload.organisation, payload.signer, 'any', at) !== undefined
+      case 'cella/join': {
+        const { signer, vault, owner } = payload
+        return signer === vault || this.#standsIn(signer, { vault, owner, at })
+      }
       case 'cella/decision':
       case 'cella/secret-decision':
       case 'cella/receipt':
@@ -352,6 +377,7 @@ function keysIn(payload: Payload): Uint8Array[] {
     return [...payload.rootKeys, ...payload.recoveryKeys].map((key) => decodeBase64url(key, 'rootKeys'))
   }
   if (payload.type === 'cella/membership') return [decodeBase64url(payload.signingKey, 'signingKey')]
+  if (payload.type === 'cella/join') return payload.signingKeys.map((key) => decodeBase64url(key, 'signingKeys'))
   return []
 }
 

@@ -10,7 +10,7 @@ import type { HostWord, WitnessedTime } from './log-level.ts'
 import { findGrant, limitReasons, ownersTime, windowOf } from './owner.ts'
 import { type Reason, reason } from './reasons.ts'
 import { sourcesOf } from './source.ts'
-import { type Asked, assetsAt, decidingVaults, shareReasons } from './vaults.ts'
+import { type Asked, askable, assetsAt, decidingVaults, shareReasons } from './vaults.ts'
 
 /** One attempt at one run, and what is known of the world around it. */
 export interface Situation {
@@ -52,7 +52,7 @@ export interface Judgement {
 export async function judgeContract(situation: Situation): Promise<Judgement[]> {
   const { contract, documents, vault } = situation
   const shared = [...contractStanding(situation), ...contractProblems(contract.payload, documents)]
-  const isNamed = contract.payload.vaults.includes(vault)
+  const isNamed = askable(askedOf(situation)).includes(vault)
   const assets = isNamed ? assetsAt(askedOf(situation), vault) : assetsOf(contract.payload)
   if (assets.length === 0) {
     throw new ReleaseError('ERR_VAULT_NOT_NEEDED', `vault ${vault} holds no key that contract ${contract.digest} needs`)
@@ -73,7 +73,8 @@ function askedOf({ contract, documents, asked }: Pick<Situation, 'contract' | 'd
   return { contract: contract.payload, documents, asked }
 }
 
-function contractStanding({ contract, run, attempt, documents, vault }: Situation): Reason[] {
+function contractStanding(situation: Situation): Reason[] {
+  const { contract, run, attempt, documents, vault } = situation
   const reasons: Reason[] = []
   const required = standing(() => documents.require('cella/contract', contract.digest), 'contract', 'author')
   if ('code' in required) reasons.push(required)
@@ -97,7 +98,7 @@ function contractStanding({ contract, run, attempt, documents, vault }: Situatio
       }),
     )
   }
-  if (!payload.vaults.includes(vault)) {
+  if (!askable(askedOf(situation)).includes(vault)) {
     reasons.push(
       reason('ERR_CONTRACT_VAULT', 'contract.vaults', {
         expected: payload.vaults.join(', '),

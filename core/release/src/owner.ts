@@ -52,19 +52,21 @@ export function windowOf(
   return reasons
 }
 
-/** The newest grant in force of this asset to this vault. */
+/** The newest grant in force of this asset to this vault, or to one for which this vault stands in. */
 export function findGrant(
   { documents, vault, log }: { documents: DocumentSet; vault: KeyId; log: string },
   manifest: SignedDocument<'cella/manifest'>,
 ): SignedDocument<'cella/grant'> | Reason {
+  const owner = manifest.payload.organisation
+  const isFor = (granted: KeyId): boolean => granted === vault || documents.standingIn(granted, owner).includes(vault)
   const grants = documents
     .all('cella/grant')
     .filter(
       (grant) =>
         grant.payload.manifest === manifest.digest &&
-        grant.payload.vault === vault &&
-        grant.payload.organisation === manifest.payload.organisation &&
+        grant.payload.organisation === owner &&
         grant.payload.log === log &&
+        isFor(grant.payload.vault) &&
         documents.counts(grant),
     )
     .sort((a, b) => documents.indexOf(b.digest)! - documents.indexOf(a.digest)!)

@@ -24,12 +24,27 @@ export function vaultsOf(situation: Asked, manifest: Digest): KeyId[] {
   if (whole !== undefined) return [whole.vault]
   const { threshold } = granted[0]?.grant.share ?? { threshold: 0 }
   if (threshold === 0) return situation.contract.vaults.slice(0, 1)
-  return granted.slice(0, threshold).map(({ vault }) => vault)
+  // One that stands in for another has the same share: each counts once.
+  const distinct = new Map(granted.map((one) => [one.grant.share!.index, one.vault] as const).reverse())
+  return granted
+    .filter(({ vault, grant }) => distinct.get(grant.share!.index) === vault)
+    .slice(0, threshold)
+    .map(({ vault }) => vault)
 }
 
 /** The assets that this vault decides about, in the contract's order. */
 export function assetsAt(situation: Asked, vault: KeyId): ContractAsset[] {
   return assetsOf(situation.contract).filter(({ manifest }) => vaultsOf(situation, manifest).includes(vault))
+}
+
+/** Every vault that may be asked about the contract's assets: those that it names, and those that stand in for them. */
+export function askable(situation: Omit<Asked, 'asked'>): KeyId[] {
+  const { contract, documents } = situation
+  const owners = assetsOf(contract).flatMap(
+    ({ manifest }) => documents.find('cella/manifest', manifest)?.payload.organisation ?? [],
+  )
+  const standingIn = [...new Set(owners)].flatMap((owner) => candidatesOf(situation, owner))
+  return [...new Set([...standingIn, ...contract.vaults])]
 }
 
 /** All vaults that decide about an asset of the contract, each once. */
@@ -68,9 +83,17 @@ function grantsOf(
 ): { readonly vault: KeyId; readonly grant: Grant }[] {
   const document = documents.find('cella/manifest', manifest)
   if (document === undefined) return []
-  return contract.vaults.flatMap((vault) => {
+  return candidatesOf({ contract, documents }, document.payload.organisation).flatMap((vault) => {
     if (!asked.includes(vault)) return []
     const grant = findGrant({ documents, vault, log: contract.log }, document)
     return 'code' in grant ? [] : [{ vault, grant: grant.payload }]
   })
+}
+
+/**
+ * The contract's vaults, each after those that stand in for it where this owner is concerned, the newest first: so an owner's
+ * assets go over to a new build once its terms accepted that.
+ */
+function candidatesOf({ contract, documents }: Omit<Asked, 'asked'>, owner: Digest): KeyId[] {
+  return [...new Set(contract.vaults.flatMap((vault) => [...documents.standingIn(vault, owner).reverse(), vault]))]
 }

@@ -1,3 +1,4 @@
+export { type AttestedEnd, type AttestedPeer, connectAttested, listenAttested } from './attested-tls.ts'
 export { readConfiguration } from './configuration.ts'
 export { ChannelError, type ChannelErrorCode } from './error.ts'
 export { HostBodies } from './host-bodies.ts'

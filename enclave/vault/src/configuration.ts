@@ -20,6 +20,16 @@ export const vaultConfigurationSchema = z.strictObject({
    * As all of this, it is part of what the vault's evidence binds.
    */
   coverSeconds: z.int().min(1).max(86_400).exactOptional(),
+  /**
+   * Other vaults: where this one listens for those that may join it, and those that it asks to take over what they hold. Who
+   * gets anything is for each organisation's own terms.
+   */
+  join: z
+    .strictObject({
+      listen: z.strictObject({ host: z.string().min(1).max(255), port: z.int().min(0).max(65_535) }).exactOptional(),
+      from: z.array(z.strictObject({ host: z.string().min(1).max(255), port: z.int().min(1).max(65_535) })).max(8),
+    })
+    .exactOptional(),
   /** A simulated TEE only where it is named here; `hardware` takes what is found and never a simulated one. */
   tee: z.discriminatedUnion('kind', [
     z.strictObject({

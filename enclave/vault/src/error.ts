@@ -41,6 +41,10 @@ export type VaultErrorCode =
   | 'ERR_KEK_EPOCH'
   /** A grant that is to be wrapped anew is not in force, or not one to this vault. */
   | 'ERR_GRANT_NOT_LIVE'
+  /** The other vault has read another log, or this one can't be read as far. */
+  | 'ERR_JOIN_LOG'
+  /** What the other vault offers or signed is not what it has to be. */
+  | 'ERR_JOIN_REFUSED'
   /** There is no such secret. */
   | 'ERR_SECRET_UNKNOWN'
   /** Its owner's documents don't let this guest have the secret. */

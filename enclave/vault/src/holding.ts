@@ -44,7 +44,7 @@ const epochMembers = {
   rewrapped: z.array(z.tuple([digestField, digestField, bytesField({ exactly: wrappedDekLength })])).max(rewrappedMax),
 }
 /** As it is sealed, and as one vault gives it to another. */
-const holdingSchema = z.strictObject({
+export const holdingSchema = z.strictObject({
   version: z.literal(1),
   secret: seed,
   epoch: z.int().min(1).max(1_000_000),
@@ -53,7 +53,7 @@ const holdingSchema = z.strictObject({
 })
 type HoldingJson = z.infer<typeof holdingSchema>
 
-function holdingJson({ secret, epoch, next, ...current }: Holding): HoldingJson {
+export function holdingJson({ secret, epoch, next, ...current }: Holding): HoldingJson {
   return {
     version: 1,
     secret: encodeBase64url(secret),
@@ -63,7 +63,7 @@ function holdingJson({ secret, epoch, next, ...current }: Holding): HoldingJson 
   }
 }
 
-function holdingOf({ secret, epoch, next, ...current }: HoldingJson): Holding {
+export function holdingOf({ secret, epoch, next, ...current }: HoldingJson): Holding {
   return { secret: decodeBase64url(secret, 'secret'), epoch, ...epochOf(current), next: next && epochOf(next) }
 }
 

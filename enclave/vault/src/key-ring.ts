@@ -1,12 +1,13 @@
 import { type Digest, decodeBase64url } from '@cella/bytes'
 import type { SignedDocument } from '@cella/documents'
 import { type LogView, parseLeaf } from '@cella/log'
+import type { KeyId } from '@cella/primitives'
 import type { ProvenDecision } from '@cella/release'
 import { type Dek, grantInfo, unwrapDek, wrapDek } from '@cella/seal'
 import { VaultError } from './error.ts'
 import type { Holding } from './holding.ts'
 import { epochEndTag, epochLeaf, kekOf } from './keys.ts'
-import type { VaultState } from './state.ts'
+import type { Place, VaultState } from './state.ts'
 
 export type Kek = Awaited<ReturnType<typeof kekOf>>
 type Grant = SignedDocument<'cella/grant'>
@@ -31,11 +32,11 @@ export class KeyRing {
   }
 
   /**
-   * What is held for an organisation, of the epoch that the log says it is: a rotation that was cut short is finished. Throws
+   * What is held for an organisation that granted to `vault`, of the epoch that the log says it is: a rotation that was cut short is finished. Throws
    * ERR_RELEASE_UNKNOWN where nothing is held, ERR_KEK_EPOCH for what was brought back of an epoch that is over.
    */
-  async settled(organisation: Digest): Promise<Holding> {
-    const holding = await this.#state.holding(organisation)
+  async settled(organisation: Digest, vault: KeyId = this.#state.id): Promise<Holding> {
+    const holding = await this.#state.holding(organisation, vault)
     if (holding === undefined) {
       throw new VaultError('ERR_RELEASE_UNKNOWN', `organisation ${organisation} has no key in this vault`)
     }
@@ -46,8 +47,8 @@ export class KeyRing {
       const { id } = await this.derived(next.kek)
       const isOurs = this.#view.holds(index, parseLeaf(epochLeaf(secret, { epoch: epoch + 1, kek: id })))
       if (isOurs) {
-        await this.#state.keep(organisation, { secret, epoch: epoch + 1, ...next, next: null })
-        return this.settled(organisation)
+        await this.#state.keep(organisation, { secret, epoch: epoch + 1, ...next, next: null }, vault)
+        return this.settled(organisation, vault)
       }
     }
     throw new VaultError(
@@ -56,12 +57,23 @@ export class KeyRing {
     )
   }
 
+  /** Whether the log has ended the epoch of what is held here. */
+  async isOver(place: Place): Promise<boolean> {
+    try {
+      await this.settled(place.organisation, place.vault)
+      return false
+    } catch (error) {
+      if (error instanceof VaultError && error.code === 'ERR_KEK_EPOCH') return true
+      throw error
+    }
+  }
+
   /** The only way to a data key: it takes a decision that was proven from the log, about the asset of this grant. */
   async unwrap(decided: ProvenDecision, grant: Grant): Promise<Dek> {
     if (decided.decision.payload.manifest !== grant.payload.manifest) {
       throw new TypeError('unwrap: the decision is about another asset than the grant')
     }
-    return this.#open(await this.settled(grant.payload.organisation), grant)
+    return this.#open(await this.settled(grant.payload.organisation, grant.payload.vault), grant)
   }
 
   /** A grant wrapped for another KEK of the same organisation; the data key leaves in no other way. */

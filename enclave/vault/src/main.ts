@@ -14,6 +14,7 @@ import { LogView, parseLogPolicy } from '@cella/log'
 import { initPolicyEngine } from '@cella/policy'
 import { openTee } from '@cella/tee'
 import { vaultConfigurationSchema } from './configuration.ts'
+import { startReplication } from './join/replication.ts'
 import { KbsFront } from './kbs/front.ts'
 import { Secrets } from './secrets.ts'
 import { createVaultServer } from './server.ts'
@@ -73,6 +74,7 @@ for (let waitMs = 50; vault === undefined; waitMs = Math.min(waitMs * 2, 2000)) 
     const secrets = new Secrets({ state, log, host: client, vault: ready })
     front = new KbsFront(secrets)
     vault = ready
+    if (configuration.join !== undefined) await startReplication(ready, configuration.join, { host: client, report })
     report({ event: 'ready', size: view.size })
   } catch (error) {
     const { code, message } = error as { code?: string; message: string }

@@ -14,6 +14,7 @@ import { commitmentOf, encodeLeaf, proveEntry, randomTag } from '@cella/log'
 import { digestOf, hpkeSeal, randomBytes } from '@cella/primitives'
 import {
   type DocumentSet,
+  findGrant,
   findSecret,
   judgeSecret,
   type ProvenDecision,
@@ -92,7 +93,7 @@ export class Secrets {
   async release(guest: Guest, path: SecretPath): Promise<FlattenedJwe> {
     await this.#log.ensureFresh()
     const asked = await this.#ask(path)
-    const useOf = await this.#useOf(guest, asked.manifest)
+    const useOf = await this.#useOf(guest, asked)
     const situation = this.#situation(guest, asked, useOf)
     const { judgement, decision } = await this.#decide(situation, { guest, useOf })
     await this.#handIn(decision)
@@ -141,8 +142,10 @@ export class Secrets {
   }
 
   /** The use of the secret that this guest has or would have next; of a secret whose owner has no key here there is none. */
-  async #useOf(guest: Guest, manifest: SignedDocument<'cella/manifest'>): Promise<() => Use | undefined> {
-    const holding = await this.#state.holding(manifest.payload.organisation)
+  async #useOf(guest: Guest, { manifest, documents }: Asked): Promise<() => Use | undefined> {
+    const grant = findGrant({ documents, vault: this.#state.id, log: this.#log.checkpoint.origin }, manifest)
+    if ('code' in grant) return () => undefined
+    const holding = await this.#state.holding(manifest.payload.organisation, grant.payload.vault)
     if (holding === undefined) return () => undefined
     const stream = useStreamKey(holding.secret, manifest.digest)
     const name = digestOf(encodeUtf8(canonicalJson({ guest: guest.digest, manifest: manifest.digest })))

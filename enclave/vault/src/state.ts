@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Digest, encodeUtf8 } from '@cella/bytes'
 import { encodeLogMemory, type LogMemory, parseLogMemory } from '@cella/log'
@@ -9,6 +9,12 @@ import { encodeHolding, type Holding, parseHolding } from './holding.ts'
 
 const organisationsMax = 10_000
 
+/** For which organisation something is held, and which vault it granted to: this one, or one that this one stands in for. */
+export interface Place {
+  readonly organisation: Digest
+  readonly vault: KeyId
+}
+
 /**
  * What a vault keeps over a restart: its signing key, what it holds for each organisation, and how far it has read the log.
  * All of it is sealed to the measurement; the files lie with the host, who can lose them or bring back old ones. An old
@@ -18,6 +24,8 @@ export class VaultState {
   readonly #tee: TeeDriver
   readonly #folder: string
   readonly #holdings = new Map<string, Holding>()
+  /** Of all that lies in the folder, by name. */
+  readonly #places: Map<string, Place>
   /** Holdings on their way to the disk: whoever asks meanwhile gets the same one. */
   readonly #births = new Map<Digest, Promise<Holding>>()
   #lastKept: Promise<void> = Promise.resolve()
@@ -25,21 +33,30 @@ export class VaultState {
   readonly signingKey: Uint8Array
   readonly id: KeyId
 
-  private constructor(tee: TeeDriver, folder: string, signingSeed: Uint8Array) {
+  private constructor(tee: TeeDriver, folder: string, signingSeed: Uint8Array, taken: readonly Place[]) {
     this.#tee = tee
     this.#folder = folder
     this.signingSeed = signingSeed
     this.signingKey = ed25519PublicKey(signingSeed)
     this.id = keyIdOf(this.signingKey)
+    this.#places = new Map(taken.map((place) => [this.#name(place), place]))
+  }
+
+  /** Everything that is held: for whom, and to which vault they granted. */
+  places(): Place[] {
+    return [...this.#places.values()]
   }
 
   static async open(tee: TeeDriver, folder: string): Promise<VaultState> {
     await mkdir(join(folder, 'organisations'), { recursive: true, mode: 0o700 })
-    const known = await readSealed(tee, folder, 'identity')
-    if (known !== undefined) return new VaultState(tee, folder, known)
-    const seed = randomBytes(32)
-    await writeSealed(tee, folder, 'identity', seed)
-    return new VaultState(tee, folder, seed)
+    const seed = await readSealed(tee, folder, 'identity')
+    if (seed !== undefined) {
+      const id = keyIdOf(ed25519PublicKey(seed))
+      return new VaultState(tee, folder, seed, placesIn(await readdir(join(folder, 'organisations')), id))
+    }
+    const born = randomBytes(32)
+    await writeSealed(tee, folder, 'identity', born)
+    return new VaultState(tee, folder, born, [])
   }
 
   /** What is held for an organisation; born here at the first call and durable before it is returned. */
@@ -61,28 +78,38 @@ export class VaultState {
     return fresh
   }
 
-  /** What is held for an organisation, if it was born already. */
-  async holding(organisation: Digest): Promise<Holding | undefined> {
-    const held = this.#holdings.get(organisation)
+  /**
+   * What is held for an organisation, if it was born already; `vault` is the one that it granted to, where this vault stands in
+   * for another.
+   */
+  async holding(organisation: Digest, vault: KeyId = this.id): Promise<Holding | undefined> {
+    const name = this.#name({ organisation, vault })
+    const held = this.#holdings.get(name)
     if (held !== undefined) return held
-    const sealed = await readSealed(this.#tee, this.#folder, holdingName(organisation))
+    const sealed = await readSealed(this.#tee, this.#folder, name)
     if (sealed === undefined) return undefined
     const holding = parseHolding(sealed)
-    this.#holdings.set(organisation, holding)
+    this.#holdings.set(name, holding)
     return holding
   }
 
   /** Durable in place of what was held before, and what was held before is erased from memory. */
-  async keep(organisation: Digest, holding: Holding): Promise<void> {
-    if (!this.#holdings.has(organisation) && this.#holdings.size >= organisationsMax) {
+  async keep(organisation: Digest, holding: Holding, vault: KeyId = this.id): Promise<void> {
+    const name = this.#name({ organisation, vault })
+    if (!this.#holdings.has(name) && this.#holdings.size >= organisationsMax) {
       throw new VaultError('ERR_VAULT_FULL', `this vault holds ${organisationsMax} organisations`)
     }
-    const before = this.#holdings.get(organisation)
-    await writeSealed(this.#tee, this.#folder, holdingName(organisation), encodeHolding(holding))
-    this.#holdings.set(organisation, holding)
+    const before = this.#holdings.get(name)
+    await writeSealed(this.#tee, this.#folder, name, encodeHolding(holding))
+    this.#holdings.set(name, holding)
+    this.#places.set(name, { organisation, vault })
     for (const old of [before?.kek, before?.next?.kek]) {
       if (old !== undefined && old !== holding.kek && old !== holding.next?.kek) old.fill(0)
     }
+  }
+
+  #name({ organisation, vault }: Place): string {
+    return join('organisations', vault === this.id ? organisation : `${organisation}.${vault}`)
   }
 
   async logMemory(): Promise<LogMemory | undefined> {
@@ -99,8 +126,11 @@ export class VaultState {
   }
 }
 
-function holdingName(organisation: Digest): string {
-  return join('organisations', organisation)
+function placesIn(files: readonly string[], id: KeyId): Place[] {
+  return files.flatMap((file) => {
+    const [, organisation, vault] = /^([0-9a-f]{64})(?:\.([A-Za-z0-9_-]{43}))?\.sealed$/.exec(file) ?? []
+    return organisation === undefined ? [] : [{ organisation: organisation as Digest, vault: (vault as KeyId) ?? id }]
+  })
 }
 
 async function readSealed(tee: TeeDriver, folder: string, name: string): Promise<Uint8Array | undefined> {

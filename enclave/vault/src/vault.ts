@@ -8,6 +8,7 @@ import {
   encodeUtf8,
   type Json,
 } from '@cella/bytes'
+import type { AttestedEnd, HostClient } from '@cella/channel'
 import { type Payload, parseDocumentOf, type SignedDocument, signDocument, verifyDocument } from '@cella/documents'
 import { type EventDraft, EventLog, type EventLogParts } from '@cella/event-log'
 import { signReading } from '@cella/events'
@@ -39,6 +40,9 @@ import { Challenges, type TeeDriver } from '@cella/tee'
 import { Auditors } from './auditors.ts'
 import { Denials } from './denials.ts'
 import { VaultError } from './error.ts'
+import { JoinGiver } from './join/giver.ts'
+import { joinPurpose } from './join/peer.ts'
+import { JoinTaker } from './join/taker.ts'
 import { KeyRing } from './key-ring.ts'
 import { eventStreamKey, useStreamKey } from './keys.ts'
 import { readersOf } from './members.ts'
@@ -114,7 +118,10 @@ export class Vault {
     this.#configuration = options.configuration
     this.#uses = new Uses(options.log.view)
     const keyOf = async (organisation: Digest): Promise<Uint8Array | undefined> => {
-      const holding = await state.holding(organisation)
+      // What happens here to assets that were granted to another vault stands in the stream that the organisation has there.
+      const places = state.places().filter((place) => place.organisation === organisation)
+      const place = places.find(({ vault }) => vault !== state.id) ?? places[0]
+      const holding = place && (await state.holding(organisation, place.vault))
       return holding && eventStreamKey(holding.secret)
     }
     this.events = new EventLog({ log, bodies, keyOf })
@@ -230,6 +237,15 @@ export class Vault {
     return this.#rotation.rotate(request)
   }
 
+  /** For other vaults: gives to them, and takes from them. */
+  replication(host: HostClient): { giver: JoinGiver; taker: JoinTaker; end: AttestedEnd } {
+    const simulated = this.#tee.describe().simulated
+    const parts = { log: this.#log, host, known: this.#known, chains: this.#chains, simulated }
+    const shared = { state: this.#state, events: this.events, keys: this.keys, parts }
+    const end = { tee: this.#tee, purpose: joinPurpose, about: this.#about() }
+    return { giver: new JoinGiver(shared), taker: new JoinTaker({ ...shared, end }), end }
+  }
+
   /** What is done from time to time: counted denials get their entry. */
   async chores(): Promise<void> {
     await this.#denials.flush()
@@ -270,7 +286,7 @@ export class Vault {
       asked: Object.keys(binding.nonces) as KeyId[],
       vault: this.#state.id,
       useOf: (grant) => {
-        const stream = streams.get(grant.payload.manifest)
+        const stream = streams.get(grant.digest)
         // Without the organisation's secret nothing can be opened either.
         return stream === undefined ? 1 : this.#uses.of(stream, contract.digest, run).n + 1
       },
@@ -282,12 +298,12 @@ export class Vault {
     }
   }
 
-  /** Stream keys of the assets whose organisation's secret this vault holds, by manifest. */
+  /** Stream keys of the assets whose organisation's secret this vault holds, by grant. */
   async #streams(grants: readonly SignedDocument<'cella/grant'>[]): Promise<Map<Digest, Uint8Array>> {
     const streams = new Map<Digest, Uint8Array>()
-    for (const { payload } of grants) {
-      const holding = await this.#state.holding(payload.organisation)
-      if (holding !== undefined) streams.set(payload.manifest, useStreamKey(holding.secret, payload.manifest))
+    for (const { digest, payload } of grants) {
+      const holding = await this.#state.holding(payload.organisation, payload.vault)
+      if (holding !== undefined) streams.set(digest, useStreamKey(holding.secret, payload.manifest))
     }
     return streams
   }
@@ -309,11 +325,12 @@ export class Vault {
       }
       if (!isAllowed) this.#admitDenials(judgements)
       const streams = await this.#streams(isAllowed ? judgements.map(({ grant }) => grant!) : [])
-      const unknown = isAllowed ? judgements.find(({ asset }) => !streams.has(asset)) : undefined
+      const unknown = isAllowed ? judgements.find(({ grant }) => !streams.has(grant!.digest)) : undefined
       if (unknown !== undefined) {
         throw new VaultError('ERR_RELEASE_UNKNOWN', `the owner of asset ${unknown.asset} has no key in this vault`)
       }
-      const useOf = (asset: Digest): Use => this.#uses.of(streams.get(asset)!, contract.digest, run)
+      const streamOf = new Map(judgements.map(({ asset, grant }) => [asset, streams.get(grant?.digest ?? asset)]))
+      const useOf = (asset: Digest): Use => this.#uses.of(streamOf.get(asset)!, contract.digest, run)
       const uses = new Map(isAllowed ? judgements.map(({ asset }) => [asset, useOf(asset)] as const) : [])
       const decisions = await this.#logDecisions(situation, { judgements, uses, ...about })
       const isReserved = [...uses].every(([asset, use]) => {

@@ -1,7 +1,7 @@
 import type { HostClient } from '@cella/channel'
 import { ChannelError } from '@cella/channel'
 import type { KeyId } from '@cella/primitives'
-import { type Asked, assetsOf, decidingVaults, holdKey } from '@cella/release'
+import { type Asked, askable, assetsOf, decidingVaults, holdKey } from '@cella/release'
 import { nonceAnswer } from './messages.ts'
 import type { Attempt } from './parts.ts'
 
@@ -19,19 +19,19 @@ export async function askVaults(
   { contract, documents }: Omit<Asked, 'asked'>,
   host: HostClient,
 ): Promise<Map<KeyId, string>> {
+  const known = askable({ contract, documents })
   const nonces = new Map<KeyId, string>()
   const lost = new Map<KeyId, unknown>()
   for (;;) {
-    const asked = contract.vaults.filter((vault) => !lost.has(vault))
+    const asked = known.filter((vault) => !lost.has(vault))
     const deciding = decidingVaults({ contract, documents, asked })
     const isLacking = assetsOf(contract).some(
       ({ manifest }) =>
-        !holdKey({ contract, documents, asked }, manifest) &&
-        holdKey({ contract, documents, asked: contract.vaults }, manifest),
+        !holdKey({ contract, documents, asked }, manifest) && holdKey({ contract, documents, asked: known }, manifest),
     )
     if (isLacking) throw lost.values().next().value
     const next = deciding.find((vault) => !nonces.has(vault))
-    if (next === undefined) return inOrder(nonces, { deciding, contract: contract.vaults })
+    if (next === undefined) return inOrder(nonces, { deciding, known })
     if (lost.has(next)) throw lost.get(next)
     try {
       nonces.set(next, nonceAnswer.parse(await host.json('POST', `/v1/vaults/${next}/nonce`, {})).nonce)
@@ -50,8 +50,8 @@ function isAway(error: unknown): boolean {
 
 function inOrder(
   nonces: ReadonlyMap<KeyId, string>,
-  { deciding, contract }: { deciding: readonly KeyId[]; contract: readonly KeyId[] },
+  { deciding, known }: { deciding: readonly KeyId[]; known: readonly KeyId[] },
 ): Map<KeyId, string> {
-  const ordered = contract.filter((vault) => deciding.includes(vault))
+  const ordered = known.filter((vault) => deciding.includes(vault))
   return new Map(ordered.map((vault) => [vault, nonces.get(vault)!]))
 }

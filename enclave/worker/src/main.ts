@@ -64,7 +64,7 @@ const parts: WorkerParts = {
   chains: new ChainCache(),
 }
 let served = 0
-const isPassing = /_(?:UNAVAILABLE|NOT_READY)$/
+const isPassing = /_(?:UNAVAILABLE|NOT_READY|KEK_EPOCH)$/
 let stopping = false
 const stop = new AbortController()
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {

@@ -102,6 +102,7 @@ function reliedOn(documents: DocumentSet): string[] {
     'cella/build',
     'cella/manifest',
     'cella/grant',
+    'cella/join',
     'cella/source',
     'cella/contract',
     'cella/approval',

@@ -47,12 +47,13 @@ export async function bearingOn(
       ...receivers.map(({ organisation }) => organisation),
     ]),
   ]
-  const [about, basics] = await Promise.all([
+  const [about, joins, basics] = await Promise.all([
     mentioning(
       tables,
       ['cella/grant', 'cella/approval', 'cella/source'],
       [digest, ...manifests.map((manifest) => manifest.digest)],
     ),
+    mentioning(tables, ['cella/join'], [...new Set(manifests.map(({ organisation }) => organisation))]),
     ofOrganisations(tables, named),
   ])
   const builds = await namedBuilds(tables, basics)
@@ -64,7 +65,7 @@ export async function bearingOn(
   // Most needed first, for the case that there is more than fits.
   const all = new Map<string, Row>()
   const [needed, others] = partition(basics, (found) => found.type !== 'cella/membership' || isNeeded.has(found.digest))
-  for (const found of [row, ...manifests, ...about, ...needed, ...builds, ...makers, ...others])
+  for (const found of [row, ...manifests, ...about, ...joins, ...needed, ...builds, ...makers, ...others])
     all.set(found.digest, found)
   const rows = fitting([...all.values(), ...(await withdrawalsOf(tables, [...all.keys()]))])
   return {
@@ -168,7 +169,7 @@ export function ofOrganisations(tables: Kysely<Tables>, organisations: readonly 
 }
 
 /** Builds that the terms name, or that a build signer in them signed. */
-async function namedBuilds(tables: Kysely<Tables>, rows: readonly Row[]): Promise<Row[]> {
+export async function namedBuilds(tables: Kysely<Tables>, rows: readonly Row[]): Promise<Row[]> {
   const digests = new Set<string>()
   const signers = new Set<string>()
   for (const { type, envelope } of rows) {

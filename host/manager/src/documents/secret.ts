@@ -45,11 +45,7 @@ export async function bearingOnSecret(
     .slice(0, revisionsMax)
   if (manifests.length === 0) throw new ManagerError('ERR_NOT_FOUND', `organisation ${organisation} has no ${series}`)
   const [grants, policies, basics] = await Promise.all([
-    mentioning(
-      tables,
-      ['cella/grant'],
-      manifests.map(({ digest }) => digest),
-    ),
+    mentioning(tables, ['cella/grant', 'cella/join'], [organisation, ...manifests.map(({ digest }) => digest)]),
     ofType(tables, organisation, 'cella/attestation-policy'),
     ofOrganisations(tables, [organisation]),
   ])

@@ -25,6 +25,7 @@ const signedByEnclaves: ReadonlySet<DocumentType> = new Set([
   'cella/decision',
   'cella/secret-decision',
   'cella/receipt',
+  'cella/join',
 ])
 
 /**

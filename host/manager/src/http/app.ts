@@ -20,6 +20,7 @@ import { challengeRoutes } from '../routes/challenges.ts'
 import { documentRoutes } from '../routes/documents.ts'
 import { healthRoutes } from '../routes/health.ts'
 import { inboxRoutes } from '../routes/inbox.ts'
+import { joinRoutes } from '../routes/joins.ts'
 import { kbsRoutes } from '../routes/kbs.ts'
 import { logRoutes } from '../routes/log.ts'
 import { runRoutes } from '../routes/runs.ts'
@@ -115,6 +116,7 @@ export async function createApp(manager: Manager): Promise<App> {
     challengeRoutes,
     attestRoutes,
     secretRoutes,
+    joinRoutes,
     kbsRoutes,
     inboxRoutes,
   ]) {
