@@ -10,6 +10,7 @@ import { z } from 'zod'
 import type { Context } from './context.ts'
 import { CliError, UsageError } from './error.ts'
 import { type Installation, readInstallation } from './installation.ts'
+import { parseTime } from './options.ts'
 import { printable } from './terminal/text.ts'
 
 // The supervisor of this machine's server: a process of its own, known by the data folder that it works on.
@@ -30,10 +31,20 @@ const statusSchema = z.object({
       restarts: z.int(),
       ready: z.boolean(),
       lastExit: z.string().nullable(),
+      /** Of a vault: how much it holds, and for how many organisations it was refused what another holds. */
+      vault: z
+        .object({
+          organisations: z.int(),
+          standsInFor: z.int(),
+          epochs: z.record(z.string(), z.int()),
+          refused: z.int(),
+        })
+        .optional(),
     }),
   ),
 })
 type Status = z.infer<typeof statusSchema>
+export type VaultStanding = NonNullable<Status['processes'][number]['vault']>
 
 export function dataOption(command: Command): Command {
   return command.option('--data <folder>', 'the server’s data (default: “server” in the home)')
@@ -54,6 +65,9 @@ export interface UpFlags {
   readonly tls?: string
   readonly workers?: number
   readonly vaults?: number
+  readonly replicas?: number
+  readonly nextEnclaves?: string
+  readonly vaultUntil?: string
   readonly localWitnesses?: number
   readonly witness?: string[]
   readonly tee?: string[]
@@ -78,6 +92,7 @@ export function startSupervisor(folder: string, flags: UpFlags): ReturnType<type
     port: reach.port,
     workers: flags.workers,
     vaults: flags.vaults,
+    replicas: flags.replicas,
     'local-witnesses': flags.localWitnesses,
   }
   return spawn(
@@ -91,6 +106,8 @@ export function startSupervisor(folder: string, flags: UpFlags): ReturnType<type
       ...reach.parameters,
       ...(flags.witness ?? []).flatMap((witness) => ['--witness', witness]),
       ...(flags.tee ?? []).flatMap((tee) => ['--tee', tee]),
+      ...(flags.nextEnclaves === undefined ? [] : ['--next-enclaves', resolve(flags.nextEnclaves)]),
+      ...(flags.vaultUntil === undefined ? [] : ['--vault-until', `${parseTime(flags.vaultUntil, 'end')}`]),
       ...(flags.attest ? ['--attest'] : []),
       ...(flags.logSigner === undefined ? [] : ['--log-signer', flags.logSigner]),
       ...(flags.upgradeLogSigner ? ['--upgrade-log-signer'] : []),

@@ -12,6 +12,10 @@ export interface VaultUse {
   readonly vault: KeyId
   /** Grants of one's organisation to it that are in force. */
   readonly grants: number
+  /** Vaults that stand in for it where one's organisation is concerned, as the log says; the newest is asked first. */
+  readonly standIns: readonly KeyId[]
+  /** Until when its operator says that it is served, Unix seconds. */
+  readonly until: number | null
   /** Of the organisation's KEK there; null where it has none, or the vault is not accepted. */
   readonly epoch: number | null
   readonly kek: Digest | null
@@ -25,15 +29,27 @@ export async function listVaults(session: Session): Promise<VaultUse[]> {
   const listed = await listOwn(session, ['cella/grant'])
   const { documents } = await gather(session, { organisations: [organisation], listed })
   const manifests = [...new Set(documents.all('cella/grant').map(({ payload }) => payload.manifest))]
-  const all = (await gather(session, { organisations: [organisation], listed, digests: manifests })).documents
+  const joins = await session.manager.documents({ about: [organisation], types: ['cella/join'] })
+  const all = (
+    await gather(session, { organisations: [organisation], listed: [...listed, ...joins], digests: manifests })
+  ).documents
   const { checkpoint } = await session.log()
   const now = checkpoint.times?.latest ?? session.now()
   const named = all.all('cella/grant').map(({ payload }) => payload.vault)
-  const known = (await session.info()).vaults.map(({ id }) => id)
+  const { vaults } = await session.manager.info()
+  const known = vaults.map(({ id }) => id)
   const rows: VaultUse[] = []
   for (const vault of new Set([...known, ...named])) {
     const grants = grantsInForce(all, { organisation, vault, now }).length
-    rows.push({ vault, grants, ...(await standingOf(session, { organisation, vault, isAsked: grants > 0 })) })
+    const until = vaults.find(({ id }) => id === vault)?.until ?? null
+    const standIns = all.standingIn(vault, organisation).reverse()
+    rows.push({
+      vault,
+      grants,
+      standIns,
+      until,
+      ...(await standingOf(session, { organisation, vault, isAsked: grants > 0 })),
+    })
   }
   return rows
 }

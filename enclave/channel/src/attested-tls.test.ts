@@ -69,14 +69,6 @@ test('evidence of another purpose, and evidence that was made for another connec
 
 test('whoever terminates TLS in between is found out by both', async (context) => {
   const server = await listening(context, async () => assert.fail('served'))
-  // Two connections of a man in the middle, who passes every message on.
-  const between = await listenAttested(end, {
-    host: '127.0.0.1',
-    port: 0,
-    serve: async () => undefined,
-    onFailure: () => undefined,
-  })
-  context.after(() => between.close())
   const { makeTlsIdentity } = await import('./tls-certificate.ts')
   const { createServer: tlsServer } = await import('node:tls')
   const identity = makeTlsIdentity()

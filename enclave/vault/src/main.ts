@@ -90,6 +90,12 @@ const every = (seconds: number, what: string, work: () => Promise<void>): void =
   }, seconds * 1000).unref()
 }
 every(60, 'chores', () => vault.chores())
+let stood = ''
+every(5, 'standing', async () => {
+  const standing = await state.standing()
+  if (JSON.stringify(standing) !== stood) report({ event: 'standing', ...standing })
+  stood = JSON.stringify(standing)
+})
 if (configuration.coverSeconds !== undefined) every(configuration.coverSeconds, 'cover', () => vault.events.cover())
 
 function report(line: object): void {

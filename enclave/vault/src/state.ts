@@ -59,6 +59,18 @@ export class VaultState {
     return new VaultState(tee, folder, born, [])
   }
 
+  /** How much is held, in numbers alone: for who runs this vault. */
+  async standing(): Promise<{ organisations: number; standsInFor: number; epochs: Record<string, number> }> {
+    const epochs: Record<string, number> = {}
+    let standsInFor = 0
+    for (const { organisation, vault } of this.places()) {
+      const { epoch } = (await this.holding(organisation, vault)) ?? { epoch: 0 }
+      epochs[epoch] = (epochs[epoch] ?? 0) + 1
+      if (vault !== this.id) standsInFor += 1
+    }
+    return { organisations: this.#places.size - standsInFor, standsInFor, epochs }
+  }
+
   /** What is held for an organisation; born here at the first call and durable before it is returned. */
   async bear(organisation: Digest): Promise<Holding> {
     const birth = this.#births.get(organisation) ?? this.#bear(organisation)

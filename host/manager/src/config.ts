@@ -47,8 +47,10 @@ const configSchema = z.strictObject({
     url,
     vkey: z.string().min(1).max(1000),
   }),
-  /** Signing key id of each vault, and where it is reached from here. */
-  vaults: z.array(z.strictObject({ id: keyIdField, url })).max(64),
+  /** Signing key id of each vault, where it is reached from here, and until when it will be served (Unix seconds). */
+  vaults: z
+    .array(z.strictObject({ id: keyIdField, url, until: z.int().min(0).max(253_402_300_799).optional() }))
+    .max(64),
   /** The attestation service, where one runs beside it: passed through under /attest. */
   attest: z.strictObject({ url }).optional(),
   /** A collateral file (`cella evidence collateral export`) that vaults get beside guests' evidence. */

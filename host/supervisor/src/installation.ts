@@ -30,6 +30,12 @@ export interface InstallationOptions {
   readonly workers: number
   /** Vaults beside the first, for owners who want a vault of their own. Default 1 in all. */
   readonly vaults?: number | undefined
+  /** Vaults that join the first and stand in for it: of the same build. Default 0. */
+  readonly replicas?: number | undefined
+  /** Folder with another build of the enclaves, of which a vault joins the first: for organisations that accept it. */
+  readonly nextEnclaves?: string | undefined
+  /** Until when the first vault is served, Unix seconds: told to who asks. */
+  readonly vaultUntil?: number | undefined
   /**
    * Kinds of TEE to simulate. The vault has the first at the first start of a data folder, and keeps it: what it seals
    * opens nowhere else. Workers have them in turn. Empty: those of last time, or the usual one.
@@ -137,8 +143,12 @@ export class Installation {
 
     const count = this.#options.localWitnesses
     const wanted = [await this.#managerPort(state), ...state.ports.slice(1)]
-    const names = vaultNames(this.#options.vaults ?? 1)
-    const ports = await freePorts(Array.from({ length: 4 + count + names.length }, (_, at) => wanted[at] ?? 0))
+    const nextBuild = await this.#nextEnclaves()
+    const apart = vaultNames(this.#options.vaults ?? 1)
+    const joining = [...replicaNames(this.#options.replicas ?? 0), ...(nextBuild === undefined ? [] : ['vault-next'])]
+    const names = [...apart, ...joining]
+    // The last one is where the first vault listens for those that join it.
+    const ports = await freePorts(Array.from({ length: 5 + count + names.length }, (_, at) => wanted[at] ?? 0))
     const [managerPort, logPort, firstVaultPort, attestPort, signerPort, ...otherPorts] = ports as [
       number,
       number,
@@ -148,7 +158,8 @@ export class Installation {
       ...number[],
     ]
     const witnessPorts = otherPorts.slice(0, count)
-    const vaultPorts = [firstVaultPort, ...otherPorts.slice(count)]
+    const vaultPorts = [firstVaultPort, ...otherPorts.slice(count, -1)]
+    const joinAt = { host: '127.0.0.1', port: otherPorts.at(-1)! }
     state = this.#keep({ ...state, ports })
     this.#url = `http://127.0.0.1:${managerPort}`
 
@@ -177,14 +188,26 @@ export class Installation {
     const logPolicy = policyText(vkey, witnesses)
     const manager = this.#options.managerUrl ?? this.#url
     for (const [at, name] of names.entries()) {
-      this.#runEnclave(name, join(enclaves, 'vault.mjs'), builds.options, {
-        manager,
-        token: state.workerToken,
-        logPolicy,
-        listen: { host: '127.0.0.1', port: vaultPorts[at] },
-        folder: join(dataFolder, name),
-        tee: { kind: 'simulated', folder: tee, tee: vaultTee },
-      })
+      const isNext = name === 'vault-next'
+      const joins = joining.includes(name)
+        ? { join: { from: [joinAt] } }
+        : name === 'vault' && joining.length > 0
+          ? { join: { listen: joinAt, from: [] } }
+          : {}
+      this.#runEnclave(
+        name,
+        join(isNext ? nextBuild!.folder : enclaves, 'vault.mjs'),
+        (isNext ? nextBuild! : builds).options,
+        {
+          manager,
+          token: state.workerToken,
+          logPolicy,
+          listen: { host: '127.0.0.1', port: vaultPorts[at] },
+          folder: join(dataFolder, name),
+          ...joins,
+          tee: { kind: 'simulated', folder: tee, tee: vaultTee },
+        },
+      )
     }
     if (this.#options.attest)
       this.#runAttest(enclaves, builds.options, { port: attestPort, tee: { folder: tee, tee: vaultTee } })
@@ -192,6 +215,7 @@ export class Installation {
     const vaults = names.map((name, at) => ({
       id: String(this.#ready.get(`${name}:listening`)!.id),
       url: `http://127.0.0.1:${vaultPorts[at]}`,
+      ...(name === 'vault' && this.#options.vaultUntil !== undefined && { until: this.#options.vaultUntil }),
     }))
     const managerConfig = join(dataFolder, 'config', 'manager.json')
     writeJson(managerConfig, {
@@ -215,6 +239,7 @@ export class Installation {
       ...(builds.builds.attestationService === undefined ? [] : [builds.builds.attestationService]),
       ...(signerBuild ? [signerBuild.organisation, signerBuild.build] : []),
     ])
+    if (nextBuild !== undefined) await this.#publishBuilds([nextBuild.organisation, nextBuild.builds.vault])
     for (let at = 1; at <= this.#options.workers; at++) {
       this.#runEnclave(`worker-${at}`, join(enclaves, 'worker.mjs'), builds.options, {
         manager,
@@ -245,7 +270,9 @@ export class Installation {
       roots,
       builder: parseDocumentOf('cella/organisation', builds.organisation).digest,
       builds: {
-        vault: [parseDocumentOf('cella/build', builds.builds.vault).digest],
+        vault: [builds, ...(nextBuild === undefined ? [] : [nextBuild])].map(
+          (one) => parseDocumentOf('cella/build', one.builds.vault).digest,
+        ),
         worker: [parseDocumentOf('cella/build', builds.builds.worker).digest],
         ...(builds.builds.attestationService !== undefined && {
           attestationService: [parseDocumentOf('cella/build', builds.builds.attestationService).digest],
@@ -267,7 +294,10 @@ export class Installation {
         ? 0
         : name.startsWith('log-signer')
           ? 4
-          : ['vault', 'manager', 'log'].findIndex((kind) => name === kind || name.startsWith(`${kind}-`)) + 1 || 4
+          : ['vault', 'manager', 'log'].findIndex(
+              (kind) =>
+                name === kind || name.startsWith(`${kind}-`) || (kind === 'vault' && name.startsWith('replica-')),
+            ) + 1 || 4
     const stages = new Map<number, Child[]>()
     for (const child of this.#children) {
       const stage = order(child.name)
@@ -344,6 +374,19 @@ export class Installation {
     const files = bundles.filter(({ role }) => startedRoles.has(role)).map(({ file }) => file)
     for (const name of [...files, 'builds.json']) copyFileSync(join(source, name), join(own, name))
     return own
+  }
+
+  /** Another build, copied beside the first and kept: what its vault seals opens under its measurement alone. */
+  async #nextEnclaves(): Promise<(z.infer<typeof buildsSchema> & { folder: string }) | undefined> {
+    const folder = join(this.#options.dataFolder, 'enclaves-next')
+    const source = this.#options.nextEnclaves
+    if (!existsSync(join(folder, 'builds.json'))) {
+      if (source === undefined) return undefined
+      this.#builds(source)
+      mkdirSync(folder, { recursive: true, mode: 0o700 })
+      for (const name of ['vault.mjs', 'builds.json']) copyFileSync(join(source, name), join(folder, name))
+    }
+    return { ...this.#builds(folder), folder }
   }
 
   #builds(enclaves: string): z.infer<typeof buildsSchema> {
@@ -528,7 +571,12 @@ export class Installation {
       onChange: () => this.#writeStatus(),
       onEnd: () => {
         // What it said no longer holds: the next one says it anew.
-        for (const event of [name, `${name}:listening`, `${name}:ready`, `${name}:successor`]) this.#ready.delete(event)
+        for (const event of [
+          name,
+          ...['listening', 'ready', 'successor', 'standing', 'joined'].map((what) => `${name}:${what}`),
+        ]) {
+          this.#ready.delete(event)
+        }
       },
     }
   }
@@ -541,6 +589,7 @@ export class Installation {
 
   #report(name: string, report: Record<string, unknown>): void {
     this.#ready.set(name, report)
+    if (name.endsWith(':standing') || name.endsWith(':joined')) this.#writeStatus()
     this.#onReport()
   }
 
@@ -605,6 +654,15 @@ export class Installation {
     }
   }
 
+  /** What a vault says of itself in numbers, and what came of its joining another. */
+  #vaultStanding(name: string): object {
+    const standing = this.#ready.get(`${name}:standing`)
+    const joined = this.#ready.get(`${name}:joined`)
+    if (standing === undefined) return {}
+    const { organisations, standsInFor, epochs } = standing
+    return { vault: { organisations, standsInFor, epochs, refused: joined?.refused ?? 0 } }
+  }
+
   #status(): object {
     return {
       format: 'cella-status/1',
@@ -624,6 +682,7 @@ export class Installation {
         restarts: Math.max(0, starts - 1),
         ready: pid !== undefined && this.#isReady(name),
         lastExit: lastExit ?? null,
+        ...this.#vaultStanding(name),
       })),
     }
   }
@@ -649,6 +708,10 @@ function fileOf({ bundles }: z.infer<typeof buildsSchema>, role: string): string
   const found = bundles.find((bundle) => bundle.role === role)
   if (found === undefined) throw new SupervisorError('ERR_ENCLAVES_MISSING', `builds.json names no ${role}`)
   return found.file
+}
+
+function replicaNames(count: number): string[] {
+  return Array.from({ length: count }, (_, at) => `replica-${at + 1}`)
 }
 
 /** The first is `vault`, as it was when there was one. */

@@ -8,6 +8,9 @@ import { lockData } from './lock.ts'
 
 // node main.ts --data FOLDER [--port N] [--workers N] [--local-witnesses N] [--witness VKEY=URL]… [--enclaves FOLDER]
 //   [--vaults N]                   how many vaults, each with keys of its own
+//   [--replicas N]                 vaults that join the first and stand in for it
+//   [--next-enclaves FOLDER]       a vault of another build joins the first, for organisations that accept it
+//   [--vault-until SECONDS]        until when the first vault is served, Unix time: told to who asks
 //   [--tee KIND]…                  kinds of TEE to simulate, for the workers in turn; the first is also a new vault's
 //   [--public HOST:PORT --tls CERTIFICATE,KEY|self-signed]   serves others too, over TLS
 //   [--attest]                     an attestation service as well, reached through the manager under /attest
@@ -30,6 +33,9 @@ try {
       port: { type: 'string' },
       workers: { type: 'string', default: '1' },
       vaults: { type: 'string', default: '1' },
+      replicas: { type: 'string', default: '0' },
+      'next-enclaves': { type: 'string' },
+      'vault-until': { type: 'string' },
       'local-witnesses': { type: 'string', default: '1' },
       witness: { type: 'string', multiple: true, default: [] },
       tee: { type: 'string', multiple: true, default: [] },
@@ -58,6 +64,9 @@ try {
     public: publicAddress(values.public, values.tls),
     workers: count(values.workers, '--workers', 64),
     vaults: Math.max(1, count(values.vaults, '--vaults', 8)),
+    replicas: count(values.replicas, '--replicas', 7),
+    nextEnclaves: values['next-enclaves'],
+    vaultUntil: values['vault-until'] === undefined ? undefined : seconds(values['vault-until'], '--vault-until'),
     tees: values.tee,
     localWitnesses: count(values['local-witnesses'], '--local-witnesses', 16),
     witnesses: values.witness.map(witnessOf),
@@ -67,7 +76,8 @@ try {
     publicUrl: values['public-url'],
     managerUrl: values['manager-url'],
     leaseSeconds: count(values['lease-seconds'], '--lease-seconds', 3600),
-    hostClockOffset: values['rehearse-clock'] === undefined ? undefined : seconds(values['rehearse-clock']),
+    hostClockOffset:
+      values['rehearse-clock'] === undefined ? undefined : seconds(values['rehearse-clock'], '--rehearse-clock'),
     databaseUrl: databaseUrl(process.env.DATABASE_URL),
   })
   let stopping = false
@@ -149,8 +159,8 @@ function databaseUrl(text: string | undefined): string | undefined {
   return text
 }
 
-function seconds(text: string): number {
-  if (!/^-?[0-9]{1,10}$/.test(text)) throw new SupervisorError('ERR_USAGE', `--rehearse-clock ${text}: whole seconds`)
+function seconds(text: string, option: string): number {
+  if (!/^-?[0-9]{1,10}$/.test(text)) throw new SupervisorError('ERR_USAGE', `${option} ${text}: whole seconds`)
   return Number(text)
 }
 

@@ -30,6 +30,7 @@ export function addDoctorCommand(program: Command, cli: Cli): void {
       await checkHome(context),
       await checkKeystore(context),
       ...(await checkManager(context, await dataFolder(context, flags.data))),
+      ...(await checkVaults(await dataFolder(context, flags.data))),
     ]
     const tee = await lookForTees()
     const bad = findings.filter(({ ok }) => !ok)
@@ -119,6 +120,29 @@ async function checkKeystore(context: Context): Promise<Finding> {
       fix: 'cella org create NAME, or cella keys list --create',
     }
   }
+}
+
+/** The vaults of this machine: whether each is up, and whether those that stand in for others may. */
+async function checkVaults(folder: string): Promise<Finding[]> {
+  const status = await runningServer(folder)
+  const vaults = (status?.processes ?? []).filter(({ name }) => /^(?:vault|replica)(?:-|$)/.test(name))
+  return vaults.map(({ name, ready, vault }) => {
+    const refused = vault?.refused ?? 0
+    return {
+      check: name,
+      ok: ready && refused === 0,
+      found: !ready
+        ? 'not ready'
+        : refused > 0
+          ? `${formatCount(refused, 'organisation')} accept it not: their terms`
+          : vault === undefined
+            ? 'ready'
+            : `ready; keys of ${vault.organisations}, stands in for ${vault.standsInFor}`,
+      fix: ready
+        ? 'tell them: cella org terms --installation FILE accepts it; until then the vault before serves them'
+        : `see the log of ${name}: cella status`,
+    }
+  })
 }
 
 async function checkManager(context: Context, folder: string): Promise<Finding[]> {

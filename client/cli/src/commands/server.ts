@@ -16,9 +16,10 @@ import {
   startSupervisor,
   type UpFlags,
   untilReady,
+  type VaultStanding,
 } from '../supervisor.ts'
 import { renderPairs, renderTable } from '../terminal/table.ts'
-import { formatSeconds } from '../terminal/units.ts'
+import { formatCount, formatSeconds } from '../terminal/units.ts'
 import { addDoctorCommand } from './doctor.ts'
 
 const stopSecondsMax = 60
@@ -56,6 +57,16 @@ function addUp(program: Command, cli: Cli): void {
     )
     .option('--workers <count>', 'how many workers', integerOption('--workers', 1))
     .option('--vaults <count>', 'how many vaults: owners may keep keys in different ones', integerOption('--vaults', 1))
+    .option(
+      '--replicas <count>',
+      'how many vaults stand in for the first, for organisations whose terms accept them',
+      integerOption('--replicas', 0),
+    )
+    .option(
+      '--next-enclaves <folder>',
+      'a vault of another build joins the first: organisations go over as their terms accept it',
+    )
+    .option('--vault-until <time>', 'until when the first vault is served, told to who uses it')
     .option(
       '--local-witnesses <count>',
       'how many witnesses to run here: rehearsal only',
@@ -204,12 +215,14 @@ function addStatus(program: Command, cli: Cli): void {
             { name: 'pid', align: 'right' },
             { name: 'restarts', align: 'right' },
             { name: 'state', align: 'left' },
+            { name: 'holds', align: 'left' },
           ],
-          rows: status.processes.map(({ name, pid, restarts, ready: up, lastExit }) => [
+          rows: status.processes.map(({ name, pid, restarts, ready: up, lastExit, vault }) => [
             name,
             pid === null ? null : `${pid}`,
             `${restarts}`,
             up ? 'ready' : (lastExit ?? 'starting'),
+            vault === undefined ? '' : holdingText(vault),
           ]),
         },
         context,
@@ -226,6 +239,17 @@ function addStatus(program: Command, cli: Cli): void {
       exitCode: ready ? 0 : 3,
     }
   })
+}
+
+/** What a vault holds, in numbers: its operator knows no more. */
+function holdingText({ organisations, standsInFor, epochs, refused }: VaultStanding): string {
+  const newest = Object.keys(epochs).map(Number)
+  return [
+    `keys of ${formatCount(organisations, 'organisation')}`,
+    ...(standsInFor > 0 ? [`stands in for ${standsInFor}`] : []),
+    ...(refused > 0 ? [`${refused} refused`] : []),
+    ...(newest.length > 0 ? [`epochs up to ${Math.max(...newest)}`] : []),
+  ].join(', ')
 }
 
 async function isReady(context: Context, url: string): Promise<boolean> {

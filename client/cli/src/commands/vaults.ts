@@ -1,5 +1,5 @@
 import type { KeyId } from '@cella/primitives'
-import { listVaults, rotateKek } from '@cella/sdk'
+import { listVaults, rotateKek, type VaultUse } from '@cella/sdk'
 import type { Command } from 'commander'
 import { type Cli, does, group, leaf } from '../command.ts'
 import { UsageError } from '../error.ts'
@@ -34,11 +34,11 @@ function addList(vaults: Command, cli: Cli): void {
             { name: 'epoch', align: 'right' },
             { name: 'standing', align: 'left' },
           ],
-          rows: rows.map(({ vault, grants, epoch, problem }) => [
+          rows: rows.map(({ vault, grants, epoch, problem, until, standIns }) => [
             vault,
             `${grants}`,
             epoch === null ? null : `${epoch}`,
-            problem === null ? (grants === 0 ? 'nothing granted' : 'accepted') : printable(problem),
+            standingText({ grants, problem, until, standIns }),
           ]),
         },
         context,
@@ -46,6 +46,25 @@ function addList(vaults: Command, cli: Cli): void {
       exitCode: rows.some(({ problem }) => problem !== null) ? 1 : 0,
     }
   })
+}
+
+function standingText({
+  grants,
+  problem,
+  until,
+  standIns,
+}: Pick<VaultUse, 'grants' | 'problem' | 'until' | 'standIns'>): string {
+  const day = until === null ? null : new Date(until * 1000).toISOString().slice(0, 10)
+  const [newest] = standIns
+  const words = [
+    problem === null ? (grants === 0 ? 'nothing granted' : 'accepted') : printable(problem),
+    ...(newest === undefined ? [] : [`${newest.slice(0, 8)}… stands in for it`]),
+    ...(day === null ? [] : [`served until ${day}`]),
+    ...(day === null || grants === 0 || newest !== undefined
+      ? []
+      : ['no vault that your terms accept stands in for it: cella org terms --installation FILE']),
+  ]
+  return words.join('; ')
 }
 
 function addRotate(vaults: Command, cli: Cli): void {

@@ -22,7 +22,16 @@ export const infoSchema = z.object({
   name: z.string().max(200),
   release: z.string().max(200),
   log: z.object({ policyLine: text, origin: z.string().max(255), vkey: z.string().max(4096) }),
-  vaults: z.array(z.object({ id: keyIdField, url: z.string().max(2048) })).max(64),
+  vaults: z
+    .array(
+      z.object({
+        id: keyIdField,
+        url: z.string().max(2048),
+        /** Until when its operator serves it, Unix seconds. */
+        until: z.int().min(0).max(253_402_300_799).optional(),
+      }),
+    )
+    .max(64),
 })
 export type Info = z.infer<typeof infoSchema>
 

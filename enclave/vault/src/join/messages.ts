@@ -24,7 +24,7 @@ export const takerHello = z.strictObject({
 export const giverHello = z.strictObject({ log: readingSchema })
 
 const codes = z.array(z.string().regex(/^ERR_[A-Z0-9_]{1,60}$/)).max(64)
-export const refusedSchema = z.strictObject({ ...place, reasons: codes })
+const refusedSchema = z.strictObject({ ...place, reasons: codes })
 export type Refused = z.infer<typeof refusedSchema>
 
 /** No offers: there is nothing more. */

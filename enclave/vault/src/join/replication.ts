@@ -6,8 +6,8 @@ import type { Vault } from '../vault.ts'
 type JoinConfiguration = NonNullable<z.infer<typeof vaultConfigurationSchema>['join']>
 
 /** Between two rounds of asking, where nothing says that there is something new. */
-const askAgainMs = 30_000
-const lookMs = 2000
+const askAgainMs = 5000
+const lookMs = 1000
 
 /**
  * Serves vaults that want to join, and asks those that this one joins: at once, then from time to time, and soon after the log
@@ -39,7 +39,8 @@ export async function startReplication(
       try {
         const joined = await taker.join(address)
         const said = JSON.stringify(joined)
-        if (joined.taken > 0 || said !== last) report({ event: 'joined', ...joined, refused: [...joined.refused] })
+        if (joined.taken > 0 || said !== last)
+          report({ event: 'joined', giver: joined.giver, taken: joined.taken, refused: joined.refused.length })
         last = JSON.stringify({ ...joined, taken: 0 })
       } catch (error) {
         // A vault that is away for a while is no news each time.

@@ -11,7 +11,7 @@ import {
   signDraft,
   verifyDocument,
 } from '@cella/documents'
-import type { EventLog } from '@cella/event-log'
+import type { EventDraft, EventLog } from '@cella/event-log'
 import { publishedTag } from '@cella/log'
 import type { KeyId } from '@cella/primitives'
 import { VaultError } from '../error.ts'
@@ -84,12 +84,14 @@ export class JoinTaker {
       for (const answer of answers) if ('reasons' in answer) refused.push({ ...answer.place, reasons: answer.reasons })
       const { given } = await peer.frames.receive(givenMessage, messageBytesMax)
       await log.refresh()
+      const events: EventDraft[] = []
       for (const [at, answer] of answers.entries()) {
         const one = given[at]
         if (one === undefined || one === null || 'reasons' in answer) continue
-        await this.#take(one, answer.payload)
-        taken += 1
+        events.push(await this.#take(one, answer.payload))
       }
+      if (events.length > 0) await this.#events.append([], events)
+      taken += events.length
       peer.frames.send({ taken })
     }
   }
@@ -134,7 +136,7 @@ export class JoinTaker {
     return { draft: encodeDraft(signDraft(makeDraft(payload), this.#state.signingSeed)), payload }
   }
 
-  /** Keeps what was given, once the join stands in the log as this vault has read it. */
+  /** Keeps what was given, once the join stands in the log as this vault has read it. Returns what the stream is to say. */
   async #take(
     {
       document: envelope,
@@ -142,7 +144,7 @@ export class JoinTaker {
       holding: json,
     }: { document: string; index: number; holding: Parameters<typeof holdingOf>[0] },
     payload: Payload<'cella/join'>,
-  ): Promise<void> {
+  ): Promise<EventDraft> {
     const document = await this.#read(envelope, payload)
     const { view } = this.#parts.log
     if (view.firstIndexOf(publishedTag(document.digest)) !== index) throw refuse('gives before the log says so')
@@ -152,7 +154,7 @@ export class JoinTaker {
     await this.#state.keep(owner, holding, vault)
     if (await this.#keys.isOver({ organisation: owner, vault })) throw refuse('gives an epoch that is over')
     const about = { join: document.digest, vault, giver: payload.signer, epoch: payload.epoch }
-    await this.#events.append([], [{ organisation: owner, type: 'joined', about }])
+    return { organisation: owner, type: 'joined', about }
   }
 
   async #read(envelope: string, payload: Payload<'cella/join'>): Promise<SignedDocument<'cella/join'>> {

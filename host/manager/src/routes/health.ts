@@ -20,7 +20,7 @@ export function healthRoutes(app: App, manager: Manager): void {
             name: z.string(),
             release: z.string(),
             log: z.object({ policyLine: z.string(), origin: z.string(), vkey: z.string() }),
-            vaults: z.array(z.object({ id: z.string(), url: z.string() })),
+            vaults: z.array(z.object({ id: z.string(), url: z.string(), until: z.int().optional() })),
             attestation: z.object({ url: z.string() }).nullable(),
           }),
         },
@@ -30,7 +30,11 @@ export function healthRoutes(app: App, manager: Manager): void {
       name: config.name,
       release: manager.release,
       log: { policyLine: `log ${log.vkey}`, origin: log.origin, vkey: log.vkey },
-      vaults: config.vaults.map(({ id }) => ({ id, url: `/v1/vaults/${id}` })),
+      vaults: config.vaults.map(({ id, until }) => ({
+        id,
+        url: `/v1/vaults/${id}`,
+        ...(until !== undefined && { until }),
+      })),
       attestation: config.attest === undefined ? null : { url: attestPath },
     }),
   )
