@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { isType, type Payload, parseDocument, type SignedDocument, signDocument } from '@cella/documents'
+import type { KyselyPlugin } from 'kysely'
+import pg from 'pg'
+import { type Database, openDatabase } from '../database/database.ts'
+import { bearingOn } from '../documents/bearing.ts'
+import { listAssets } from '../documents/catalogue.ts'
+import { listDocuments } from '../documents/store.ts'
 import { type Account, contract, manifest, newAccount, type Party, revocation } from '../testing/fixtures.ts'
 import { Harness } from '../testing/harness.ts'
 
@@ -249,5 +255,119 @@ describe('the catalogue', () => {
       assert.match(answer.json.error.message, /has no document/)
     }
     assert.deepEqual(await list(stranger.account, `organisation=${owner.id}&series=theirs`), ['theirs'])
+  })
+
+  describe('tells nothing by its time', () => {
+    let database: Database
+    let client: pg.Client
+
+    before(async () => {
+      const { url } = harness.postgres
+      database = await openDatabase({ url, dataFolder: harness.folder, connectionsMax: 2 })
+      client = new pg.Client({ connectionString: url })
+      await client.connect()
+      // So few rows are read whole otherwise; with many, by the index that is asked about here.
+      await client.query('set enable_seqscan = off; analyze')
+    })
+    after(async () => {
+      await client.end()
+      await database.close()
+    })
+
+    type Tables = Database['tables']
+    /** The statements of a call, and how many rows of which table each of them looked at. */
+    async function work(call: (tables: Tables) => Promise<unknown>): Promise<unknown[]> {
+      const compiled: { sql: string; parameters: readonly unknown[] }[] = []
+      const recorder: KyselyPlugin = {
+        transformQuery({ node, queryId }) {
+          const { sql, parameters } = database.tables.getExecutor().compileQuery(node, queryId)
+          compiled.push({ sql, parameters })
+          return node
+        },
+        transformResult: async ({ result }) => result,
+      }
+      await call(database.tables.withPlugin(recorder)).catch((error: { code?: string }) => {
+        assert.equal(error.code, 'ERR_NOT_FOUND', String(error))
+      })
+      const done: unknown[] = []
+      for (const { sql, parameters } of compiled) {
+        const explained = await client.query(`explain (analyze, costs off, timing off, format json) ${sql}`, [
+          ...parameters,
+        ])
+        done.push({ sql, rows: rowsOf(explained.rows[0]['QUERY PLAN'][0].Plan) })
+      }
+      assert.ok(done.length > 0)
+      return done
+    }
+
+    interface Plan {
+      readonly [name: string]: unknown
+      readonly Plans?: readonly Plan[]
+    }
+    /** By table, the rows that were looked at, those passed over too. */
+    function rowsOf(plan: Plan): Record<string, number> {
+      const rows: Record<string, number> = {}
+      const add = (table: string, count: number): void => {
+        rows[table] = (rows[table] ?? 0) + count
+      }
+      const table = plan['Relation Name']
+      if (typeof table === 'string') {
+        const passedOver =
+          Number(plan['Rows Removed by Filter'] ?? 0) + Number(plan['Rows Removed by Index Recheck'] ?? 0)
+        add(table, (Number(plan['Actual Rows']) + passedOver) * Number(plan['Actual Loops']))
+      }
+      for (const child of plan.Plans ?? []) for (const [name, count] of Object.entries(rowsOf(child))) add(name, count)
+      return rows
+    }
+
+    test('a name, tag, word or beginning of a digest of a private asset looks at no more than one of nothing', async () => {
+      const tags = ['hidden-tag']
+      const made: SignedDocument<'cella/manifest'>[] = []
+      for (let n = 0; n < 20; n++) made.push(await publish('hidden-name', 'private', { tags }))
+      const common = { withdrawn: true, limit: 50 }
+      const asked = (listing: Partial<Parameters<typeof listAssets>[2]>) =>
+        work((tables) => listAssets(tables, [stranger.id], { ...common, ...listing }))
+      const here = { organisations: [owner.id] }
+      assert.deepEqual(
+        await asked({ ...here, series: 'hidden-name' }),
+        await asked({ ...here, series: 'no-such-name' }),
+      )
+      assert.deepEqual(await asked({ tag: 'hidden-tag' }), await asked({ tag: 'no-such-tag' }))
+      assert.deepEqual(await asked({ words: 'hidden' }), await asked({ words: 'nothing' }))
+      for (const length of [12, 64]) {
+        const [prefix, other] = [made[0]!.digest.slice(0, length), '12'.repeat(32).slice(0, length)]
+        assert.deepEqual(await asked({ prefix }), await asked({ prefix: other }))
+      }
+      // That it would be noticed: the owner’s own question looks at its own rows.
+      const own = await work((tables) => listAssets(tables, [owner.id], { ...common, ...here, series: 'hidden-name' }))
+      assert.notDeepEqual(own, await asked({ ...here, series: 'hidden-name' }))
+    })
+
+    test('lists take as long with many private assets as with none', async () => {
+      const lists = () =>
+        Promise.all([
+          work((tables) => listAssets(tables, [stranger.id], { withdrawn: false, limit: 50 })),
+          ...(['cella/manifest', 'cella/grant', 'cella/contract'] as const).map((type) =>
+            work((tables) =>
+              listDocuments(tables, { for: [stranger.id], organisations: [owner.id], types: [type], limit: 50 }),
+            ),
+          ),
+        ])
+      const before = await lists()
+      for (let n = 0; n < 20; n++) await publish(`more-${n}`, 'private')
+      assert.deepEqual(await lists(), before)
+    })
+
+    test('a contract that is not shown ends where one that is not there does', async () => {
+      const data = await publish('timed', 'private')
+      const program = await publish('timed-model', 'private', { kind: 'program' })
+      const made = await contract(owner, { program: program.digest, data: data.digest })
+      await harness.mustSubmit(made)
+      const statements = async (digest: string): Promise<number> =>
+        (await work((tables) => bearingOn(tables, digest, [stranger.id]))).length
+      assert.equal(await statements(made.digest), 1)
+      assert.equal(await statements('12'.repeat(32)), 1)
+      assert.ok((await work((tables) => bearingOn(tables, made.digest, [owner.id]))).length > 1)
+    })
   })
 })
