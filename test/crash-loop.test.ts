@@ -7,7 +7,7 @@ import { type Digest, decodeBase64url, encodeHex } from '@cella/bytes'
 import { parseDocumentOf } from '@cella/documents'
 import { type LogPolicy, LogView, parseLeaf, parseLogPolicy, parseProofFile } from '@cella/log'
 import { fsck } from '@cella/log-server'
-import { digestOf, randomBytes } from '@cella/primitives'
+import { digestOf, type KeyId, randomBytes } from '@cella/primitives'
 import {
   bytesSource,
   createContract,
@@ -18,8 +18,9 @@ import {
   SdkError,
   startRuns,
 } from '@cella/sdk'
+import { type ClientAct, clientActs } from './support/client-acts.ts'
 import { buildBundles, postgresPid, RealInstallation, removeFolder, temporaryFolder } from './support/installation.ts'
-import { approvedContract, draftOf, endOf, runOnce, type Scene, setScene } from './support/scene.ts'
+import { approvedContract, draftOf, endOf, publishPayroll, runOnce, type Scene, setScene } from './support/scene.ts'
 
 // Runs are started without a pause while processes are killed at random moments. CELLA_SEED repeats a series, CELLA_LONG
 // makes it a long one.
@@ -36,6 +37,22 @@ let installation: RealInstallation
 let scene: Scene
 let contract: Digest
 let policy: LogPolicy
+let acts: ClientAct[]
+
+/** What people do besides while processes are killed: all that ends in an entry of the log, and a few that only look. */
+const doing = new Set([
+  'meets the installation by an invitation',
+  'reads the inbox',
+  'asks for an approval',
+  'makes a contract, approves it, and withdraws it',
+  'lists assets',
+  'sees where withdrawals stand',
+  'publishes',
+  'grants again to a vault',
+  'replaces root keys',
+  'takes somebody in',
+  'has a webhook, and no more',
+])
 
 before(async () => {
   const enclaves = await buildBundles(join(folder, 'enclave'))
@@ -45,6 +62,12 @@ before(async () => {
   policy = parseLogPolicy(Buffer.from(file.logPolicy))
   scene = await setScene(file, { folder, uses })
   contract = await approvedContract(scene, { runs: 2000, attempts: 10 })
+  const { north, office } = scene
+  const spare = await publishPayroll(north, { step: 5, uses: 10, receiver: office.id, series: 'spare' })
+  const vaults = file.vaults as KeyId[]
+  const setting = { scene, auditor: north, contract, vaults, folder, proxyUrl: file.manager }
+  acts = clientActs({ ...setting, spare: spare.manifest.digest }).filter(({ name }) => doing.has(name))
+  assert.equal(acts.length, doing.size)
 })
 
 after(async () => {
@@ -78,13 +101,19 @@ test(`any process killed at any moment: nothing acknowledged is lost, each run h
     if (acknowledged.runs.size >= uses * 3) return
     for (const { run } of await startRuns(session, contract)) acknowledged.runs.add(run)
   }
-  const load = [start, submit, upload].map(async (act) => {
+  const done: { act: ClientAct; result: unknown }[] = []
+  const people = async (): Promise<void> => {
+    const next = acts[turn++ % acts.length]!
+    done.push({ act: next, result: await next.perform() })
+  }
+  let turn = 0
+  const load = [start, submit, upload, people].map(async (act) => {
     while (!killing.signal.aborted) {
       await act().catch((error: unknown) => {
         // Not acknowledged: whoever asked knows that it may not have happened.
         if (!isOutage(error)) throw error
       })
-      await sleep(act === start ? 700 : 400)
+      await sleep(act === start ? 700 : act === people ? 50 : 400)
     }
   })
   const killed = await killAtRandom(killing)
@@ -104,6 +133,10 @@ test(`any process killed at any moment: nothing acknowledged is lost, each run h
 
   for (const [digest, index] of acknowledged.documents) {
     assert.equal((await session.manager.document(digest)).index, index)
+  }
+  context.diagnostic(`${done.length} of ${turn} acts were acknowledged`)
+  for (const { act, result } of done) {
+    assert.ok(await act.isRight(result as never, result as never), `${act.name}: ${JSON.stringify(result)}`)
   }
   for (const digest of acknowledged.blobs) assert.equal(digestOf(await session.manager.blob(digest)), digest)
 

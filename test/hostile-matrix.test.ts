@@ -18,8 +18,8 @@ import { approvedContract, publishPayroll, runOnce, type Scene, setScene } from 
 
 const isLong = process.env.CELLA_LONG === '1'
 const seed = Number(process.env.CELLA_SEED ?? Math.floor(Math.random() * 2 ** 31))
-const runSample = 16
-const actSample = 24
+const runSample = Number(process.env.CELLA_RUNS ?? 16)
+const actSample = Number(process.env.CELLA_ACTS ?? 24)
 
 const folder = temporaryFolder('matrix')
 let proxy: HostileProxy
