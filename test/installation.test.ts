@@ -67,13 +67,14 @@ describe('an installation', () => {
     assert.equal((await runOnce(scene.university.session, contract)).status, 'finished')
   })
 
-  test('vault, worker and attestation service answer challenges, and each is what the terms or a policy accept', async () => {
+  test('vault, worker, log signer and attestation service answer challenges, and each is what the terms or a policy accept', async () => {
     const { session, id: organisation } = scene.north
     const { manager, vaults, roots } = installation.file()
     const trusted = roots.map((root) => ({ ...root, spki: parseDigest(root.spki, 'spki') }))
     for (const [path, of] of [
       [`/v1/vaults/${vaults[0]}`, 'vault'],
       ['/v1/workers/worker-1', 'worker'],
+      ['/v1/log/signer', 'log-signer'],
     ] as const) {
       const answer = await challenge(manager + path)
       assert.equal(answer.of, of)
@@ -98,8 +99,8 @@ describe('an installation', () => {
     const worker = await challenge(`${manager}/v1/workers/worker-1`)
     const posing = await appraiseChallenged(session, { ...worker, of: 'attestation-service' }, organisation)
     assert.ok(posing.appraisal.reasons.some(({ code }) => code === 'ERR_TEE_MEASUREMENT'))
-    const signer = { ...answer, of: 'log-signer' as const }
-    await assert.rejects(appraiseChallenged(session, signer, organisation), { code: 'ERR_PROFILE_INCOMPLETE' })
+    const signer = await appraiseChallenged(session, { ...answer, of: 'log-signer' }, organisation)
+    assert.ok(signer.appraisal.reasons.some(({ code }) => code === 'ERR_TEE_MEASUREMENT'))
     const { claims } = await verifyEvidence(answer.evidence, { roots: trusted, now: Date.now() / 1000 })
     assert.equal(claims.reportData, encodeHex(bindingDigest(answer.binding)))
     const { keys } = (await (await fetch(`${manager}/attest/.well-known/jwks.json`)).json()) as {

@@ -93,12 +93,9 @@ export async function startVaultWithFront(
   const memory = await state.logMemory()
   const client = new HostClient({ origin: host.url })
   const hostLog = new HostLog(client)
-  const view = new LogView({
-    policy: parseLogPolicy(encodeUtf8(log.policyOf())),
-    read: hostLog,
-    ...(memory && { memory }),
-  })
-  const vaultLog = new VaultLog({ view, host: hostLog, state })
+  const policy = parseLogPolicy(encodeUtf8(log.policyOf()))
+  const view = new LogView({ policy, read: hostLog, ...(memory && { memory }) })
+  const vaultLog = new VaultLog({ view, key: policy.logs[0]!.key, host: hostLog, state })
   await vaultLog.start()
   const vault = new Vault({ state, log: vaultLog, bodies: new HostBodies(client), tee, configuration })
   const secrets = new Secrets({ state, log: vaultLog, host: client, vault })

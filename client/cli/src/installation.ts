@@ -24,7 +24,12 @@ const installationSchema = z.object({
   /** Signing keys of the vaults. */
   vaults: z.array(keyIdField).min(1).max(64),
   /** Digests of the Build documents. */
-  builds: z.object({ vault: builds, worker: builds, attestationService: builds.exactOptional() }),
+  builds: z.object({
+    vault: builds,
+    worker: builds,
+    attestationService: builds.exactOptional(),
+    logSigner: builds.exactOptional(),
+  }),
 })
 export type Installation = z.infer<typeof installationSchema>
 

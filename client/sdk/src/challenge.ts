@@ -83,7 +83,9 @@ export async function appraiseChallenged(
   organisation: Digest,
 ): Promise<{ readonly appraisal: Appraisal; readonly verified: VerifiedEvidence | undefined }> {
   const { terms, documents } = await gatherTerms(session, organisation)
-  if (of === 'log-signer' || (of === 'attestation-service' && terms.payload.attestationService === undefined)) {
+  const { attestationService, logSigner } = terms.payload
+  const silent = { 'attestation-service': attestationService, 'log-signer': logSigner, vault: [], worker: [] }
+  if (silent[of] === undefined) {
     throw new SdkError('ERR_PROFILE_INCOMPLETE', `terms say nothing of a ${of}`, {
       hint: 'say what is acceptable: --policy FILE (cella evidence trust writes one)',
     })

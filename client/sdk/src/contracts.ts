@@ -19,6 +19,7 @@ import { type AssumedWorker, assumedWorker } from './assumed-worker.ts'
 import { type Gathered, gather, gatherForContract } from './documents.ts'
 import { startPolicyEngine } from './engine.ts'
 import { SdkError } from './error.ts'
+import { logSigners } from './log-signers.ts'
 import { membersOf, nameOf } from './organisations.ts'
 import type { Session } from './session.ts'
 import { type Logged, submitDocument } from './submit.ts'
@@ -274,6 +275,7 @@ export async function forecast(
     documents,
     checkpoint: log.checkpoint.bytes,
     host: { now: session.now(), cosigned: [] },
+    signers: await logSigners(session),
     useOf: () => 1,
     appraise: async (terms) => {
       const worker = assumedWorker(contract.payload, terms)

@@ -18,6 +18,8 @@ export type SdkErrorCode =
   | 'ERR_ORGANISATION_UNTRUSTED'
   /** The log that the manager serves is not one whose key this profile holds. */
   | 'ERR_LOG_UNTRUSTED'
+  /** What is shown of the code that holds the log's key is not what the log has. */
+  | 'ERR_LOG_SIGNER'
   /** The log contradicts what it said before: somebody rolled it back or forked it. */
   | 'ERR_LOG_INCONSISTENT'
   /** A log's successor lacks entries that this profile saw, and their loss was not accepted. */

@@ -70,6 +70,7 @@ export {
   signedBy,
 } from './leavers.ts'
 export { type OwnLog, openLog } from './log.ts'
+export { judgedLogSigners, logSigners } from './log-signers.ts'
 export type {
   EvidenceAnswer,
   Info,

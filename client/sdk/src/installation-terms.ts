@@ -23,6 +23,7 @@ export function termsFor(installation: InstallationTerms): TermsDraft {
     vault: { builds: [...builds.vault], signers: [] },
     worker: { builds: [...builds.worker], signers: [] },
     ...(builds.attestationService && { attestationService: { builds: [...builds.attestationService], signers: [] } }),
+    ...(builds.logSigner && { logSigner: { builds: [...builds.logSigner], signers: [] } }),
     roots: [...roots],
     simulated: roots.some(({ simulated }) => simulated),
     minimumTcb: 'any',

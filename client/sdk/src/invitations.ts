@@ -50,11 +50,16 @@ export async function invite(
   logPolicyFor(anchors, info.log.origin)
   const log = anchors.logs.find(({ policy }) => originsOf(policy).includes(info.log.origin))!
   const { terms, documents } = await gatherTerms(session, organisation)
-  const builds = (role: 'vault' | 'worker' | 'attestationService'): SignedDocument<'cella/build'>[] =>
+  const builds = (role: 'vault' | 'worker' | 'attestationService' | 'logSigner'): SignedDocument<'cella/build'>[] =>
     documents
       .all('cella/build')
       .filter((build) => terms.payload[role]?.builds.includes(build.digest) === true && documents.counts(build))
-  const [vault, worker, attestation] = [builds('vault'), builds('worker'), builds('attestationService')]
+  const [vault, worker, attestation, logSigner] = [
+    builds('vault'),
+    builds('worker'),
+    builds('attestationService'),
+    builds('logSigner'),
+  ]
   if (vault.length === 0 || worker.length === 0) {
     throw new SdkError('ERR_PROFILE_INCOMPLETE', 'your organisation’s terms name no build of a vault and a worker', {
       hint: 'publish terms that do: cella org terms --installation FILE',
@@ -80,6 +85,7 @@ export async function invite(
       builds: {
         vault: vault.map(({ digest }) => digest),
         worker: worker.map(({ digest }) => digest),
+        ...(logSigner.length > 0 && { logSigner: logSigner.map(({ digest }) => digest) }),
         ...(attestation.length > 0 && { attestationService: attestation.map(({ digest }) => digest) }),
       },
       issuedAt: session.now(),

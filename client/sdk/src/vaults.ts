@@ -26,8 +26,8 @@ export async function gatherTerms(
 ): Promise<{ terms: SignedDocument<'cella/terms'>; documents: DocumentSet }> {
   const own = await gather(session, { organisations: [organisation] })
   const terms = requireTerms(own.documents, organisation)
-  const { vault, worker, attestationService } = terms.payload
-  const digests = [vault, worker, attestationService].flatMap((accepted) => accepted?.builds ?? [])
+  const { vault, worker, attestationService, logSigner } = terms.payload
+  const digests = [vault, worker, attestationService, logSigner].flatMap((accepted) => accepted?.builds ?? [])
   const builds = await gather(session, { digests })
   const builders = new Set(builds.documents.all('cella/build').map(({ payload }) => payload.organisation))
   const { documents } = await merge(session, [own, builds, await gather(session, { organisations: [...builders] })])

@@ -88,7 +88,7 @@ const good: readonly {
     bytes: encodeProofFile({ ...parseProofFile(proof), extra: encodeProofExtra({ leaf, document: undefined }) }),
     anchors: anchorsBy(log.policy!),
     proved: ['LOGGED', 'LEAF'],
-    open: ['KIND_ALONE', 'NOBODY_INDEPENDENT_WATCHED'],
+    open: ['SIGNER_UNSHOWN', 'KIND_ALONE', 'NOBODY_INDEPENDENT_WATCHED'],
   },
   {
     name: 'a disclosure',

@@ -11,11 +11,12 @@ import {
 } from '@cella/log'
 import { type About, describeWitnesses, type Judging, underPolicy } from './judge.ts'
 import { documentOfLeaf, parseProofExtra } from './proof-extra.ts'
+import { judgeSigner } from './signer.ts'
 
 // The kinds of files that our own tools write.
 
 /** A .tlog-proof; its entry is in it, as in ours, or given beside it, as for any log's. */
-export function judgeProof(judging: Judging): About {
+export async function judgeProof(judging: Judging): Promise<About> {
   const { findings, bytes, anchors } = judging
   const { extra, index, path, checkpoint: note } = parseProofFile(bytes)
   const held = extra === undefined ? undefined : extraOf(extra)
@@ -35,7 +36,8 @@ export function judgeProof(judging: Judging): About {
   }
   const proven = underPolicy(anchors, (policy) => verifyOfflineProof({ proofFile: bytes, leaf: entry, policy }))
   describePlace(judging, placeOf(proven.found), proven.independent)
-  const about = { log: proven.found.origin, index, size: proven.found.size, leafKind: proven.found.leaf.kind }
+  const signer = await judgeSigner(judging, held, proven.found)
+  const about = { log: proven.found.origin, index, size: proven.found.size, leafKind: proven.found.leaf.kind, signer }
   if (held?.document === undefined) {
     findings.proved('LEAF', { kind: proven.found.leaf.kind })
     findings.notProved('KIND_ALONE', {})

@@ -3,6 +3,7 @@ import {
   type Digest,
   decodeBase64url,
   decodeHex,
+  decodeUtf8,
   encodeBase64url,
   encodeUtf8,
   equalBytes,
@@ -14,8 +15,8 @@ import { commitmentOf, leafLength, parseLeaf, publishedTag } from '@cella/log'
 import { z } from 'zod'
 
 // In the `extra` line of a .tlog-proof of ours, so that one file holds all that is needed to judge it: canonical JSON
-// {"document": ENVELOPE, "format": "cella-proof/1", "leaf": BASE64URL, "salt": BASE64URL}; document and salt go together
-// and may be absent. Nothing of it is authenticated but by the leaf, which the proof is of.
+// {"document": ENVELOPE, "format": "cella-proof/1", "leaf": BASE64URL, "salt": BASE64URL, "signer": {"index", "path",
+// "statement"}}; document and salt go together and may be absent, and so may signer. Nothing of it is authenticated but by the leaf, which the proof is of.
 
 const extraBytesMax = 1_048_576
 
@@ -25,6 +26,14 @@ export interface ProofExtra {
   readonly leaf: Uint8Array
   /** The document that the leaf commits to with this salt. */
   readonly document: { readonly envelope: string; readonly salt: Uint8Array } | undefined
+  /** The newest statement on the code that holds the log's key, with its place under the same checkpoint. */
+  readonly signer?: SignerProof | undefined
+}
+
+export interface SignerProof {
+  readonly index: number
+  readonly path: readonly Uint8Array[]
+  readonly statement: Uint8Array
 }
 
 const schema = z
@@ -33,15 +42,29 @@ const schema = z
     format: z.literal('cella-proof/1'),
     leaf: bytesField({ exactly: leafLength }),
     salt: bytesField({ exactly: 32 }).optional(),
+    signer: z
+      .strictObject({
+        index: z.int().min(0),
+        path: z.array(bytesField({ exactly: 32 })).max(63),
+        statement: z.string().max(extraBytesMax),
+      })
+      .optional(),
   })
   .refine(({ document, salt }) => (document === undefined) === (salt === undefined), 'a document goes with its salt')
 
-export function encodeProofExtra({ leaf, document }: ProofExtra): Uint8Array {
+export function encodeProofExtra({ leaf, document, signer }: ProofExtra): Uint8Array {
   return encodeUtf8(
     canonicalJson({
       format: 'cella-proof/1',
       leaf: encodeBase64url(leaf),
       ...(document && { document: document.envelope, salt: encodeBase64url(document.salt) }),
+      ...(signer && {
+        signer: {
+          index: signer.index,
+          path: signer.path.map(encodeBase64url),
+          statement: decodeUtf8(signer.statement, 'statement'),
+        },
+      }),
     }),
   )
 }
@@ -50,10 +73,17 @@ export function encodeProofExtra({ leaf, document }: ProofExtra): Uint8Array {
 export function parseProofExtra(bytes: Uint8Array): ProofExtra {
   const parsed = schema.safeParse(parseCanonicalJson(bytes, 'extra', extraBytesMax))
   if (!parsed.success) throw new FormatError('extra', parsed.error.issues[0]?.message ?? 'is not valid')
-  const { leaf, document, salt } = parsed.data
+  const { leaf, document, salt, signer } = parsed.data
   return {
     leaf: decodeBase64url(leaf, 'leaf'),
     document: document === undefined ? undefined : { envelope: document, salt: decodeBase64url(salt ?? '', 'salt') },
+    ...(signer && {
+      signer: {
+        index: signer.index,
+        path: signer.path.map((hash) => decodeBase64url(hash, 'path')),
+        statement: encodeUtf8(signer.statement),
+      },
+    }),
   }
 }
 

@@ -27,7 +27,12 @@ export const invitationSchema = z.strictObject({
   /** Signing keys of the vaults. */
   vaults: z.array(keyIdField).min(1).max(64),
   /** Digests of the Build documents that vault, workers and, where there is one, the attestation service run. */
-  builds: z.strictObject({ vault: builds, worker: builds, attestationService: builds.exactOptional() }),
+  builds: z.strictObject({
+    vault: builds,
+    worker: builds,
+    attestationService: builds.exactOptional(),
+    logSigner: builds.exactOptional(),
+  }),
   issuedAt: timeField,
   notAfter: timeField,
 })

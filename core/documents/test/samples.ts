@@ -124,7 +124,12 @@ export const samples: { readonly [Type in DocumentType]: Payload<Type> } = {
     independentWitnesses: ['notary'],
     roots: [{ tee: 'sev-snp', product: 'Milan', spki: digest('5'), simulated: true }],
     vaults: [cosigner],
-    builds: { vault: [digest('8')], worker: [digest('9')], attestationService: [digest('a')] },
+    builds: {
+      vault: [digest('8')],
+      worker: [digest('9')],
+      attestationService: [digest('a')],
+      logSigner: [digest('b')],
+    },
     issuedAt: window.notBefore,
     notAfter: window.notAfter,
   },

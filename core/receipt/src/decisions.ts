@@ -181,6 +181,8 @@ function judgeAgain(
     checkpoint: parseProofFile(encodeUtf8(decision.proof)).checkpoint,
     // For owners who take it; `describeLevels` says that it is no more than that.
     host: { now: receipt.payload.time.latest, cosigned: [] },
+    // The vault that decided had read the whole log.
+    signers: 'unseen',
     useOf: (grant, vault) =>
       decisions.find(
         ({ document: { payload } }) => payload.manifest === grant.payload.manifest && payload.signer === vault,

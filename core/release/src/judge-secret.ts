@@ -15,6 +15,7 @@ import { AttestationPolicyError, type ReadAttestationPolicy, readAttestationPoli
 import { standing } from './contract-check.ts'
 import type { DocumentSet } from './document-set.ts'
 import type { HostWord, WitnessedTime } from './log-level.ts'
+import { type LogSigners, logSignerReasons } from './log-signer.ts'
 import { findGrant, limitReasons, ownersTime, windowOf } from './owner.ts'
 import { type Reason, reason } from './reasons.ts'
 import { sourcesOf } from './source.ts'
@@ -27,6 +28,8 @@ export interface SecretSituation {
   readonly checkpoint: Uint8Array
   /** As for a contract. */
   readonly host: HostWord | undefined
+  /** As for a contract. */
+  readonly signers: LogSigners
   /** Origin of the log that the vault reads. */
   readonly log: string
   /** Signing key of the vault that would release. */
@@ -95,6 +98,7 @@ export async function judgeSecret(situation: SecretSituation): Promise<SecretJud
   const time = ownersTime(terms.payload, { checkpoint, host, log, clause: 'terms.log', whoCanChange: 'publisher' })
   if ('code' in time) return { ...nothing, reasons: [...reasons, time] }
 
+  reasons.push(...(await logSignerReasons(terms.payload, situation.signers, { documents, now: time.latest })))
   reasons.push(...windowOf(`secret ${payload.series}`, payload, time, 'publisher'))
   const grant = findGrant({ documents, vault, log }, manifest)
   if ('code' in grant) reasons.push(grant)

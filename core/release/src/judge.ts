@@ -7,6 +7,7 @@ import { assetsOf, contractProblems, standing } from './contract-check.ts'
 import { accountOf, type DocumentSet } from './document-set.ts'
 import { ReleaseError } from './error.ts'
 import type { HostWord, WitnessedTime } from './log-level.ts'
+import { type LogSigners, logSignerReasons } from './log-signer.ts'
 import { findGrant, limitReasons, ownersTime, windowOf } from './owner.ts'
 import { type Reason, reason } from './reasons.ts'
 import { sourcesOf } from './source.ts'
@@ -22,6 +23,8 @@ export interface Situation {
   readonly checkpoint: Uint8Array
   /** `undefined` where nobody speaks for a host: then terms of a level below `witnessed` are not met. */
   readonly host: HostWord | undefined
+  /** Which code holds the log's key. `unseen` where only a vault knows that, and judges it: by a worker, and of a receipt. */
+  readonly signers: LogSigners | 'unseen'
   /** The vaults that this attempt asks: those of which the worker's evidence holds a nonce. */
   readonly asked: readonly KeyId[]
   /** Signing key of the vault that would release. */
@@ -125,6 +128,7 @@ async function judgeAsset(situation: Situation, asset: Digest, shared: readonly 
   const time = ownersTime(terms.payload, { checkpoint, host, log, clause: 'contract.log', whoCanChange: 'author' })
   if ('code' in time) return { ...nothing, manifest, terms, reasons: [...reasons, time] }
 
+  reasons.push(...(await logSignerReasons(terms.payload, situation.signers, { documents, now: time.latest })))
   reasons.push(...windowReasons(situation, manifest.payload, time))
   const grant = findGrant({ documents, vault: situation.vault, log }, manifest)
   if ('code' in grant) reasons.push(grant)

@@ -24,6 +24,7 @@ import {
   type HostWord,
   type Judgement,
   judgeContract,
+  type LogSigners,
   readDocumentSet,
 } from '../src/index.ts'
 
@@ -103,6 +104,7 @@ export interface Asked {
   readonly vault?: ScenarioVault['id']
   readonly contract?: SignedDocument<'cella/contract'>
   readonly host?: HostWord
+  readonly signers?: LogSigners
   /** The use that the log has counted up to, this one included. */
   readonly use?: number
   readonly enclave?: Partial<EnclaveEvidence>
@@ -132,6 +134,7 @@ export async function judge(
     documents,
     checkpoint: await log.checkpoint(),
     host: asked.host,
+    signers: asked.signers ?? 'unseen',
     asked: (asked.contract ?? usual).payload.vaults,
     vault: asked.vault ?? vault.id,
     useOf: () => asked.use ?? 1,

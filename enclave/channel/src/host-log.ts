@@ -10,6 +10,7 @@ const leaves = z
   .max(Math.ceil((1024 * leafLength * 4) / 3))
   .optional()
 const newsSchema = z.object({ checkpoint: z.string().max(100_000), leaves })
+const signersSchema = z.object({ statements: z.array(z.string()).max(1024) })
 const appendedSchema = newsSchema.extend({ indices: z.array(z.int().min(0)).min(1).max(256) })
 
 /** What appending brought: where the leaves stand, by the host's word, and the checkpoint that is said to cover them. */
@@ -32,6 +33,13 @@ export class HostLog implements LogReader {
 
   async tile(path: string): Promise<Uint8Array> {
     return this.#client.bytes(`/v1/log/${path}`, 1_048_576)
+  }
+
+  /** What the code that holds the log's key is said to state of itself, oldest first. */
+  async signers(): Promise<readonly string[]> {
+    const answer = signersSchema.safeParse(await this.#client.json('GET', '/v1/log/signers'))
+    if (!answer.success) throw malformed('statements of its signers')
+    return answer.data.statements
   }
 
   async news(from: number): Promise<LogNews> {

@@ -48,7 +48,7 @@ const view = new LogView({
   // terms of owners accept a name. A log that does not go on from this tree is refused.
   ...(memory && { memory: { ...memory, origin: followed?.key.name ?? memory.origin } }),
 })
-const log = new VaultLog({ view, host, state })
+const log = new VaultLog({ view, key: followed!.key, host, state })
 let vault: Vault | undefined
 let front: KbsFront | undefined
 

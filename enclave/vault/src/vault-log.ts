@@ -1,8 +1,17 @@
 import { type Appended, ChannelError, type HostLog } from '@cella/channel'
-import { commitmentOf, encodeLeaf, type LogView, parseLeaf, randomTag, type WitnessedCheckpoint } from '@cella/log'
+import {
+  commitmentOf,
+  encodeLeaf,
+  type LogView,
+  type NoteKey,
+  parseLeaf,
+  randomTag,
+  type WitnessedCheckpoint,
+} from '@cella/log'
 import { randomBytes } from '@cella/primitives'
-import type { Situation } from '@cella/release'
+import type { LogSigners, Situation } from '@cella/release'
 import { VaultError } from './error.ts'
+import { SignersSeen } from './signers-seen.ts'
 import type { VaultState } from './state.ts'
 
 /** How much the log may grow before the sealed memory of it is written again. */
@@ -15,15 +24,18 @@ export class VaultLog {
   readonly view: LogView
   readonly #host: HostLog
   readonly #state: VaultState
+  readonly #signers: SignersSeen
   #checkpoint: WitnessedCheckpoint | undefined
   #remembered = 0
   /** When, by a monotonic clock that the host can't set, the newest entry was sent off that a checkpoint holds. */
   #freshAt = Number.NEGATIVE_INFINITY
 
-  constructor(options: { view: LogView; host: HostLog; state: VaultState }) {
+  /** `key` is the log's. */
+  constructor(options: { view: LogView; key: NoteKey; host: HostLog; state: VaultState }) {
     this.view = options.view
     this.#host = options.host
     this.#state = options.state
+    this.#signers = new SignersSeen(options)
   }
 
   /**
@@ -44,9 +56,13 @@ export class VaultLog {
   }
 
   /** What a judgement of now rests on: the newest checkpoint and, for terms that take it, the word of the host. */
-  present(): Pick<Situation, 'checkpoint' | 'host'> {
+  present(): Pick<Situation, 'checkpoint' | 'host'> & { readonly signers: LogSigners } {
     const now = Math.floor(Date.now() / 1000)
-    return { checkpoint: this.checkpoint.bytes, host: { now, cosigned: this.view.cosigned() } }
+    return {
+      checkpoint: this.checkpoint.bytes,
+      host: { now, cosigned: this.view.cosigned() },
+      signers: this.#signers.seen,
+    }
   }
 
   /** Appends leaves and reads up to a checkpoint that contains them. Returns where they stand, verified. */
@@ -70,6 +86,7 @@ export class VaultLog {
   /** Reads up to the newest checkpoint. */
   async refresh(): Promise<WitnessedCheckpoint> {
     this.#checkpoint = await this.view.advance()
+    await this.#signers.update()
     await this.#remember(false)
     return this.#checkpoint
   }
@@ -94,6 +111,7 @@ export class VaultLog {
     // Another append may have brought the view further already.
     const next = await this.view.advance(news).catch((error: unknown) => this.#newerOr(error))
     if (this.#checkpoint === undefined || next.size >= this.#checkpoint.size) this.#checkpoint = next
+    await this.#signers.update()
     await this.#remember(false)
   }
 

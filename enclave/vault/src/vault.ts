@@ -59,7 +59,7 @@ const reservationTriesMax = 8
 const attemptsMax = 100_000
 
 /** What is judged, whatever the log says by then. */
-type StandingSituation = Omit<Situation, 'checkpoint' | 'host'>
+type StandingSituation = Omit<Situation, 'checkpoint' | 'host' | 'signers'>
 
 /** Between `decide` and `release`: what was judged, so that the release judges the same again. */
 interface Pending {

@@ -231,6 +231,7 @@ test('shares in fewer vaults than give the key are refused by name', async (cont
     documents: await readDocumentSet(scenario.world.documents(), await viewOf(installation)),
     checkpoint: await installation.here.log.checkpoint(),
     host: undefined,
+    signers: 'unseen',
     useOf: () => 1,
     appraise: async () => ({ tee: { ...noTee }, isolation: 3, reasons: [], build: undefined }),
   })

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
-import { fetchFor, ManagerClient, SdkError } from '@cella/sdk'
+import { parseDigest } from '@cella/bytes'
+import { fetchFor, judgedLogSigners, ManagerClient, SdkError } from '@cella/sdk'
 import type { Command } from 'commander'
 import { type Cli, does, leaf } from '../command.ts'
 import type { Context } from '../context.ts'
@@ -168,9 +169,42 @@ async function checkManager(context: Context, folder: string): Promise<Finding[]
         fix: 'set this machine’s clock: requests are accepted for 60 s',
       },
     ]
-    return [...findings, await checkLog(context, url)]
+    return [...findings, await checkLog(context, url), ...(await checkSigner(context))]
   } catch {
     return [{ check: 'manager', ok: false, found: `${url} does not answer`, fix: 'cella up, or --manager URL' }]
+  }
+}
+
+/** Whether the code that holds the log's key is what one's own terms accept; said of who is in an organisation. */
+async function checkSigner(context: Context): Promise<Finding[]> {
+  const { organisation } = await (await context.home()).profile()
+  if (organisation === null) return []
+  try {
+    const { signers, asked, reasons } = await judgedLogSigners(
+      await context.session(),
+      parseDigest(organisation, 'organisation'),
+    )
+    const held =
+      signers.count === 0
+        ? 'its key is in a file of the operator'
+        : `its key is held by code that ${formatCount(signers.count, 'entry', 'entries')} of it ${signers.count === 1 ? 'names' : 'name'}`
+    const found =
+      reasons.length > 0
+        ? reasons.map(({ code, got }) => `${code}: ${got}`).join('; ')
+        : `${held}${asked ? ', as your terms demand' : '; your terms demand nothing of it'}`
+    return [
+      {
+        check: 'log signer',
+        ok: reasons.length === 0,
+        found,
+        fix: 'cella log show; new terms accept a new build: cella org terms',
+      },
+    ]
+  } catch (error) {
+    const hint = error instanceof SdkError ? error.hint : undefined
+    return [
+      { check: 'log signer', ok: false, found: (error as Error).message, ...(hint !== undefined && { fix: hint }) },
+    ]
   }
 }
 

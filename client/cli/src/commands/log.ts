@@ -1,8 +1,11 @@
 import { resolve } from 'node:path'
 import { decodeBase64url, encodeBase64, encodeUtf8, equalBytes } from '@cella/bytes'
+import { parseDocumentOf } from '@cella/documents'
 import {
   checkCopy,
   encodeProofFile,
+  type HashReader,
+  inclusionProof,
   type LogPolicy,
   type MirrorStore,
   makeProofFile,
@@ -14,7 +17,7 @@ import {
   verifyOfflineProof,
 } from '@cella/log'
 import { folderStore, storeOfLog } from '@cella/monitor'
-import { logPolicyFor } from '@cella/sdk'
+import { logPolicyFor, logSigners, type Session } from '@cella/sdk'
 import { encodeProofExtra } from '@cella/verify'
 import type { Command } from 'commander'
 import { type Cli, does, group, leaf, type Result } from '../command.ts'
@@ -57,7 +60,10 @@ function addShow(log: Command, cli: Cli): void {
 }
 
 async function showCheckpoint(context: Context): Promise<Result> {
-  const { checkpoint, policy } = await (await context.session()).log()
+  const session = await context.session()
+  const { checkpoint, policy } = await session.log()
+  const { statements } = await logSigners(session)
+  const holder = statements.at(-1)
   const witnesses = checkpoint.witnesses.map(({ name, time }) => ({ name, time }))
   return {
     data: {
@@ -66,12 +72,14 @@ async function showCheckpoint(context: Context): Promise<Result> {
       root: encodeBase64(checkpoint.root),
       witnesses,
       quorum: policy.quorum ?? null,
+      signer: holder === undefined ? null : { entry: holder.index, ...releaseOf(holder.statement) },
     },
     text: renderPairs(
       [
         ['log', printable(checkpoint.origin)],
         ['entries', `${checkpoint.size}`],
         ['root', encodeBase64(checkpoint.root)],
+        ['key', holderText(holder)],
         ['quorum', policy.quorum ?? 'none: the time is the host’s'],
         ...witnesses.map(({ name, time }): [string, string] => [
           'witness',
@@ -81,6 +89,24 @@ async function showCheckpoint(context: Context): Promise<Result> {
       context.style,
     ),
   }
+}
+
+type Holder = Awaited<ReturnType<typeof logSigners>>['statements'][number]
+
+/** By its own statement: who judges it are terms, and cella verify of a proof. */
+function releaseOf({ build }: Holder['statement']): { build: string; release: string; simulated: boolean } {
+  const { digest, payload } = parseDocumentOf('cella/build', build)
+  return {
+    build: digest,
+    release: payload.release,
+    simulated: payload.measurements.every(({ simulated }) => simulated),
+  }
+}
+
+function holderText(holder: Holder | undefined): string {
+  if (holder === undefined) return 'in a file of the operator: the log says of no code that holds it'
+  const { release, build, simulated } = releaseOf(holder.statement)
+  return `held by release ${printable(release)} of the log signer (build ${build}) in ${simulated ? 'a SIMULATED TEE' : 'a TEE'}, says entry ${holder.index}`
 }
 
 async function showEvent(context: Context, n: number, flags: VaultFlag): Promise<Result> {
@@ -260,7 +286,7 @@ async function proveDocument(context: Context, digest: string | undefined): Prom
   const document = digestArgument(digest, 'document')
   const session = await context.session()
   const stored = await session.manager.document(document)
-  const { policy } = await session.log()
+  const { policy, view } = await session.log()
   const leaf = decodeBase64url(stored.leaf, 'leaf')
   const entry = verifyOfflineProof({ proofFile: encodeUtf8(stored.proof), leaf, policy })
   if (!equalBytes(entry.leaf.tag, publishedTag(document))) {
@@ -269,19 +295,34 @@ async function proveDocument(context: Context, digest: string | undefined): Prom
   const extra = encodeProofExtra({
     leaf,
     document: { envelope: stored.document, salt: decodeBase64url(stored.salt, 'salt') },
+    signer: await signerProof(session, { size: entry.size, hashes: view.hashes() }),
   })
   const proof = encodeProofFile({ ...parseProofFile(encodeUtf8(stored.proof)), extra })
   return { leaf: stored.leaf, proof, index: entry.index, size: entry.size, about: { document } }
 }
 
 async function proveEvent(context: Context, n: number, flags: VaultFlag): Promise<Proof> {
-  const { log, checkpoint, audit } = (await openStream(context, flags)).own
+  const { session, own } = await openStream(context, flags)
+  const { log, checkpoint, audit } = own
   const entry = audit.entries.find((one) => one.n === n)
   if (entry === undefined) {
     throw new CliError('ERR_REFUSED', `your organisation has no event ${n}`, 'cella log tail lists the newest')
   }
   const leaf = log.view.leafBytesAt(entry.index)
-  const extra = encodeProofExtra({ leaf, document: undefined })
+  const signer = await signerProof(session, { size: checkpoint.size, hashes: log.view.hashes() })
+  const extra = encodeProofExtra({ leaf, document: undefined, signer })
   const proof = await makeProofFile({ checkpoint, index: entry.index, hashes: log.view.hashes(), extra })
   return { leaf: encodeBase64(leaf), proof, index: entry.index, size: checkpoint.size, about: { entry: n } }
+}
+
+/** The newest statement on the code that holds the log's key, under a checkpoint of `size` leaves; none where a file holds it. */
+async function signerProof(
+  session: Session,
+  { size, hashes }: { size: number; hashes: HashReader },
+): Promise<Parameters<typeof encodeProofExtra>[0]['signer']> {
+  const { statements, texts } = await logSigners(session)
+  const at = statements.findLastIndex(({ index }) => index < size)
+  if (at < 0) return undefined
+  const { index } = statements[at]!
+  return { index, path: await inclusionProof({ index, size, hashes }), statement: encodeUtf8(texts[at]!) }
 }

@@ -385,6 +385,7 @@ async function showTerms(context: Context, session: Session): Promise<Result> {
       ['terms', `revision ${payload.revision} (${digest})`],
       ['vault', accepted(payload.vault)],
       ['worker', accepted(payload.worker)],
+      ['log signer', payload.logSigner ? accepted(payload.logSigner) : 'whoever operates the log'],
       ['attestation service', payload.attestationService ? accepted(payload.attestationService) : 'none'],
       [
         'TEE roots',

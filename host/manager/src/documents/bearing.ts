@@ -175,7 +175,7 @@ export async function namedBuilds(tables: Kysely<Tables>, rows: readonly Row[]):
   for (const { type, envelope } of rows) {
     if (type !== 'cella/terms') continue
     const { payload } = parseDocumentOf('cella/terms', envelope)
-    for (const accepted of [payload.vault, payload.worker, payload.attestationService]) {
+    for (const accepted of [payload.vault, payload.worker, payload.attestationService, payload.logSigner]) {
       if (accepted === undefined) continue
       for (const build of accepted.builds) digests.add(build)
       for (const signer of accepted.signers) signers.add(signer)

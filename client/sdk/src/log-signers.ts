@@ -1,0 +1,47 @@
+import { type Digest, decodeUtf8, encodeUtf8, FormatError } from '@cella/bytes'
+import { type LogSigners, logSignerReasons, type Reason, readLogSigners } from '@cella/release'
+import { z } from 'zod'
+import { SdkError } from './error.ts'
+import type { Session } from './session.ts'
+import { gatherTerms } from './vaults.ts'
+
+const shownSchema = z.object({ statements: z.array(z.string()).max(1024), vkey: z.string().nullable() })
+
+/**
+ * Which code holds the key of the log, as its own entries say; none where a file holds it. What the manager shows counts as
+ * far as it is those entries. Throws ERR_LOG_SIGNER where one is not shown, or another statement in its place.
+ */
+export async function logSigners(session: Session): Promise<LogSigners & { readonly texts: readonly string[] }> {
+  const { policy, view } = await session.log()
+  const texts = await shownBy(session)
+  const signers = readLogSigners(view, policy.logs[0]!.key, texts.map(encodeUtf8))
+  if (signers.statements.length === signers.count) return { ...signers, texts: texts.slice(0, signers.count) }
+  throw new SdkError(
+    'ERR_LOG_SIGNER',
+    `${signers.count} entries of the log say which code holds its key, and the manager shows ${signers.statements.length} of them`,
+    { hint: 'the key may be held by code that nobody shows: ask the operator, and accept nothing new meanwhile' },
+  )
+}
+
+/** The same with why the terms of an organisation don't accept it; none where they don't ask. */
+export async function judgedLogSigners(
+  session: Session,
+  organisation: Digest,
+): Promise<{ readonly signers: LogSigners; readonly asked: boolean; readonly reasons: readonly Reason[] }> {
+  const signers = await logSigners(session)
+  const { terms, documents } = await gatherTerms(session, organisation)
+  const { checkpoint } = await session.log()
+  const now = checkpoint.times?.latest ?? session.now()
+  const reasons = await logSignerReasons(terms.payload, signers, { documents, now })
+  return { signers, asked: terms.payload.logSigner !== undefined, reasons }
+}
+
+async function shownBy({ manager }: Session): Promise<readonly string[]> {
+  try {
+    const parsed = shownSchema.safeParse(JSON.parse(decodeUtf8(await manager.logBytes('signers'), 'signers')))
+    if (parsed.success) return parsed.data.statements
+  } catch (error) {
+    if (!(error instanceof FormatError) && !(error instanceof SyntaxError)) throw error
+  }
+  throw new SdkError('ERR_LOG_SIGNER', 'what the manager says of the log’s signer is not of the form it should have')
+}

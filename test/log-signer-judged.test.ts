@@ -1,0 +1,159 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { type Digest, encodeHex, encodeUtf8 } from '@cella/bytes'
+import { parseDocumentOf, type Terms } from '@cella/documents'
+import { encodeSignerStatement, parseSignerStatement } from '@cella/evidence'
+import {
+  encodeVkey,
+  inclusionProof,
+  LogView,
+  makeProofFile,
+  parseLeaf,
+  parseLogPolicy,
+  publishedTag,
+  signerLeaf,
+  type WitnessedCheckpoint,
+} from '@cella/log'
+import { type Log, openLog, remoteSigner } from '@cella/log-server'
+import { LogSigner } from '@cella/log-signer'
+import { logSignerReasons, readDocumentSet, readLogSigners } from '@cella/release'
+import { termsFor } from '@cella/sdk'
+import { encodeProofExtra, type FileAnchors, judgeFile } from '@cella/verify'
+import { leafOf, ServedSigner, SignerWorld } from './support/log-signer.ts'
+
+// Who relies on a log judges the code that holds its key: by a proof file alone, and by terms where the whole log was read.
+
+const origin = 'log.example/judged'
+const folder = mkdtempSync(join(tmpdir(), 'cella-signer-judged-'))
+after(() => rmSync(folder, { recursive: true, force: true }))
+const world = await SignerWorld.open(join(folder, 'platform'))
+const version = await world.version('1')
+const served = new ServedSigner(version, { folder: join(folder, 'signer'), origin })
+let log: Log
+let view: LogView
+let checkpoint: WitnessedCheckpoint
+let statement: Uint8Array
+let policyText: string
+
+before(async () => {
+  const signer = await remoteSigner(await served.start(), origin)
+  log = await openLog({
+    folder: join(folder, 'log'),
+    lastSignedFile: join(folder, 'last-signed'),
+    signer,
+    witnesses: [],
+    onFatal: (error) => assert.fail(error),
+  })
+  await signer.announce(log)
+  await log.append([leafOf(1), leafOf(2)])
+  statement = served.signer.statements[0]!
+  policyText = `log ${encodeVkey(served.signer.key)}\nquorum none\n`
+  const read = { checkpoint: async () => log.checkpoint()!, tile: async (path: string) => (await log.tile(path))! }
+  view = new LogView({ policy: parseLogPolicy(encodeUtf8(policyText)), read })
+  checkpoint = await view.advance()
+})
+after(async () => {
+  await log.close()
+  await served.stop()
+})
+
+test('a proof file shows which code holds the key, by its own evidence under the same checkpoint', async () => {
+  const [index, leaf] = [1, leafOf(1)]
+  const anchors: FileAnchors = {
+    organisations: [],
+    roots: [world.root as FileAnchors['roots'][number]],
+    logs: [{ policy: parseLogPolicy(encodeUtf8(policyText)), independentWitnesses: [] }],
+    vaults: [],
+    now: Math.floor(Date.now() / 1000),
+  }
+  const hashes = view.hashes()
+  const path = await inclusionProof({ index: 0, size: checkpoint.size, hashes })
+  const judged = async (signer: Parameters<typeof encodeProofExtra>[0]['signer'], more: Partial<FileAnchors> = {}) => {
+    const extra = encodeProofExtra({ leaf, document: undefined, signer })
+    const bytes = await makeProofFile({ checkpoint, index, hashes, extra })
+    const { verdict } = await judgeFile(bytes, { anchors: { ...anchors, ...more }, startEngine: async () => undefined })
+    const codes = (list: readonly { code: string }[]) =>
+      list.map(({ code }) => code).filter((code) => code.startsWith('SIGNER'))
+    return [verdict.outcome, codes(verdict.statements), codes(verdict.notProved), codes(verdict.wrong)]
+  }
+  const sound = { index: 0, path, statement }
+  assert.deepEqual(await judged(sound), ['proved', ['SIGNER_SIMULATED'], ['SIGNER_LATER'], []])
+  assert.deepEqual(await judged(undefined), ['proved', [], ['SIGNER_UNSHOWN'], []])
+  // Who names no such root learns that there is something to judge; nothing is taken on trust.
+  assert.deepEqual(await judged(sound, { roots: [] }), ['proved', [], ['SIGNER_UNJUDGED'], []])
+
+  // What is not in the log, not on this key, not of this evidence or not of this code is wrong, and said.
+  const other = await LogSigner.open(version.tee, { folder: join(folder, 'other'), origin, identity: version.identity })
+  const { binding, evidence, build } = parseSignerStatement(statement)
+  const unlogged = await version.identity.state({ ...binding })
+  for (const [name, bad] of [
+    ['another place', { ...sound, index: 1 }],
+    ['a path cut', { ...sound, path: path.slice(1) }],
+    ['a statement that was never logged', { ...sound, statement: unlogged }],
+    ['a statement on another key', { ...sound, statement: other.statements[0]! }],
+    [
+      'evidence with another binding',
+      {
+        ...sound,
+        statement: encodeSignerStatement({ binding: { ...binding, configuration: '0'.repeat(64) }, evidence, build }),
+      },
+    ],
+    ['no statement', { ...sound, statement: encodeUtf8('{}') }],
+  ] as const) {
+    assert.deepEqual(await judged(bad), ['disproved', [], [], ['SIGNER']], name)
+  }
+})
+
+test('terms accept a log by the builds of its signers: none unnamed, none hidden, none in place of another', async () => {
+  const { builder } = world
+  const { digest } = parseDocumentOf('cella/build', version.build)
+  const published = [parseDocumentOf('cella/organisation', builder).digest, digest].map((one) =>
+    encodeHex(publishedTag(one)),
+  )
+  const documents = await readDocumentSet([builder, version.build], {
+    firstIndexOf: (tag) => {
+      const at = published.indexOf(encodeHex(tag))
+      return at < 0 ? undefined : at
+    },
+  })
+  const terms = (logSigner: readonly Digest[] | undefined, more: object = {}): Terms => ({
+    ...(termsFor({
+      roots: [world.root as Terms['roots'][number]],
+      builds: { vault: [digest], worker: [digest], ...(logSigner && { logSigner: [...logSigner] }) },
+      log: policyText,
+    }) as Terms),
+    ...more,
+  })
+  const now = Math.floor(Date.now() / 1000)
+  const { key } = served.signer
+  const codes = async (own: Terms, shown: readonly Uint8Array[], of: LogView = view, on = key) =>
+    (await logSignerReasons(own, readLogSigners(of, on, shown), { documents, now })).map(({ code }) => code)
+
+  assert.deepEqual(await codes(terms([digest]), [statement]), [])
+  assert.deepEqual(await codes(terms(undefined), []), [])
+  // Asked of a log that does not say it, in words of another, or not shown: refused.
+  const unlogged = await version.identity.state({ ...parseSignerStatement(statement).binding })
+  const other = await LogSigner.open(version.tee, {
+    folder: join(folder, 'hidden'),
+    origin,
+    identity: version.identity,
+  })
+  assert.deepEqual(await codes(terms([digest]), []), ['ERR_LOG_SIGNER_UNKNOWN'])
+  assert.deepEqual(await codes(terms([digest]), [unlogged]), ['ERR_LOG_SIGNER_UNKNOWN'])
+  assert.deepEqual(await codes(terms([digest]), [other.statements[0]!], view, other.key), ['ERR_LOG_SIGNER_UNKNOWN'])
+  assert.deepEqual(await codes(terms(['9'.repeat(64) as Digest]), [statement]), ['ERR_TEE_MEASUREMENT'])
+  assert.deepEqual(await codes(terms([digest], { simulated: false }), [statement]), ['ERR_TEE_SIMULATED'])
+  const elsewhere = { ...world.root, spki: '0'.repeat(64) }
+  assert.deepEqual(await codes(terms([digest], { roots: [elsewhere] }), [statement]), ['ERR_EVIDENCE_ROOT_UNKNOWN'])
+
+  // A later entry that nobody explains: the key may be anywhere.
+  const hidden = signerLeaf(key, 1, encodeUtf8('never shown'))
+  await log.append([hidden])
+  await view.advance()
+  assert.ok(view.holds(3, parseLeaf(hidden)))
+  assert.deepEqual(await codes(terms([digest]), [statement]), ['ERR_LOG_SIGNER_UNKNOWN'])
+  assert.deepEqual(await codes(terms([digest]), [statement, encodeUtf8('never shown')]), ['ERR_LOG_SIGNER_UNKNOWN'])
+})
