@@ -538,6 +538,15 @@ test('from nothing to a verified result by commands alone', async (context) => {
   await context.test('a document is proven by a file that other tools read', async () => {
     const proof = path('contract.tlog-proof')
     await done('office', ['log', 'prove', contract, '--output', proof])
+    const shown = await done<{ statements: { code: string }[] }>('office', ['verify', proof])
+    assert.ok(shown.statements.some(({ code }) => code === 'SIGNER_SIMULATED'))
+    // The same entry as a COSE receipt, with the entry beside it.
+    const receipt = path('contract.cose')
+    await done('office', ['log', 'prove', contract, '--format', 'cose', '--output', receipt])
+    const cose = await done<{ outcome: string }>('office', ['verify', receipt, '--entry', `${receipt}.entry`])
+    assert.equal(cose.outcome, 'proved')
+    const doctor = await done<{ findings: { check: string; ok: boolean }[] }>('large', ['doctor'])
+    assert.equal(doctor.findings.find(({ check }) => check === 'log signer')?.ok, true)
     assert.match(await readFile(proof, 'utf8'), /^c2sp\.org\/tlog-proof@v1\nextra \S+\nindex \d+\n/)
     const judged = await done<{ document: string; type: string }>('large', ['verify', proof])
     assert.deepEqual([judged.document, judged.type], [contract, 'cella/contract'])

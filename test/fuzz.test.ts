@@ -49,6 +49,7 @@ const reached: Readonly<Record<string, string>> = {
   readEvidence: 'parseEvidence',
   readEvidenceJson: 'parseEvidenceJson',
   readTable: 'parseTable',
+  readLogSigners: 'parseSignerStatement',
 }
 /** These are given a door, or things that were read, and no bytes. */
 const notBytes = ['readAttestationPolicy', 'readDocumentSet', 'readEnclave', 'readEntries']

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createHash, createPublicKey, verify } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,25 +11,28 @@ import {
   encodeVkey,
   inclusionProof,
   LogView,
+  leafHash,
   makeProofFile,
   parseLeaf,
   parseLogPolicy,
   publishedTag,
+  receiptKeyOf,
   signerLeaf,
+  verifyInclusionReceipt,
   type WitnessedCheckpoint,
 } from '@cella/log'
-import { type Log, openLog, remoteSigner } from '@cella/log-server'
+import { createLogServer, type Log, openLog, remoteSigner } from '@cella/log-server'
 import { LogSigner } from '@cella/log-signer'
 import { logSignerReasons, readDocumentSet, readLogSigners } from '@cella/release'
 import { termsFor } from '@cella/sdk'
 import { encodeProofExtra, type FileAnchors, judgeFile } from '@cella/verify'
+import { decode, encode, type Tag } from 'cbor2'
 import { leafOf, ServedSigner, SignerWorld } from './support/log-signer.ts'
 
 // Who relies on a log judges the code that holds its key: by a proof file alone, and by terms where the whole log was read.
 
 const origin = 'log.example/judged'
 const folder = mkdtempSync(join(tmpdir(), 'cella-signer-judged-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
 const world = await SignerWorld.open(join(folder, 'platform'))
 const version = await world.version('1')
 const served = new ServedSigner(version, { folder: join(folder, 'signer'), origin })
@@ -58,6 +62,7 @@ before(async () => {
 after(async () => {
   await log.close()
   await served.stop()
+  rmSync(folder, { recursive: true, force: true })
 })
 
 test('a proof file shows which code holds the key, by its own evidence under the same checkpoint', async () => {
@@ -105,6 +110,40 @@ test('a proof file shows which code holds the key, by its own evidence under the
   ] as const) {
     assert.deepEqual(await judged(bad), ['disproved', [], [], ['SIGNER']], name)
   }
+})
+
+test('a COSE receipt by the enclave’s key is read and verified by others’ CBOR and crypto', async (context) => {
+  const { key } = served.signer
+  const server = createLogServer(log, await remoteSigner(served.url, origin))
+  const url = await server.listen({ host: '127.0.0.1', port: 0 })
+  context.after(() => server.close())
+  const receipt = new Uint8Array(await (await fetch(`${url}/receipt?index=1`)).arrayBuffer())
+  assert.equal((await fetch(`${url}/receipt?index=99`)).status, 404)
+  await verifyInclusionReceipt({ receipt, leaf: leafHash(leafOf(1)), key: receiptKeyOf(key) })
+
+  // RFC 9942 §5.2 by cbor2 and node:crypto: nothing of ours.
+  const tagged = decode<Tag>(receipt)
+  const [header, unprotected, payload, signature] = tagged.contents as [
+    Uint8Array,
+    Map<number, unknown>,
+    null,
+    Uint8Array,
+  ]
+  assert.deepEqual([Number(tagged.tag), payload], [18, null])
+  const headers = decode<Map<number, unknown>>(header)
+  assert.deepEqual([headers.get(1), headers.get(395)], [-8, 1])
+  const [proof] = (unprotected.get(396) as Map<number, Uint8Array[]>).get(-1)!
+  const [size, index, path] = decode<[number, number, Uint8Array[]]>(proof!)
+  assert.deepEqual([size, index], [3, 1])
+  const sha = (...parts: Uint8Array[]) => createHash('sha256').update(Buffer.concat(parts)).digest()
+  // Index 1 of 3: its left sibling, then the lone third leaf to the right.
+  const leaf = sha(Uint8Array.of(0), leafOf(1))
+  const root = sha(Uint8Array.of(1), sha(Uint8Array.of(1), path[0]!, leaf), path[1]!)
+  const signed = encode(['Signature1', header, new Uint8Array(0), new Uint8Array(root)])
+  const spki = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), key.publicKey])
+  const publicKey = createPublicKey({ key: spki, format: 'der', type: 'spki' })
+  assert.ok(verify(null, signed, publicKey, signature))
+  assert.ok(!verify(null, signed.with(40, signed[40]! ^ 1), publicKey, signature))
 })
 
 test('terms accept a log by the builds of its signers: none unnamed, none hidden, none in place of another', async () => {

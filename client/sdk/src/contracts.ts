@@ -19,7 +19,6 @@ import { type AssumedWorker, assumedWorker } from './assumed-worker.ts'
 import { type Gathered, gather, gatherForContract } from './documents.ts'
 import { startPolicyEngine } from './engine.ts'
 import { SdkError } from './error.ts'
-import { logSigners } from './log-signers.ts'
 import { membersOf, nameOf } from './organisations.ts'
 import type { Session } from './session.ts'
 import { type Logged, submitDocument } from './submit.ts'
@@ -275,7 +274,8 @@ export async function forecast(
     documents,
     checkpoint: log.checkpoint.bytes,
     host: { now: session.now(), cosigned: [] },
-    signers: await logSigners(session),
+    // Assumed like the worker: builds are judged where keys are.
+    signers: 'unseen',
     useOf: () => 1,
     appraise: async (terms) => {
       const worker = assumedWorker(contract.payload, terms)

@@ -30,7 +30,7 @@ export interface ProofExtra {
   readonly signer?: SignerProof | undefined
 }
 
-export interface SignerProof {
+interface SignerProof {
   readonly index: number
   readonly path: readonly Uint8Array[]
   readonly statement: Uint8Array

@@ -76,11 +76,13 @@ export { type ProvenCcfEntry, receiptsOf, verifyCcfReceipt } from './receipts/cc
 export type { ReceiptKey } from './receipts/cose.ts'
 export { type ProvenRekorEntry, verifyRekorEntry } from './receipts/rekor.ts'
 export {
+  inclusionReceiptOf,
   makeConsistencyReceipt,
   makeInclusionReceipt,
   type ProvenConsistency,
   type ProvenInclusion,
   receiptKeyOf,
+  signReceiptRoot,
   verifyConsistencyReceipt,
   verifyInclusionReceipt,
 } from './receipts/rfc9162.ts'

@@ -51,6 +51,7 @@ import {
   inclusionLabel,
   issueCoseReceipt,
   parseCoseReceipt,
+  receiptSignedBytes,
   rfc9162Structure,
 } from '../src/receipts/cose.ts'
 import { type ProvenRekorEntry, verifyRekorEntry } from '../src/receipts/rekor.ts'
@@ -120,10 +121,19 @@ const ccfLeaf: CborValue[] = [
   sha256(encodeCbor(new CborTag(18, statementParts))),
 ]
 const ccfSibling = new Uint8Array(32).fill(2)
-const ccfReceipt = issueCoseReceipt({
+const ccfRoot = sha256(
+  concatBytes(
+    ccfSibling,
+    sha256(concatBytes(ccfLeaf[0] as Uint8Array, sha256(encodeUtf8('ce:2.17:00ff')), ccfLeaf[2] as Uint8Array)),
+  ),
+)
+const ccfIssuer = {
   issuer: 'ledger.example',
   keyId: publicKey.slice(0, 4),
   structure: ccfStructure,
+} as const
+const ccfReceipt = issueCoseReceipt({
+  ...ccfIssuer,
   label: inclusionLabel,
   proof: encodeCbor(
     new Map<number, CborValue>([
@@ -131,14 +141,9 @@ const ccfReceipt = issueCoseReceipt({
       [2, [[true, ccfSibling]]],
     ]),
   ),
-  root: sha256(
-    concatBytes(
-      ccfSibling,
-      sha256(concatBytes(ccfLeaf[0] as Uint8Array, sha256(encodeUtf8('ce:2.17:00ff')), ccfLeaf[2] as Uint8Array)),
-    ),
-  ),
+  root: ccfRoot,
   attached: false,
-  sign: (bytes) => ed25519Sign(seed, bytes),
+  signature: ed25519Sign(seed, receiptSignedBytes(ccfIssuer, ccfRoot)),
 })
 const spki = concatBytes(Uint8Array.fromHex('302a300506032b6570032100'), publicKey)
 const ccfKey = { spki, issuer: 'ledger.example' }

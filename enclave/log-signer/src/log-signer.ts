@@ -13,6 +13,7 @@ import {
   parseCheckpointText,
   signerLeaf,
   signNote,
+  signReceiptRoot,
   verifyConsistency,
   verifyInclusion,
 } from '@cella/log'
@@ -117,6 +118,18 @@ export class LogSigner {
   /** The note with this log's signature. Throws SignerError; then nothing is signed and nothing changed. */
   sign(request: SignRequest): Promise<Uint8Array> {
     return this.#inTurn(() => this.#sign(request))
+  }
+
+  /** The signature under COSE receipts (`signReceiptRoot`) of one of the last two trees. Throws ERR_SIGNER_BEHIND. */
+  signReceipt(size: number): Uint8Array {
+    const tree = [this.#state.last, this.#state.before].find((one) => one?.size === size)
+    if (tree === undefined) {
+      throw new SignerError(
+        'ERR_SIGNER_BEHIND',
+        `receipts are signed of the last two trees, and none has ${size} leaves`,
+      )
+    }
+    return signReceiptRoot(this.#signer, tree.root)
   }
 
   /**

@@ -19,6 +19,7 @@ const signSchema = z.strictObject({
   proof: hashes,
   text: z.string().max(4096),
 })
+const receiptSchema = z.strictObject({ size: z.int().min(0) })
 const passSchema = z.strictObject({ entry: entrySchema, statement: z.string().max(1_048_576) })
 const takeSchema = z.strictObject({ sealed: z.string() })
 const challengeSchema = z.strictObject({ nonce: z.string().regex(/^[A-Za-z0-9_-]{43}$/) })
@@ -48,6 +49,10 @@ export function createSignerServer(options: { signer: LogSigner; tee: TeeDriver;
     'POST /sign': async (request) => {
       const { text, from, proof, entry } = await readBody(request, signSchema, signBytesMax)
       return signer.sign({ text, from, proof: hashesOf(proof), entry: entry && entryOf(entry) })
+    },
+    'POST /receipt': async (request) => {
+      const { size } = await readBody(request, receiptSchema, signBytesMax)
+      return { signature: encodeBase64(signer.signReceipt(size)) }
     },
     'POST /pass': async (request) => {
       const { statement, entry } = await readBody(request, passSchema, statementBytesMax)

@@ -12,6 +12,7 @@ import {
   type NoteSigner,
   partialTiles,
   signNote,
+  signReceiptRoot,
   tileHashes,
   tilePath,
   verifyCheckpoint,
@@ -330,6 +331,10 @@ class RememberingSigner implements CheckpointSigner {
 
   get key(): NoteKey {
     return this.#signer.key
+  }
+
+  async signReceipt({ root }: SignedTree): Promise<Uint8Array> {
+    return signReceiptRoot(this.#signer, root)
   }
 
   async sign({ text, next, previous, proof }: SigningRequest): Promise<NoteSignature> {

@@ -54,7 +54,7 @@ async function main(): Promise<void> {
   }
   // What hinders it hinders every other entry too, and is told there.
   if ('announce' in signer) signer.announce(log).catch(() => undefined)
-  const server = createLogServer(log, 'statements' in signer ? signer : undefined)
+  const server = createLogServer(log, signer)
   const url = await server.listen(config.listen)
   const stop = (): void => {
     server

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { decodeUtf8, encodeBase64, encodeUtf8 } from '@cella/bytes'
+import { decodeBase64, decodeUtf8, encodeBase64, encodeUtf8 } from '@cella/bytes'
 import { encodeVkey, type NoteSignature, parseNote, parseVkey, signerLeaf, verifyNote } from '@cella/log'
 import { type HttpAnswer, postBytes } from './http-post.ts'
 import type { Log } from './log.ts'
@@ -64,6 +64,15 @@ export async function remoteSigner(
     key,
     url,
     statements,
+    async signReceipt({ size }) {
+      const body = encodeUtf8(JSON.stringify({ size }))
+      const answer = await untilAnswered(url, awayMs, () =>
+        postBytes({ url: `${url}/receipt`, body, timeoutMs, answerBytesMax }),
+      )
+      const { signature, code, message } = JSON.parse(decodeUtf8(answer.body, 'answer'))
+      if (answer.status === 200) return decodeBase64(signature, 'signature')
+      throw new LogServerError(code === 'ERR_SIGNER_BEHIND' ? 'ERR_LOG_BUSY' : 'ERR_LOG_SIGNER', message)
+    },
     async announce(log, before = []) {
       if (isLogged) return
       await log.append([...before, leaf])

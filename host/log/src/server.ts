@@ -1,11 +1,21 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
 import { decodeUtf8, encodeBase64url } from '@cella/bytes'
-import { encodeVkey, LogError, leafLength } from '@cella/log'
+import {
+  encodeVkey,
+  inclusionReceiptOf,
+  LogError,
+  leafLength,
+  parseCheckpointText,
+  parseNote,
+  tileHashes,
+} from '@cella/log'
 import { postBytes } from './http-post.ts'
 import { type ListenAddress, listen } from './listen.ts'
 import type { Log, LogNews } from './log.ts'
 import { LogServerError } from './log-server-error.ts'
 import type { RemoteSigner } from './remote-signer.ts'
+import type { CheckpointSigner } from './signing.ts'
 
 export interface LogServer {
   /** `http://HOST:PORT` or `unix:PATH`, once it listens. */
@@ -22,10 +32,12 @@ const leavesMax = 256
  * base64url; `POST /entries?from=N` has such `leaves` as well. Who may append is for the address to decide: listen on
  * loopback or a socket.
  *
+ * `GET /receipt?index=N` answers the RFC 9942 receipt of an entry under the newest cosigned tree, by the log's key.
+ *
  * `GET /signers` answers `{"vkey","statements":[…]}`, what `signer` states of the code that holds the log's key, oldest
  * first, and `POST /challenge` passes a challenge on to it.
  */
-export function createLogServer(log: Log, signer?: Pick<RemoteSigner, 'key' | 'statements' | 'url'>): LogServer {
+export function createLogServer(log: Log, signer?: CheckpointSigner | RemoteSigner): LogServer {
   const server = createServer({ requestTimeout: 30_000, headersTimeout: 5_000 }, (request, response) => {
     handle(request, response, { log, signer }).catch((error: unknown) => sendError(response, error))
   })
@@ -41,12 +53,14 @@ export function createLogServer(log: Log, signer?: Pick<RemoteSigner, 'key' | 's
 
 interface Served {
   readonly log: Log
-  readonly signer: Pick<RemoteSigner, 'key' | 'statements' | 'url'> | undefined
+  /** Absent: no receipts are given, and nobody is challenged. */
+  readonly signer: CheckpointSigner | RemoteSigner | undefined
 }
 
 async function handle(request: IncomingMessage, response: ServerResponse, { log, signer }: Served): Promise<void> {
   const { method, url } = request
-  if (url === '/challenge' && method === 'POST' && signer !== undefined) return challenge(request, response, signer.url)
+  if (url === '/challenge' && method === 'POST' && signer !== undefined && 'url' in signer)
+    return challenge(request, response, signer.url)
   const [, call, from] = /^\/(entries|news)(?:\?from=([0-9]{1,15}))?$/.exec(url ?? '') ?? []
   const since = from === undefined ? undefined : Number(from)
   if (call === 'entries') {
@@ -56,9 +70,10 @@ async function handle(request: IncomingMessage, response: ServerResponse, { log,
   if (method !== 'GET') return send(response, { status: 405, type: text, body: 'only GET\n' })
   if (url === '/healthz') return health(response, log)
   if (url === '/signers') {
+    const stated = signer !== undefined && 'statements' in signer ? signer : undefined
     const body = JSON.stringify({
-      statements: signer?.statements ?? [],
-      vkey: signer === undefined ? null : encodeVkey(signer.key),
+      statements: stated?.statements ?? [],
+      vkey: stated === undefined ? null : encodeVkey(stated.key),
     })
     return send(response, { status: 200, type: 'application/json', body })
   }
@@ -67,6 +82,8 @@ async function handle(request: IncomingMessage, response: ServerResponse, { log,
     if (checkpoint === undefined) return send(response, unwitnessed)
     return send(response, { status: 200, type: text, body: checkpoint })
   }
+  const [, entry] = /^\/receipt\?index=([0-9]{1,15})$/.exec(url ?? '') ?? []
+  if (entry !== undefined && signer !== undefined) return receipt(response, { log, signer }, Number(entry))
   if (call === 'news' && since !== undefined) {
     const news = await log.news(since)
     if (news === undefined) return send(response, unwitnessed)
@@ -106,6 +123,33 @@ async function append(
   const answer = JSON.stringify({ indices, ...newsJson(news ?? { checkpoint, leaves: undefined }) })
   return send(response, { status: 200, type: 'application/json', body: answer })
 }
+
+/** Under load the cosigned tree may be older than the last two that were signed; then a later one is tried. */
+async function receipt(
+  response: ServerResponse,
+  { log, signer }: { log: Log; signer: CheckpointSigner },
+  index: number,
+): Promise<void> {
+  const hashes = (size: number) =>
+    tileHashes(async (path) => (await log.tile(path)) ?? Promise.reject(new Error(`no ${path}`)), size)
+  for (let tries = 1; ; tries++) {
+    const note = log.checkpoint()
+    if (note === undefined) return send(response, unwitnessed)
+    const tree = parseCheckpointText(parseNote(note).text)
+    if (index >= tree.size) return send(response, { status: 404, type: text, body: 'no such entry yet\n' })
+    if (tree.size === 1)
+      return send(response, { status: 404, type: text, body: 'a tree of one entry has no receipt\n' })
+    try {
+      const signature = await signer.signReceipt(tree)
+      const body = await inclusionReceiptOf({ key: signer.key, signature, tree, index, hashes: hashes(tree.size) })
+      return send(response, { status: 200, type: 'application/cose; cose-type="cose-sign1"', body })
+    } catch (error) {
+      if (!(error instanceof LogServerError) || error.code !== 'ERR_LOG_BUSY' || tries >= receiptTriesMax) throw error
+      await delay(20)
+    }
+  }
+}
+const receiptTriesMax = 20
 
 async function challenge(request: IncomingMessage, response: ServerResponse, url: string): Promise<void> {
   const body = await readBody(request)

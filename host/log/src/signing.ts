@@ -9,6 +9,7 @@ import {
   type NoteSigner,
   parseEntryBundle,
   signNote,
+  signReceiptRoot,
   type TileReader,
   tileHashes,
   tilePath,
@@ -43,12 +44,18 @@ export interface CheckpointSigner {
   /** Of type `note`; its name is the log's origin. */
   readonly key: NoteKey
   sign(request: SigningRequest): Promise<NoteSignature>
+  /** The signature under COSE receipts of a tree that was signed, one of the last two: 64 bytes. */
+  signReceipt(tree: SignedTree): Promise<Uint8Array>
 }
 
 /** Signs with a key in this process. */
 export function localSigner(signer: NoteSigner): CheckpointSigner {
   if (signer.key.type !== 'note') throw new RangeError('a log signs with a key of type note')
-  return { key: signer.key, sign: async ({ text }) => signNote(text, signer) }
+  return {
+    key: signer.key,
+    sign: async ({ text }) => signNote(text, signer),
+    signReceipt: async ({ root }) => signReceiptRoot(signer, root),
+  }
 }
 
 /** Signs one tree after the other; what leaves it is in `lastSigned`, durably. */

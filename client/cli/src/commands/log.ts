@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { decodeBase64url, encodeBase64, encodeUtf8, equalBytes } from '@cella/bytes'
+import { decodeBase64url, encodeBase64, encodeBase64url, encodeUtf8, equalBytes } from '@cella/bytes'
 import { parseDocumentOf } from '@cella/documents'
 import {
   checkCopy,
@@ -7,6 +7,7 @@ import {
   type HashReader,
   inclusionProof,
   type LogPolicy,
+  leafHash,
   type MirrorStore,
   makeProofFile,
   parseCheckpointText,
@@ -14,12 +15,14 @@ import {
   parseNote,
   parseProofFile,
   publishedTag,
+  receiptKeyOf,
+  verifyInclusionReceipt,
   verifyOfflineProof,
 } from '@cella/log'
 import { folderStore, storeOfLog } from '@cella/monitor'
 import { logPolicyFor, logSigners, type Session } from '@cella/sdk'
 import { encodeProofExtra } from '@cella/verify'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { type Cli, does, group, leaf, type Result } from '../command.ts'
 import type { Context } from '../context.ts'
 import { CliError, UsageError } from '../error.ts'
@@ -249,11 +252,17 @@ function addProve(log: Command, cli: Cli): void {
       summary:
         'prove that a document, or an event of your organisation, is in the log, as a .tlog-proof that other tools read',
       details:
-        'A document by its digest, an event by its number. The file holds the entry itself and, of a document, all that it says: cella verify FILE needs nothing else. What an event says, it does not show: cella log disclose does.',
-      examples: ['cella log prove 3f9a… --output manifest.tlog-proof', 'cella log prove 17 --output event.tlog-proof'],
+        'A document by its digest, an event by its number. The file holds the entry itself and, of a document, all that it says: cella verify FILE needs nothing else. What an event says, it does not show: cella log disclose does. With --format cose: a COSE receipt (RFC 9942), which the log’s key alone has signed, and the entry beside it as FILE.entry.',
+      examples: [
+        'cella log prove 3f9a… --output manifest.tlog-proof',
+        'cella log prove 17 --output event.tlog-proof',
+        'cella log prove 3f9a… --format cose --output manifest.cose',
+      ],
     }),
-  ).option('--output <file>', 'where to write the proof (default: standard output)')
-  does<VaultFlag & { output?: string }>(prove, cli, async (context, [what], flags) => {
+  )
+    .option('--output <file>', 'where to write the proof (default: standard output)')
+    .addOption(new Option('--format <format>', 'of the proof').choices(['tlog-proof', 'cose']).default('tlog-proof'))
+  does<ProveFlags>(prove, cli, async (context, [what], flags) => {
     const {
       leaf: entry,
       proof,
@@ -264,18 +273,45 @@ function addProve(log: Command, cli: Cli): void {
       ? await proveEvent(context, entryNumber(what), flags)
       : await proveDocument(context, what)
     const { output } = flags
+    if (flags.format === 'cose') return writeReceipt(context, { leaf: entry, index, about }, output)
     if (output !== undefined)
       await writeNewFile(output, proof, { overwrite: true, mode: 0o644, hint: 'choose another name' })
     const text = new TextDecoder().decode(proof)
     return {
-      data: { ...about, index, size, leaf: entry, proof: text },
+      data: { ...about, index, size, leaf: encodeBase64url(entry), proof: text },
       text: output === undefined ? text : `entry ${index} of ${size}: ${output}; check it with: cella verify ${output}`,
     }
   })
 }
 
+interface ProveFlags extends VaultFlag {
+  readonly output?: string
+  readonly format: 'tlog-proof' | 'cose'
+}
+
+/** The receipt and its entry, once it was verified under the key among the anchors. */
+async function writeReceipt(
+  context: Context,
+  { leaf, index, about }: { leaf: Uint8Array; index: number; about: object },
+  output: string | undefined,
+): Promise<Result> {
+  if (output === undefined) throw new UsageError('a COSE receipt is no text', '--output FILE')
+  const session = await context.session()
+  const { policy } = await session.log()
+  const receipt = await session.manager.logBytes(`receipt?index=${index}`)
+  const key = receiptKeyOf(policy.logs[0]!.key)
+  const proven = await verifyInclusionReceipt({ receipt, leaf: leafHash(leaf), key })
+  const more = { overwrite: true, mode: 0o644, hint: 'choose another name' }
+  await writeNewFile(output, receipt, more)
+  await writeNewFile(`${output}.entry`, leaf, more)
+  return {
+    data: { ...about, index: proven.index, size: proven.size, receipt: output, entry: `${output}.entry` },
+    text: `entry ${proven.index} of ${proven.size}: ${output}; check it with: cella verify ${output} --entry ${output}.entry`,
+  }
+}
+
 interface Proof {
-  readonly leaf: string
+  readonly leaf: Uint8Array
   readonly proof: Uint8Array
   readonly index: number
   readonly size: number
@@ -298,7 +334,7 @@ async function proveDocument(context: Context, digest: string | undefined): Prom
     signer: await signerProof(session, { size: entry.size, hashes: view.hashes() }),
   })
   const proof = encodeProofFile({ ...parseProofFile(encodeUtf8(stored.proof)), extra })
-  return { leaf: stored.leaf, proof, index: entry.index, size: entry.size, about: { document } }
+  return { leaf, proof, index: entry.index, size: entry.size, about: { document } }
 }
 
 async function proveEvent(context: Context, n: number, flags: VaultFlag): Promise<Proof> {
@@ -312,7 +348,7 @@ async function proveEvent(context: Context, n: number, flags: VaultFlag): Promis
   const signer = await signerProof(session, { size: checkpoint.size, hashes: log.view.hashes() })
   const extra = encodeProofExtra({ leaf, document: undefined, signer })
   const proof = await makeProofFile({ checkpoint, index: entry.index, hashes: log.view.hashes(), extra })
-  return { leaf: encodeBase64(leaf), proof, index: entry.index, size: checkpoint.size, about: { entry: n } }
+  return { leaf, proof, index: entry.index, size: checkpoint.size, about: { entry: n } }
 }
 
 /** The newest statement on the code that holds the log's key, under a checkpoint of `size` leaves; none where a file holds it. */

@@ -124,30 +124,43 @@ export async function verifyReceiptSignature(receipt: CoseReceipt, root: Uint8Ar
   throw new LogError('ERR_LOG_SIGNATURE', 'the receipt is not signed by the key that was expected')
 }
 
-/** A receipt of Ed25519 (−8): `sign` gets what is to be signed. */
-export function issueCoseReceipt(options: {
-  issuer: string
-  keyId: Uint8Array
-  structure: ReceiptStructure
-  label: ProofLabel
-  proof: Uint8Array
-  root: Uint8Array
-  /** Whether the root stands in the receipt as well. */
-  attached: boolean
-  sign: (bytes: Uint8Array) => Uint8Array
-}): Uint8Array {
-  const protectedBytes = encodeCbor(
+/** Whose receipt it is. */
+interface Issuer {
+  readonly issuer: string
+  readonly keyId: Uint8Array
+  readonly structure: ReceiptStructure
+}
+
+/** What the issuer signs by Ed25519 for every receipt of the tree with this root, whatever it proves. */
+export function receiptSignedBytes(issuer: Issuer, root: Uint8Array): Uint8Array {
+  return signedBytes(protectedOf(issuer), root)
+}
+
+/** A receipt of Ed25519 (−8), with a signature over `receiptSignedBytes`. */
+export function issueCoseReceipt(
+  options: Issuer & {
+    label: ProofLabel
+    proof: Uint8Array
+    root: Uint8Array
+    /** Whether the root stands in the receipt as well. */
+    attached: boolean
+    signature: Uint8Array
+  },
+): Uint8Array {
+  const proofs = new Map([[header.proofs, new Map([[options.label, [options.proof]]])]])
+  const payload = options.attached ? options.root : null
+  return encodeCbor(new CborTag(sign1Tag, [protectedOf(options), proofs, payload, new Uint8Array(options.signature)]))
+}
+
+function protectedOf({ issuer, keyId, structure }: Issuer): Uint8Array {
+  return encodeCbor(
     new Map<CborKey, CborValue>([
       [header.algorithm, -8],
-      [header.keyId, options.keyId],
-      [header.claims, new Map([[issuerClaim, options.issuer]])],
-      [header.structure, options.structure],
+      [header.keyId, keyId],
+      [header.claims, new Map([[issuerClaim, issuer]])],
+      [header.structure, structure],
     ]),
   )
-  const proofs = new Map([[header.proofs, new Map([[options.label, [options.proof]]])]])
-  const signature = new Uint8Array(options.sign(signedBytes(protectedBytes, options.root)))
-  const payload = options.attached ? options.root : null
-  return encodeCbor(new CborTag(sign1Tag, [protectedBytes, proofs, payload, signature]))
 }
 
 /** Sig_structure of RFC 9052 §4.4. */

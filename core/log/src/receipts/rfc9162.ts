@@ -12,6 +12,7 @@ import {
   parseCoseReceipt,
   type ReceiptKey,
   receiptBytesMax,
+  receiptSignedBytes,
   rfc9162Structure,
   verifyReceiptSignature,
 } from './cose.ts'
@@ -76,11 +77,32 @@ export async function verifyConsistencyReceipt(options: {
 }
 
 /**
+ * The signature of a log under all receipts of the tree with this root, 64 bytes. Who signs roots elsewhere gives it to who
+ * has the tree: `inclusionReceiptOf`. Throws RangeError for a signer other than Ed25519.
+ */
+export function signReceiptRoot({ key, seed }: NoteSigner, root: Uint8Array): Uint8Array {
+  // A note is text; what is signed here begins with the byte 0x84, which no text does: one key may sign both.
+  return ed25519Sign(seed.expose(), receiptSignedBytes(issuerOf(key), new Uint8Array(root)))
+}
+
+/**
  * An inclusion receipt for the leaf at `index` of a tree that the log has signed. Throws ERR_LOG_PROOF for a tree of one
  * leaf, RangeError for an index outside of it or a signer other than Ed25519.
  */
 export async function makeInclusionReceipt(options: {
   signer: NoteSigner
+  tree: { readonly size: number; readonly root: Uint8Array }
+  index: number
+  hashes: HashReader
+}): Promise<Uint8Array> {
+  const { signer, tree } = options
+  return inclusionReceiptOf({ ...options, key: signer.key, signature: signReceiptRoot(signer, tree.root) })
+}
+
+/** The same with a signature of `signReceiptRoot`, which is not verified here. */
+export async function inclusionReceiptOf(options: {
+  key: NoteKey
+  signature: Uint8Array
   tree: { readonly size: number; readonly root: Uint8Array }
   index: number
   hashes: HashReader
@@ -98,32 +120,35 @@ export async function makeConsistencyReceipt(options: {
   hashes: HashReader
 }): Promise<Uint8Array> {
   const { size, root } = options.tree
+  const { signer } = options
   const path = await consistencyProof({ oldSize: options.oldSize, newSize: size, hashes: options.hashes })
-  return issue({ ...options, label: consistencyLabel, numbers: [options.oldSize, size], path, root })
+  const signature = signReceiptRoot(signer, root)
+  return issue({ key: signer.key, signature, label: consistencyLabel, numbers: [options.oldSize, size], path, root })
 }
 
 function issue(options: {
-  signer: NoteSigner
+  key: NoteKey
+  signature: Uint8Array
   label: typeof inclusionLabel | typeof consistencyLabel
   numbers: [number, number]
   path: readonly Uint8Array[]
   root: Uint8Array
 }): Uint8Array {
-  const { signer, label, numbers, path, root } = options
-  const { key, seed } = signer
-  if (key.type !== 'note' || key.algorithm !== 'ed25519') throw new RangeError('receipts are signed by a log’s key')
+  const { key, signature, label, numbers, path, root } = options
   if (path.length === 0) throw new LogError('ERR_LOG_PROOF', 'a receipt has no form for a path without hashes')
-  // A note is text; what is signed here begins with the byte 0x84, which no text does: one key may sign both.
   return issueCoseReceipt({
-    issuer: key.name,
-    keyId: decodeHex(key.id, 'key id'),
-    structure: rfc9162Structure,
+    ...issuerOf(key),
     label,
     proof: encodeCbor([...numbers, path.map((hash): CborValue => new Uint8Array(hash))]),
     root: new Uint8Array(root),
     attached: label === consistencyLabel,
-    sign: (bytes) => ed25519Sign(seed.expose(), bytes),
+    signature,
   })
+}
+
+function issuerOf(key: NoteKey): Parameters<typeof receiptSignedBytes>[0] {
+  if (key.type !== 'note' || key.algorithm !== 'ed25519') throw new RangeError('receipts are signed by a log’s key')
+  return { issuer: key.name, keyId: decodeHex(key.id, 'key id'), structure: rfc9162Structure }
 }
 
 function parseProof(bytes: Uint8Array, kind: string): [number, number, Uint8Array[]] {

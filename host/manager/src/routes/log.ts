@@ -37,6 +37,19 @@ export function logRoutes(app: App, manager: Manager): void {
   )
 
   app.get(
+    '/v1/log/receipt',
+    {
+      config: { access: 'anyone' },
+      schema: {
+        summary: 'The COSE receipt (RFC 9942) of the entry at `index`, by the log’s key',
+        querystring: z.strictObject({ index: from }),
+        response: { 200: passedOn, ...refusals },
+      },
+    },
+    async (request, reply) => pass(reply, await log.call(`receipt?index=${request.query.index}`)),
+  )
+
+  app.get(
     '/v1/log/signers',
     {
       config: { access: 'anyone' },
