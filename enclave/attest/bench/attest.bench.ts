@@ -119,7 +119,7 @@ async function atRate(run: () => Promise<void>, perSecond: number, ms: number): 
   const count = Math.floor((perSecond * ms) / 1000)
   return Promise.all(
     Array.from({ length: count }, async (_, at) => {
-      await new Promise((due) => setTimeout(due, started + (at * 1000) / perSecond - performance.now()))
+      await new Promise((due) => setTimeout(due, Math.max(0, started + (at * 1000) / perSecond - performance.now())))
       const sent = performance.now()
       await run()
       return performance.now() - sent
