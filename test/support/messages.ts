@@ -36,6 +36,13 @@ const signers: Elsewhere = {
     'a statement binds the key to the code; one that is made up, replayed or of other code is not taken',
   ],
 }
+const joins: Elsewhere = {
+  why: 'what a vault asks of its host when another joins it',
+  test: [
+    'enclave/vault/src/join/join.test.ts',
+    'terms that were replaced let nobody in, though the host hides the new ones',
+  ],
+}
 const vaultHosts: Elsewhere = {
   why: 'what a vault asks of its host for a guest',
   test: [
@@ -90,6 +97,10 @@ export const messages: Readonly<Record<string, Tried | Elsewhere>> = {
   'post /v1/worker/leases/{lease}/outcome': run(/\/outcome$/),
   'get /v1/log/checkpoint': act(/^\/v1\/log\/checkpoint$/),
   'get /v1/log/news': run(/^\/v1\/log\/news\?/),
+  'get /v1/log/receipt': {
+    why: 'a signed receipt of one entry, verified by whoever reads it',
+    test: ['client/verify/src/judge-file.test.ts', 'a COSE receipt by the key in the policy'],
+  },
   'get /v1/log/signers': signers,
   'post /v1/log/signer/challenge': signers,
   'get /v1/log/tile/{*}': act(/^\/v1\/log\/tile\//),
@@ -107,6 +118,8 @@ export const messages: Readonly<Record<string, Tried | Elsewhere>> = {
   'get /v1/workers': challenges,
   'post /v1/worker/challenges/poll': challenges,
   'post /v1/worker/challenges/{id}': challenges,
+  'get /v1/terms/{organisation}': joins,
+  'post /v1/joins': joins,
   'get /v1/secrets/{organisation}/{series}/{revision}': vaultHosts,
   'post /v1/secrets/decisions': vaultHosts,
   ...Object.fromEntries(

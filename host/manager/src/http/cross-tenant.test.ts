@@ -73,6 +73,14 @@ const rows: Record<string, Row> = {
   'get /v1/log/checkpoint': { ...open, calls: () => [{ path: '/v1/log/checkpoint' }] },
   'get /v1/log/news': { ...open, calls: () => [{ path: '/v1/log/news?from=0' }] },
   'get /v1/log/tile/{*}': { ...open, calls: () => [{ path: '/v1/log/tile/entries/000.p/1' }] },
+  'get /v1/log/receipt': {
+    ...open,
+    // A key in a file gives none.
+    calls: () => [{ path: '/v1/log/receipt?index=0' }],
+    control: { as: 'nobody', status: 404 },
+    member: 404,
+    nobody: 404,
+  },
   'get /v1/log/signers': { ...open, calls: () => [{ path: '/v1/log/signers' }] },
   'post /v1/log/signer/challenge': {
     ...open,
@@ -231,6 +239,15 @@ const rows: Record<string, Row> = {
   'get /v1/secrets/{organisation}/{series}/{revision}': {
     ...worker,
     calls: ({ id }) => [{ path: `/v1/secrets/${id}/merger-plan/1` }],
+  },
+  'get /v1/terms/{organisation}': {
+    ...worker,
+    calls: ({ id }) => [{ path: `/v1/terms/${id}` }],
+  },
+  'post /v1/joins': {
+    ...worker,
+    control: { as: 'worker', status: 400 },
+    calls: () => [{ path: '/v1/joins', body: {} }],
   },
   'post /v1/secrets/decisions': {
     ...worker,
