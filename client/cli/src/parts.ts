@@ -71,6 +71,12 @@ export const parts: readonly Part[] = [
   },
   {
     commands: {
+      broker: 'a vault of your own, at home: your keys leave this machine for runs alone',
+    },
+    load: async () => (await import('./commands/broker.ts')).addBrokerCommands,
+  },
+  {
+    commands: {
       'inspect <file>': 'read a table, say what is in it, and propose what to protect',
     },
     load: async () => (await import('./commands/inspect.ts')).addInspectCommand,

@@ -29,6 +29,8 @@ export type SdkErrorCode =
   /** A file that is no invitation, or whose time is over. */
   | 'ERR_INVITATION_MALFORMED'
   | 'ERR_INVITATION_EXPIRED'
+  /** The vault of one's own does not run, or not as it must. */
+  | 'ERR_BROKER'
   /** The vault's evidence is not acceptable under the terms of one's own organisation. */
   | 'ERR_VAULT_REFUSED'
   /** A stream key that the vault did not vouch for. */

@@ -1,6 +1,8 @@
 export type { JudgedFile, StoredAnchors } from '@cella/verify'
 export { type AccessRecord, type AccessReport, readAccess } from './access.ts'
 export { type AssetState, findAsset, listAssets, revisionsOf, revokeAsset } from './assets.ts'
+export { enrolBroker, type RunningBroker, startBroker } from './broker/broker.ts'
+export type { BrokerTee } from './broker/enclave.ts'
 export { appraiseChallenged, type ChallengeAnswer, challenge } from './challenge.ts'
 export {
   type AssetForecast,

@@ -14,7 +14,7 @@ import { probeSources } from './probe.ts'
 import { simulatedCollateral } from './simulated/collateral.ts'
 import { readSimulatedLevels, type SimulatedStep, stepSimulatedLevels } from './simulated/levels.ts'
 import { type SimulatedTee, simulatedTees } from './simulated/options.ts'
-import { simulatedRoot } from './simulated/platform.ts'
+import { createSimulatedPlatform, simulatedRoot } from './simulated/platform.ts'
 import { simulatedVendorRoots } from './simulated/vendors.ts'
 import type { SourceDriver } from './source.ts'
 
@@ -23,6 +23,7 @@ import type { SourceDriver } from './source.ts'
 // node tool-main.ts probe                                              looks for every source of evidence; changes nothing
 // node tool-main.ts collect (--report-data HEX | --binding HEX)        evidence over these bytes, or over the digest of
 //     [--folder FOLDER --tee KIND]                                     this canonical JSON; of a simulated TEE where named
+// node tool-main.ts create --folder FOLDER                             a simulated platform, unless there is one; its roots
 // node tool-main.ts levels | roots | collateral --folder FOLDER [--tee KIND]     of a simulated platform
 // node tool-main.ts step --folder FOLDER (--publish intel | --install amd|intel | --revoke ask|pck|pck-ca)
 
@@ -57,6 +58,8 @@ async function answer(call: string): Promise<unknown> {
       return collect()
     case 'levels':
       return readSimulatedLevels(folder())
+    case 'create':
+      return created(folder())
     case 'roots':
       return [(await simulatedRoot(folder())).root, ...(await simulatedVendorRoots(folder()))]
     case 'collateral':
@@ -64,7 +67,16 @@ async function answer(call: string): Promise<unknown> {
     case 'step':
       return stepSimulatedLevels(folder(), step())
     default:
-      throw new TypeError('usage: probe | collect | levels | roots | collateral | step')
+      throw new TypeError('usage: probe | collect | create | levels | roots | collateral | step')
+  }
+}
+
+async function created(path: string): Promise<unknown> {
+  try {
+    return [(await simulatedRoot(path)).root]
+  } catch (error) {
+    if (!(error instanceof TeeError) || error.code !== 'ERR_TEE_UNAVAILABLE') throw error
+    return [(await createSimulatedPlatform(path)).root]
   }
 }
 

@@ -85,6 +85,12 @@ const configSchema = z.strictObject({
         .default(64 * 2 ** 30),
       /** Requests a minute of all accounts of one organisation together. */
       organisationRequestsPerMinute: z.int().min(1).max(10_000_000).default(6000),
+      /** Bodies of events that one account's vault at home may hand in while the manager runs. */
+      brokerEventBytesMax: z
+        .int()
+        .min(1)
+        .max(Number.MAX_SAFE_INTEGER)
+        .default(2 ** 30),
       /** Documents a minute from one address that shows no token. */
       documentsPerMinute: z.int().min(1).max(1_000_000).default(1200),
       /** Calls to vaults a minute from one address that shows no token. */

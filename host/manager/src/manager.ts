@@ -15,6 +15,7 @@ import { LogWatch } from './log-watch.ts'
 import { WebhookKey } from './notices/deliver.ts'
 import { forgetNotices } from './notices/notices.ts'
 import { WebhookDelivery } from './notices/webhooks.ts'
+import { Brokers } from './queue/brokers.ts'
 import { WorkerChallenges } from './queue/challenges.ts'
 import { RunQueue } from './queue/queue.ts'
 import { tidy } from './retention.ts'
@@ -85,6 +86,7 @@ export async function startManager(
       log,
       queue,
       challenges,
+      brokers: new Brokers(),
       metrics,
       logger,
       release: releaseOf(),

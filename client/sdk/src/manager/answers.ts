@@ -155,6 +155,13 @@ export const rotatedSchema = z.object({
 })
 export type Rotated = z.infer<typeof rotatedSchema>
 
+export const brokerCallSchema = z.object({
+  id: z.int().min(1),
+  call: z.enum(['challenge', 'kek', 'reading', 'nonce', 'decide', 'release', 'stream-key', 'erase', 'rotate']),
+  body: z.string().max(6 * 2 ** 20),
+})
+export type BrokerCall = z.infer<typeof brokerCallSchema>
+
 /** What a member asks of a vault, signed. */
 export interface VaultMemberRequest {
   readonly organisation: Digest

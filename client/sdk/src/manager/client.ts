@@ -6,6 +6,8 @@ import type { KeyId } from '@cella/primitives'
 import { z } from 'zod'
 import { SdkError } from '../error.ts'
 import {
+  type BrokerCall,
+  brokerCallSchema,
   documentPageSchema,
   type Erased,
   type EvidenceAnswer,
@@ -313,6 +315,43 @@ export class ManagerClient {
 
   eraseEntries(vault: KeyId, request: VaultMemberRequest & { entries: number[] }): Promise<Erased> {
     return this.#post(`/v1/vaults/${vault}/erase`, request, erasedSchema, false)
+  }
+
+  /** The next call to a vault of one's own; undefined where none came for a while. */
+  async brokerPoll(vault: KeyId, reading: Reading, signal: AbortSignal): Promise<BrokerCall | undefined> {
+    const response = await this.#transport.send({
+      method: 'POST',
+      path: '/v1/broker/poll',
+      body: jsonBody({ vault, reading }),
+      contentType: 'application/json',
+      idempotent: false,
+      signal,
+    })
+    if (response.status === 204) return undefined
+    return brokerCallSchema.parse(await response.json())
+  }
+
+  async brokerAnswer(id: number, answer: { status: number; body: string }): Promise<void> {
+    await this.#transport.send({
+      method: 'POST',
+      path: `/v1/broker/calls/${id}`,
+      body: jsonBody(answer),
+      contentType: 'application/json',
+      idempotent: false,
+    })
+  }
+
+  /** A call of a vault of one's own, signed by the account; a refusal is an answer. */
+  async passOn(request: {
+    method: 'GET' | 'POST'
+    path: string
+    body?: Uint8Array
+    contentType?: string | undefined
+  }): Promise<{ status: number; type: string; bytes: Uint8Array }> {
+    const { contentType, ...rest } = request
+    const response = await this.#transport.once({ ...rest, ...(contentType && { contentType }), idempotent: false })
+    const type = response.headers.get('content-type') ?? 'application/octet-stream'
+    return { status: response.status, type, bytes: await readBody(response, answerBytesMax) }
   }
 
   /** Wraps grants anew; with `last`, a new epoch of the organisation's KEK begins. */

@@ -77,6 +77,11 @@ export class Transport {
     }
   }
 
+  /** One try: the answer as it is, refusals too. */
+  once(request: TransportRequest): Promise<Response> {
+    return this.#once(request)
+  }
+
   /** As `send`, the body as JSON of at most 64 MiB. */
   async sendJson(request: TransportRequest): Promise<unknown> {
     const response = await this.send(request)

@@ -11,11 +11,13 @@ import {
 import type { Config } from '../config.ts'
 import type { Database } from '../database/database.ts'
 import type { LogClient } from '../log-client.ts'
+import type { Brokers } from '../queue/brokers.ts'
 import type { WorkerChallenges } from '../queue/challenges.ts'
 import type { RunQueue } from '../queue/queue.ts'
 import { attestRoutes } from '../routes/attest.ts'
 import { blobRoutes } from '../routes/blobs.ts'
 import { bodyRoutes } from '../routes/bodies.ts'
+import { brokerRoutes } from '../routes/broker.ts'
 import { challengeRoutes } from '../routes/challenges.ts'
 import { documentRoutes } from '../routes/documents.ts'
 import { healthRoutes } from '../routes/health.ts'
@@ -40,6 +42,7 @@ export interface Manager {
   readonly log: LogClient
   readonly queue: RunQueue
   readonly challenges: WorkerChallenges
+  readonly brokers: Brokers
   readonly logger: FastifyBaseLogger
   readonly metrics: Metrics
   readonly release: string
@@ -114,6 +117,7 @@ export async function createApp(manager: Manager): Promise<App> {
     logRoutes,
     vaultRoutes,
     challengeRoutes,
+    brokerRoutes,
     attestRoutes,
     secretRoutes,
     joinRoutes,

@@ -1,9 +1,11 @@
 import { bodiesMax, EventError, encodeSealedBodies, parseSealedBodies, type SealedBody } from '@cella/events'
+import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { BodyStore } from '../bodies/store.ts'
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
 import { digestParam, passedOn, refusals } from '../http/schemas.ts'
+import { requireBroker } from './broker.ts'
 
 const requestBytesMax = 4 * 2 ** 20
 
@@ -14,11 +16,27 @@ const ok = z.object({ status: z.literal('ok') })
 export function bodyRoutes(app: App, manager: Manager): void {
   const store = new BodyStore(manager.database.tables, manager.config.limits.eventBytesMax)
 
+  const given = new Map<string, number>()
+  /** Vaults of this machine; and those at owners' homes, each account within a bound of its own. */
+  const forVaults = async ({ caller, headers }: FastifyRequest): Promise<void> => {
+    if (caller.kind === 'worker') return
+    const account = await requireBroker(manager.database.tables, caller)
+    const bytes = (given.get(account) ?? 0) + Number(headers['content-length'] ?? requestBytesMax)
+    if (bytes > manager.config.limits.brokerEventBytesMax) {
+      throw new ManagerError(
+        'ERR_QUOTA',
+        'the vault at this account’s home has written more events than are kept for it',
+      )
+    }
+    given.set(account, bytes)
+  }
+
   app.post(
     '/v1/bodies',
     {
       bodyLimit: requestBytesMax,
-      config: { access: 'worker' },
+      config: { access: 'account-or-worker' },
+      onRequest: forVaults,
       schema: {
         summary: 'Keeps bodies of entries that are about to be logged; one that is there stays as it is',
         response: { 200: ok, ...refusals },

@@ -30,11 +30,9 @@ export function healthRoutes(app: App, manager: Manager): void {
       name: config.name,
       release: manager.release,
       log: { policyLine: `log ${log.vkey}`, origin: log.origin, vkey: log.vkey },
-      vaults: config.vaults.map(({ id, until }) => ({
-        id,
-        url: `/v1/vaults/${id}`,
-        ...(until !== undefined && { until }),
-      })),
+      vaults: [...config.vaults, ...manager.brokers.vaults().map((id) => ({ id, until: undefined }))].map(
+        ({ id, until }) => ({ id, url: `/v1/vaults/${id}`, ...(until !== undefined && { until }) }),
+      ),
       attestation: config.attest === undefined ? null : { url: attestPath },
     }),
   )

@@ -41,7 +41,15 @@ export function vaultRoutes(app: App, manager: Manager): void {
     async (request, reply) => {
       const { id, call } = request.params
       const url = vaults.get(id)
-      if (url === undefined) throw new ManagerError('ERR_NOT_FOUND', 'no such vault runs here')
+      if (url === undefined && manager.brokers.has(id)) {
+        const answer = await manager.brokers.call(id, { call, body: request.rawBody })
+        return reply.code(answer.status).type('application/json').send(Buffer.from(answer.body))
+      }
+      if (url === undefined) {
+        // A contract's vault that is away: it may be at its owner's home.
+        const code = request.caller.kind === 'worker' ? 'ERR_VAULT_UNAVAILABLE' : 'ERR_NOT_FOUND'
+        throw new ManagerError(code, 'no such vault runs here')
+      }
       return forward(reply, {
         method: 'POST',
         url: `${url}/${call}`,

@@ -1,0 +1,193 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Digest } from '@cella/bytes'
+import { compilePolicy } from '@cella/policy'
+import {
+  enrolBroker,
+  fetchReceipt,
+  grantAsset,
+  openOutput,
+  publishAsset,
+  type RunningBroker,
+  startBroker,
+  startRuns,
+} from '@cella/sdk'
+import { inspectFile, toCanonical } from '@cella/tables'
+import { createSimulatedPlatform } from '@cella/tee'
+import {
+  buildBundles,
+  type InstallationFile,
+  processesNaming,
+  RealInstallation,
+  removeFolder,
+  temporaryFolder,
+} from './support/installation.ts'
+import { approvedContract, endOf, month, runOnce, type Scene, setScene } from './support/scene.ts'
+
+// Two owners on two vaults: north's keys are with the operator, south's at home, behind no open port.
+
+const folder = temporaryFolder('broker')
+const home = join(folder, 'home')
+const uses = 2
+let installation: RealInstallation
+let scene: Scene
+let enclaves: string
+let broker: RunningBroker | undefined
+let contract: Digest
+let roots: InstallationFile['roots']
+
+const tee = { kind: 'simulated', folder: join(home, 'tee') } as const
+const serve = (): Promise<RunningBroker> => startBroker(scene.south.session, { folder: home, enclaves, tee })
+
+before(async () => {
+  enclaves = await buildBundles(join(folder, 'enclaves'))
+  const options = ['--port', '0', '--local-witnesses', '1', '--workers', '1', '--lease-seconds', '5']
+  installation = new RealInstallation(join(folder, 'data'), [...options, '--enclaves', enclaves])
+  scene = await setScene(await installation.up(), { folder, uses: 100 })
+  roots = [(await createSimulatedPlatform(tee.folder)).root]
+})
+
+after(async () => {
+  try {
+    await broker?.stop()
+    await installation?.down()
+  } finally {
+    removeFolder(folder)
+  }
+})
+
+test('a vault at home that the organisation’s terms do not accept is not served', async () => {
+  await assert.rejects(serve(), { code: 'ERR_BROKER' })
+  assert.deepEqual(processesNaming(home), [])
+})
+
+test('enrolled by root keys it serves, and listens to nobody but this machine', async () => {
+  const { session } = scene.south
+  const enrolled = await enrolBroker(session, { folder: home, enclaves, roots })
+  assert.equal(enrolled.isNew, true)
+  assert.equal((await enrolBroker(session, { folder: home, enclaves, roots })).isNew, false)
+  broker = await serve()
+  const { vaults } = await session.manager.info()
+  assert.deepEqual(
+    vaults.map(({ id }) => id),
+    [installation.file().vaults[0], broker.vault],
+  )
+  // Nobody else is passed what is for it.
+  const { north } = scene
+  const reading = await session.manager.vaultReading(broker.vault, 'A'.repeat(43), AbortSignal.timeout(10_000))
+  await assert.rejects(
+    north.session.manager.brokerPoll(broker.vault, reading, AbortSignal.timeout(10_000)),
+    /ERR_NOT_ALLOWED/,
+  )
+})
+
+test('a workflow of two owners runs as both release, each after the other’s logged decision', {
+  timeout: 120_000,
+}, async () => {
+  const { south, north, university, office } = scene
+  await publishAtHome()
+  contract = await approvedContract(scene, { runs: 50, attempts: 10 })
+  const run = await runOnce(university.session, contract, 90_000)
+  assert.deepEqual([run.status, run.error], ['finished', undefined])
+  const { bundle } = await fetchReceipt(university.session, { contract, run: run.run })
+  const signers = bundle.decisions.map(({ document }) => payloadOf(document).signer)
+  assert.deepEqual(new Set(signers), new Set([installation.file().vaults[0], broker!.vault]))
+  // A verifier takes the home's TEE at its owner's word, if it says so itself.
+  const anchors = await university.session.anchors()
+  assert.equal((await fetchReceipt(university.session, { contract, run: run.run })).verdict.outcome, 'cannot-tell')
+  await university.session.home.saveAnchors({ ...anchors, roots: [...anchors.roots, ...roots] })
+  const { verdict } = await fetchReceipt(university.session, { contract, run: run.run })
+  assert.equal(verdict.outcome, 'proved', JSON.stringify(verdict))
+  const officeAnchors = await office.session.anchors()
+  await office.session.home.saveAnchors({ ...officeAnchors, roots: [...officeAnchors.roots, ...roots] })
+  const { bytes } = await openOutput(office.session, { contract, run: run.run })
+  assert.ok(Buffer.from(bytes).toString().includes('south,female'))
+  assert.ok(south.id !== north.id)
+})
+
+test('without the vault at home nothing runs, and the run’s status says why', { timeout: 120_000 }, async () => {
+  await broker!.stop()
+  broker = undefined
+  await until(async () => (await scene.south.session.manager.info()).vaults.length === 1)
+  const short = await approvedContract(scene, { runs: 5, attempts: 1 })
+  const run = await runOnce(scene.university.session, short, 90_000)
+  assert.deepEqual([run.status, run.error?.code], ['failed', 'ERR_VAULT_UNAVAILABLE'])
+  broker = await serve()
+})
+
+test('lost in the middle, it comes back: the run ends well, and no use is counted twice', {
+  timeout: 180_000,
+}, async () => {
+  const { session } = scene.university
+  await startRuns(session, contract, { count: uses - 1 })
+  await sleep(400)
+  process.kill(broker!.pid, 'SIGKILL')
+  await broker!.ended
+  await broker!.stop()
+  broker = await serve()
+  for (let run = 2; run <= uses; run++) {
+    const { status, error } = await endOf(session, { contract, run }, 120_000)
+    assert.deepEqual([status, error], ['finished', undefined])
+  }
+  const beyond = await runOnce(session, contract, 90_000)
+  assert.deepEqual([beyond.status, beyond.error?.reasons], ['refused', ['ERR_LIMIT_RUNS', 'ERR_POLICY_USES']])
+})
+
+test('granted to any of two vaults, a run goes on with the one that is there', { timeout: 120_000 }, async () => {
+  const { south, university } = scene
+  const { manifest } = await publishAtHome()
+  await grantAsset(south.session, { manifest: manifest.digest, vault: installation.file().vaults[0] as never, runs: 2 })
+  await broker!.stop()
+  broker = undefined
+  const any = await approvedContract(scene, { runs: 2, attempts: 2 })
+  const run = await runOnce(university.session, any, 90_000)
+  assert.equal(run.status, 'finished', JSON.stringify(run.error))
+})
+
+/** South's payroll anew, its key in the vault at home alone. */
+async function publishAtHome() {
+  const { south, office } = scene
+  const pass = (name: string) => ({ name, treatment: { kind: 'pass' as const } })
+  const drop = (name: string) => ({ name, treatment: { kind: 'drop' as const } })
+  const path = join(south.folder, 'payroll.csv')
+  const table = toCanonical(await inspectFile(path), [drop('staff_no'), drop('name'), pass('sex'), pass('wage')])
+  return publishAsset(south.session, {
+    series: 'payroll',
+    title: 'Payroll of south',
+    content: { kind: 'table', table, rows: 24 },
+    policy: compilePolicy({
+      programs: [scene.assets.program.manifest.payload.program!.digest],
+      receiverRoles: ['receiver'],
+      receiverOrganisations: [office.id],
+      uses,
+      simulated: true,
+    }),
+    outputRules: {
+      format: 'table',
+      bytesMax: 65_536,
+      rowsMax: 100,
+      columns: 'any-declared',
+      minimumGroupSize: 5,
+      suppress: 'row-values',
+    },
+    approval: 'each-contract',
+    purposes: [],
+    ...month(),
+    runs: uses,
+    vaults: [broker!.vault],
+  })
+}
+
+function payloadOf(envelope: string): { signer: string } {
+  return JSON.parse(Buffer.from((JSON.parse(envelope) as { payload: string }).payload, 'base64url').toString())
+}
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 30_000
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error('not within 30 s')
+    await sleep(100)
+  }
+}
