@@ -546,7 +546,10 @@ test('from nothing to a verified result by commands alone', async (context) => {
     const cose = await done<{ outcome: string }>('office', ['verify', receipt, '--entry', `${receipt}.entry`])
     assert.equal(cose.outcome, 'proved')
     const doctor = await done<{ findings: { check: string; ok: boolean }[] }>('large', ['doctor'])
-    assert.equal(doctor.findings.find(({ check }) => check === 'log signer')?.ok, true)
+    for (const check of ['log signer', 'data folder', 'PostgreSQL', 'blobs', 'log server', 'log history', 'workers']) {
+      assert.equal(doctor.findings.find((finding) => finding.check === check)?.ok, true, check)
+    }
+    assert.ok(doctor.findings.some(({ check }) => check === 'disk'))
     assert.match(await readFile(proof, 'utf8'), /^c2sp\.org\/tlog-proof@v1\nextra \S+\nindex \d+\n/)
     const judged = await done<{ document: string; type: string }>('large', ['verify', proof])
     assert.deepEqual([judged.document, judged.type], [contract, 'cella/contract'])

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash, type Hash, randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -54,6 +54,8 @@ class FolderStore implements BlobStore {
   readonly limits: BlobLimits
   readonly #folder: string
   readonly #holds = new Holds()
+  /** SHA-256 of what this process wrote of an upload, from its first byte on: it need not be read again. */
+  readonly #hashes = new Map<string, { readonly hash: Hash; offset: number }>()
   /** Folders of blobs whose own names this process has made durable. */
   readonly #made = new Set<string>()
 
@@ -141,11 +143,16 @@ class FolderStore implements BlobStore {
         throw unavailable(cause)
       })
       let end = offset
+      const known = this.#hashes.get(id) ?? { hash: createHash('sha256'), offset: 0 }
+      // Where something went wrong or was written by an earlier process, all of it is read at the end.
+      this.#hashes.delete(id)
       try {
         for await (const chunk of bounded(part, upload, this.limits.partBytesMax)) {
           await world(() => writeAll(file, chunk, end))
+          known.hash.update(chunk)
           end += chunk.length
         }
+        if (known.offset === offset) this.#hashes.set(id, { hash: known.hash, offset: end })
       } finally {
         // Also when the sender vanished: what arrived need not be sent again.
         await world(() => file.datasync()).finally(() => file.close())
@@ -160,11 +167,14 @@ class FolderStore implements BlobStore {
       const upload = await this.upload(id)
       if (upload.offset !== upload.size) throw incomplete(upload)
       const data = this.#upload(id, 'data')
+      const known = this.#hashes.get(id)
+      this.#hashes.delete(id)
       const file = await open(data, 'r+')
       try {
         // Bytes beyond the acknowledged offset can lie there after a crash.
         await file.truncate(upload.size)
-        if ((await sha256Of(file, upload.size)) !== upload.sha256) {
+        const sha256 = known?.offset === upload.size ? known.hash.digest('hex') : await sha256Of(file, upload.size)
+        if (sha256 !== upload.sha256) {
           await rm(this.#upload(id), { recursive: true, force: true })
           throw wrongDigest(upload)
         }
@@ -206,6 +216,7 @@ class FolderStore implements BlobStore {
 
   async cancel(id: string): Promise<void> {
     checkUploadId(id)
+    this.#hashes.delete(id)
     await this.#holds.hold(id, () => world(() => rm(this.#upload(id), { recursive: true, force: true })))
   }
 
@@ -224,6 +235,7 @@ class FolderStore implements BlobStore {
         const age = now.getTime() - (await lastWritten(this.#upload(id)))
         if (age <= this.limits.uploadIdleMsMax) continue
         await this.#holds.hold(id, () => rm(this.#upload(id), { recursive: true, force: true }))
+        this.#hashes.delete(id)
         dropped += 1
       } catch (error) {
         // One that is being written, or that ended meanwhile, is not idle.

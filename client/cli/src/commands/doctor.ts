@@ -5,17 +5,11 @@ import type { Command } from 'commander'
 import { type Cli, does, leaf } from '../command.ts'
 import type { Context } from '../context.ts'
 import { CliError } from '../error.ts'
+import { type Finding, metricsFindings, readinessFindings, serverFolderFindings } from '../manager-findings.ts'
 import { dataFolder, dataOption, runningServer } from '../supervisor.ts'
 import { askTee } from '../tee-tool.ts'
 import { printable } from '../terminal/text.ts'
 import { formatCount } from '../terminal/units.ts'
-
-interface Finding {
-  readonly check: string
-  readonly ok: boolean
-  readonly found: string
-  readonly fix?: string
-}
 
 /** `cella doctor` */
 export function addDoctorCommand(program: Command, cli: Cli): void {
@@ -169,7 +163,16 @@ async function checkManager(context: Context, folder: string): Promise<Finding[]
         fix: 'set this machine’s clock: requests are accepted for 60 s',
       },
     ]
-    return [...findings, await checkLog(context, url), ...(await checkSigner(context))]
+    const readiness: unknown = await response.json().catch(() => undefined)
+    const metrics = await request(`${url}/metrics`, { signal: AbortSignal.timeout(5000) })
+    return [
+      ...findings,
+      ...(status === undefined ? [] : serverFolderFindings(folder)),
+      ...readinessFindings(readiness),
+      ...(metrics.ok ? metricsFindings(await metrics.text(), Date.now() / 1000) : []),
+      await checkLog(context, url),
+      ...(await checkSigner(context)),
+    ]
   } catch {
     return [{ check: 'manager', ok: false, found: `${url} does not answer`, fix: 'cella up, or --manager URL' }]
   }

@@ -41,8 +41,15 @@ export async function upload(
   let offset = checkOffset(started.offset ?? 0, source.size)
   let resyncs = 0
   onProgress?.(offset, source.size)
+  const readAt = (at: number): Promise<Uint8Array> => source.read(at, Math.min(partBytes, source.size - at))
+  let ahead: { readonly offset: number; readonly part: Promise<Uint8Array> } | undefined
   while (offset < source.size) {
-    const part = await source.read(offset, Math.min(partBytes, source.size - offset))
+    const part = await (ahead?.offset === offset ? ahead.part : readAt(offset))
+    // The next one is read while this one is on its way.
+    const next = offset + part.length
+    ahead = next < source.size ? { offset: next, part: readAt(next) } : undefined
+    // Heard when it is its turn.
+    ahead?.part.catch(() => undefined)
     try {
       const answer = await transport.sendJson({
         method: 'PUT',

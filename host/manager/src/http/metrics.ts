@@ -78,19 +78,19 @@ export function createMetrics({ tables, dataFolder, standing, certificateEnd }: 
   })
   new Gauge({
     name: 'cella_workers',
-    help: 'Workers that asked for a run lately, by boundary',
-    labelNames: ['boundary'] as const,
+    help: 'Workers that asked for a run lately, by boundary and isolation',
+    labelNames: ['boundary', 'isolation'] as const,
     registers,
     async collect() {
       this.reset()
-      for (const { boundary, count } of await tables
+      for (const { boundary, isolation, count } of await tables
         .selectFrom('workers')
-        .select((select) => ['boundary', select.fn.countAll<number>().as('count')])
+        .select((select) => ['boundary', 'isolation', select.fn.countAll<number>().as('count')])
         .where('seen_at', '>', sql<Date>`now() - make_interval(secs => ${liveSeconds})`)
         .where('boundary', 'is not', null)
-        .groupBy('boundary')
+        .groupBy(['boundary', 'isolation'])
         .execute()) {
-        this.set({ boundary: boundary ?? '' }, count)
+        this.set({ boundary: boundary ?? '', isolation: isolation ?? 0 }, count)
       }
     },
   })
