@@ -368,7 +368,7 @@ export async function droppedRevocation(
 }
 
 /** What a thief or an operator would keep: everything that lies on the host. The witnesses' state is not the host's. */
-const hostState = ['log', 'last-signed', 'manager', 'vault', 'state.json'] as const
+const hostState = ['log', 'last-signed', 'log-signer', 'manager', 'vault', 'state.json'] as const
 
 export function backUp(stage: Stage, folder: string): void {
   rmSync(folder, { recursive: true, force: true })
@@ -384,7 +384,7 @@ export function backUp(stage: Stage, folder: string): void {
 export async function restoredYesterday(scene: Scene, backup: string): Promise<void> {
   chapter('Yesterday’s database and log restored')
   say(
-    'The operator stops everything and puts back the database, the log, the vault’s sealed state: all as it was when one run had been counted.',
+    'The operator stops everything and puts back the database, the log, what vault and log signer had sealed: all as it was when one run had been counted.',
   )
   const today = `${backup}-today`
   mkdirSync(today, { recursive: true })
