@@ -4,13 +4,14 @@ import { after, before, describe, test } from 'node:test'
 import type { Digest } from '@cella/bytes'
 import type { KeyId } from '@cella/primitives'
 import { openOutput, type Run, revokeAsset } from '@cella/sdk'
-import { HostileProxy } from '../testing/src/hostile-proxy.ts'
+import type { HostileProxy } from '../testing/src/hostile-proxy.ts'
 import { type ClientAct, clientActs } from './support/client-acts.ts'
-import { buildBundles, freePort, RealInstallation, removeFolder, temporaryFolder } from './support/installation.ts'
+import type { RealInstallation } from './support/installation.ts'
 import { describedMessages, messages, missingTests, triedBy } from './support/messages.ts'
 import { type Mutation, mutationsOf } from './support/mutations.ts'
 import { joined } from './support/parties.ts'
-import { approvedContract, publishPayroll, runOnce, type Scene, setScene } from './support/scene.ts'
+import { approvedContract, publishPayroll, runOnce, type Scene } from './support/scene.ts'
+import { type Stage, setStage } from './support/stage.ts'
 
 // Every member of every message between the manager, the enclaves and clients, left out, replaced, of another type, of an
 // earlier message: a run or an act that was tampered with either has the one right result, or a code that says what was
@@ -21,7 +22,7 @@ const seed = Number(process.env.CELLA_SEED ?? Math.floor(Math.random() * 2 ** 31
 const runSample = 16
 const actSample = 24
 
-const folder = temporaryFolder('matrix')
+let stage: Stage
 let proxy: HostileProxy
 let installation: RealInstallation
 let scene: Scene
@@ -29,14 +30,9 @@ let contract: Digest
 let acts: ClientAct[]
 
 before(async () => {
-  proxy = await HostileProxy.open()
-  const port = await freePort()
-  proxy.upstream = `http://127.0.0.1:${port}`
-  const enclaves = await buildBundles(join(folder, 'enclave'))
-  const options = ['--port', String(port), '--local-witnesses', '1', '--lease-seconds', '3', '--manager-url', proxy.url]
-  installation = new RealInstallation(join(folder, 'data'), [...options, '--vaults', '2', '--enclaves', enclaves])
-  const file = await installation.up()
-  scene = await setScene(file, { folder, uses: 100_000 })
+  stage = await setStage('matrix', { uses: 100_000, options: ['--lease-seconds', '3', '--vaults', '2'] })
+  ;({ proxy, installation, scene } = stage)
+  const { file } = stage
   const vaults = file.vaults as KeyId[]
   const { north, south, office } = scene
   // Of one owner the key is split between both vaults, of the other it is in the second alone.
@@ -51,18 +47,19 @@ before(async () => {
     const { status, error } = await runOnce(scene.university.session, contract)
     assert.equal(status, 'finished', JSON.stringify(error))
   }
-  const auditor = await joined(north, { name: 'auditor', roles: ['auditor'], folder: join(folder, 'auditor') })
-  acts = clientActs({ scene, auditor, contract, vaults, folder, proxyUrl: proxy.url, spare: spare.manifest.digest })
+  const auditor = await joined(north, { name: 'auditor', roles: ['auditor'], folder: join(stage.folder, 'auditor') })
+  acts = clientActs({
+    scene,
+    auditor,
+    contract,
+    vaults,
+    folder: stage.folder,
+    proxyUrl: proxy.url,
+    spare: spare.manifest.digest,
+  })
 })
 
-after(async () => {
-  try {
-    await installation?.down()
-    await proxy?.close()
-  } finally {
-    removeFolder(folder)
-  }
-})
+after(() => stage?.close())
 
 test('every message that the manager describes is tried here, or by a test that is named', async () => {
   assert.deepEqual(Object.keys(messages).sort(), (await describedMessages(installation.file().manager)).sort())
@@ -79,13 +76,7 @@ test(`whatever is changed, a run has the right result or says what was wrong (CE
   const chosen = isLong ? mutations : sampled(mutations, runSample)
   const failures: string[] = []
   for (const { name, attack } of chosen) {
-    proxy.attack = attack
-    let run: Run
-    try {
-      run = await runOnce(scene.university.session, contract)
-    } finally {
-      proxy.attack = undefined
-    }
+    const run = await proxy.under(attack, () => runOnce(scene.university.session, contract))
     const problem = await problemOf(run)
     if (problem !== undefined) failures.push(`${name}: ${problem}`)
   }

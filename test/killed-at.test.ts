@@ -1,46 +1,31 @@
 import assert from 'node:assert/strict'
-import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Digest, decodeBase64url, encodeHex } from '@cella/bytes'
 import { LogView, parseLeaf, parseLogPolicy, parseProofFile } from '@cella/log'
 import { fetchReceipt, openOutput } from '@cella/sdk'
-import { type Call, HostileProxy, jsonOf } from '../testing/src/hostile-proxy.ts'
+import { type Call, type HostileProxy, jsonOf } from '../testing/src/hostile-proxy.ts'
 import { type OfferLike, routes } from './support/attacks.ts'
-import { buildBundles, freePort, RealInstallation, removeFolder, temporaryFolder } from './support/installation.ts'
-import { approvedContract, runOnce, type Scene, setScene } from './support/scene.ts'
+import type { RealInstallation } from './support/installation.ts'
+import { approvedContract, runOnce, type Scene } from './support/scene.ts'
+import { type Stage, setStage } from './support/stage.ts'
 
 // A worker or the vault killed at one exact call, just before the manager hears it or just after it was answered there.
 
 const isLong = process.env.CELLA_LONG === '1'
-const folder = temporaryFolder('killed-at')
+let stage: Stage
 let proxy: HostileProxy
 let installation: RealInstallation
 let scene: Scene
 let contract: Digest
 
 before(async () => {
-  proxy = await HostileProxy.open()
-  const port = await freePort()
-  proxy.upstream = `http://127.0.0.1:${port}`
-  const enclaves = await buildBundles(join(folder, 'enclave'))
-  const options = ['--port', String(port), '--local-witnesses', '1', '--workers', '3', '--lease-seconds', '1']
-  installation = new RealInstallation(join(folder, 'data'), [
-    ...options,
-    ...['--manager-url', proxy.url, '--enclaves', enclaves],
-  ])
-  scene = await setScene(await installation.up(), { folder, uses: 1000 })
+  stage = await setStage('killed-at', { uses: 1000, options: ['--workers', '3', '--lease-seconds', '1'] })
+  ;({ proxy, installation, scene } = stage)
   contract = await approvedContract(scene, { runs: 1000, attempts: 10 })
 })
 
-after(async () => {
-  try {
-    await installation?.down()
-    await proxy?.close()
-  } finally {
-    removeFolder(folder)
-  }
-})
+after(() => stage?.close())
 
 interface Moment {
   readonly name: string

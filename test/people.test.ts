@@ -46,23 +46,17 @@ import {
   trustOrganisation,
   withdrawalOf,
 } from '@cella/sdk'
-import { type Attack, HostileProxy } from '../testing/src/hostile-proxy.ts'
+import type { Attack, HostileProxy } from '../testing/src/hostile-proxy.ts'
 import { instead, onAnswer, routes } from './support/attacks.ts'
 import { submitMany } from './support/database.ts'
-import {
-  buildBundles,
-  freePort,
-  type InstallationFile,
-  RealInstallation,
-  removeFolder,
-  temporaryFolder,
-} from './support/installation.ts'
+import type { InstallationFile, RealInstallation } from './support/installation.ts'
 import { freshKeys, joined, type Party, sessionAt, termsFor } from './support/parties.ts'
-import { approvedContract, draftOf, month, publishPayroll, runOnce, type Scene, setScene } from './support/scene.ts'
+import { approvedContract, draftOf, month, publishPayroll, runOnce, type Scene } from './support/scene.ts'
+import { type Stage, setStage } from './support/stage.ts'
 
 // People leave, lose laptops and have keys stolen, and organisations withdraw what they signed: on one real installation.
 
-const folder = temporaryFolder('people')
+let stage: Stage
 let proxy: HostileProxy
 let installation: RealInstallation
 let scene: Scene
@@ -71,33 +65,12 @@ let contract: Digest
 let head: Party
 
 before(async () => {
-  proxy = await HostileProxy.open()
-  const port = await freePort()
-  proxy.upstream = `http://127.0.0.1:${port}`
-  const enclaves = await buildBundles(join(folder, 'enclave'))
-  const options = ['--port', String(port), '--local-witnesses', '1', '--lease-seconds', '3', '--manager-url', proxy.url]
-  installation = new RealInstallation(join(folder, 'data'), [...options, '--enclaves', enclaves])
-  scene = await setScene(await installation.up(), { folder, uses: 100 })
+  stage = await setStage('people', { uses: 100, options: ['--lease-seconds', '3'] })
+  ;({ proxy, installation, scene } = stage)
   contract = await approvedContract(scene, { runs: 100, attempts: 1 })
 })
 
-after(async () => {
-  try {
-    await installation?.down()
-    await proxy?.close()
-  } finally {
-    removeFolder(folder)
-  }
-})
-
-async function under<Value>(attack: Attack, body: () => Promise<Value>): Promise<Value> {
-  proxy.attack = attack
-  try {
-    return await body()
-  } finally {
-    proxy.attack = undefined
-  }
-}
+after(() => stage?.close())
 
 const reading = /\/reading$/
 
@@ -177,7 +150,7 @@ describe('a withdrawal', () => {
   /** Runs once; when the worker fetches its first input, with the keys released, `withdraw` happens. */
   async function withdrawnMeanwhile(withdraw: () => Promise<unknown>): Promise<void> {
     let withdrawn: Promise<unknown> | undefined
-    const run = await under(
+    const run = await proxy.under(
       async (call, pass) => {
         if (routes.blob.test(call.path)) {
           withdrawn ??= withdraw()
@@ -237,7 +210,7 @@ describe('a withdrawal', () => {
       ],
     ]
     for (const [name, attack, state] of refusals) {
-      const standing = await under(attack, ask)
+      const standing = await proxy.under(attack, ask)
       assert.equal(standing.state, state, name)
       assert.ok(standing.problem, name)
     }
@@ -248,7 +221,7 @@ describe('a withdrawal', () => {
 
   test('of a receiver’s membership ends a run that has its keys already', async () => {
     const { office } = scene
-    head = await joined(office, { name: 'Head of office', roles: ['auditor'], folder: join(folder, 'head') })
+    head = await joined(office, { name: 'Head of office', roles: ['auditor'], folder: join(stage.folder, 'head') })
     await withdrawnMeanwhile(() => removeMember(office.session, { membership: office.membership, reason: 'left' }))
     const [standing] = await listWithdrawals(head.session)
     assert.equal(standing!.subject, office.membership)
@@ -266,7 +239,7 @@ describe('somebody who leaves', () => {
   before(async () => {
     const keys = { ...(await freshKeys()), roots: scene.south.keys.roots }
     const roles = ['publisher', 'approver'] as const
-    bo = await joined(scene.south, { name: 'Bo', roles, folder: join(folder, 'bo'), keys })
+    bo = await joined(scene.south, { name: 'Bo', roles, folder: join(stage.folder, 'bo'), keys })
   })
 
   const leaver = () => ({ account: scene.south.keys.account.keyId })
@@ -400,7 +373,7 @@ describe('somebody who leaves', () => {
     const { office, north, university } = scene
     await joined(
       { ...office, session: await withKeys(office, { ...head.keys, roots: office.keys.roots }) },
-      { name: 'Receiver', roles: ['receiver'], folder: join(folder, 'receiver') },
+      { name: 'Receiver', roles: ['receiver'], folder: join(stage.folder, 'receiver') },
     )
     const resolved = await resolveContract(university.session, draftOf(scene, { runs: 100, attempts: 1 }))
     contract = (await createContract(university.session, resolved)).document.digest
@@ -424,7 +397,7 @@ describe('a lost laptop', () => {
     assert.equal((await runOnce(lab.session, own)).status, 'finished')
     const shares = await createBackup(keystore, { shares: 3, threshold: 2 })
 
-    const home = await openHome({ folder: join(folder, 'new-laptop'), env: {} })
+    const home = await openHome({ folder: join(stage.folder, 'new-laptop'), env: {} })
     const entries = await restoreBackup(shares.slice(1))
     const restored = await createProfileKeystore(home, secret('another passphrase'), { entries, ...weak })
     const keys = await keysOf(restored)
@@ -458,7 +431,7 @@ describe('a lost laptop', () => {
     await session.log()
     const proxied = await sessionAt(anew, proxy.url)
     const stale = { status: 200, headers: {}, body: older }
-    await under(
+    await proxy.under(
       instead(routes.checkpoint, () => stale),
       async () => {
         await assert.rejects(proxied.log(), { code: 'ERR_LOG_INCONSISTENT' })
@@ -483,7 +456,7 @@ describe('a lost laptop', () => {
 
   async function labWithKeystore() {
     const where = installation.file()
-    const home = await openHome({ folder: join(folder, 'lab'), env: {} })
+    const home = await openHome({ folder: join(stage.folder, 'lab'), env: {} })
     const keystore = await createProfileKeystore(home, secret('the first passphrase'), weak)
     await addRootKeys(keystore, 1)
     const keys = await keysOf(keystore)

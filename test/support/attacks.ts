@@ -38,7 +38,6 @@ export interface DecideLike {
 
 export interface ReleaseLike {
   keys: { manifest: string; wrapped: string }[]
-  seed: string
   released: { leaf: string; index: number }
 }
 

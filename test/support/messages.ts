@@ -43,6 +43,10 @@ const joins: Elsewhere = {
     'terms that were replaced let nobody in, though the host hides the new ones',
   ],
 }
+const brokers: Elsewhere = {
+  why: 'calls to a vault at home, passed on; the vault judges them as any other does',
+  test: ['test/broker.test.ts', 'lost in the middle, it comes back: the run ends well, and no use is counted twice'],
+}
 const vaultHosts: Elsewhere = {
   why: 'what a vault asks of its host for a guest',
   test: [
@@ -120,6 +124,8 @@ export const messages: Readonly<Record<string, Tried | Elsewhere>> = {
   'post /v1/worker/challenges/{id}': challenges,
   'get /v1/terms/{organisation}': joins,
   'post /v1/joins': joins,
+  'post /v1/broker/poll': brokers,
+  'post /v1/broker/calls/{id}': brokers,
   'get /v1/secrets/{organisation}/{series}/{revision}': vaultHosts,
   'post /v1/secrets/decisions': vaultHosts,
   ...Object.fromEntries(

@@ -1,6 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { encodeVkey, parseSkey } from '@cella/log'
 import { createWitness, loadWitnessKeys, startWitnessServer, type Witness } from '@cella/witness'
 
 /** A witness whose clock is the test's, for the logs of installations on `dataFolders`, once they have a key. */
@@ -19,8 +18,9 @@ export async function openWitness(options: {
   const current = (): Witness | undefined => {
     const before = known.size
     for (const data of dataFolders) {
-      const file = join(data, 'log.key')
-      if (existsSync(file)) known.add(encodeVkey(parseSkey(readFileSync(file, 'utf8').trimEnd()).key))
+      const file = join(data, 'state.json')
+      const { vkey } = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as { vkey?: string }) : {}
+      if (vkey !== undefined) known.add(vkey)
     }
     if (known.size === before) return witness
     witness?.close()

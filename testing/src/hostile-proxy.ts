@@ -71,6 +71,16 @@ export class HostileProxy {
     return this.history.filter(({ call }) => path.test(call.path)).reverse()
   }
 
+  /** Does `body` while it attacks. */
+  async under<Value>(attack: Attack, body: () => Promise<Value>): Promise<Value> {
+    this.attack = attack
+    try {
+      return await body()
+    } finally {
+      this.attack = undefined
+    }
+  }
+
   async close(): Promise<void> {
     for (const call of this.#inFlight) call.abort()
     this.#server.closeAllConnections()

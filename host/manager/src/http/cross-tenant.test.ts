@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import { encodeBase64url } from '@cella/bytes'
 import { type DocumentType, type Payload, parseDocument, type SignedDocument, signDocument } from '@cella/documents'
+import { signReading } from '@cella/events'
 import { digestOf, randomBytes } from '@cella/primitives'
 import {
   type Account,
@@ -50,6 +51,7 @@ interface Theirs {
   readonly waiting: number
   readonly upload: string
   readonly blob: string
+  readonly vault: string
   readonly webhook: number
   readonly forged: readonly SignedDocument[]
 }
@@ -249,6 +251,28 @@ const rows: Record<string, Row> = {
     control: { as: 'worker', status: 400 },
     calls: () => [{ path: '/v1/joins', body: {} }],
   },
+  // For brokers, who show their vault’s own word; queue/brokers.test.ts: nobody else polls or answers for it.
+  'post /v1/broker/poll': {
+    control: { as: 'owner', status: 403 },
+    member: 403,
+    calls: ({ vault }) => [
+      {
+        path: '/v1/broker/poll',
+        body: {
+          vault,
+          reading: signReading(
+            { log: 'log.example/test', nonce: salt, root: digestOf(randomBytes(8)), size: 1 },
+            randomBytes(32),
+          ),
+        },
+      },
+    ],
+  },
+  'post /v1/broker/calls/{id}': {
+    control: { as: 'owner', status: 403 },
+    member: 403,
+    calls: () => [{ path: '/v1/broker/calls/1', body: { status: 200, body: '' } }],
+  },
   'post /v1/secrets/decisions': {
     ...worker,
     control: { as: 'worker', status: 400 },
@@ -407,7 +431,12 @@ describe('another organisation', () => {
     ]
     return {
       ...{ id: owner.id, data, documents, contract: made.digest, lease, waiting: run === 2 ? 3 : 2, forged },
-      ...{ upload: await upload(Buffer.from('half')), blob: digestOf(blob), webhook: webhook.id },
+      ...{
+        upload: await upload(Buffer.from('half')),
+        blob: digestOf(blob),
+        webhook: webhook.id,
+        vault: newAccount().id,
+      },
     }
   }
 
