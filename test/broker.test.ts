@@ -13,6 +13,7 @@ import {
   type RunningBroker,
   startBroker,
   startRuns,
+  usedVaults,
 } from '@cella/sdk'
 import { inspectFile, toCanonical } from '@cella/tables'
 import { createSimulatedPlatform } from '@cella/tee'
@@ -78,7 +79,10 @@ test('enrolled by root keys it serves, and listens to nobody but this machine', 
   const { north } = scene
   const reading = await session.manager.vaultReading(broker.vault, 'A'.repeat(43), AbortSignal.timeout(10_000))
   await assert.rejects(
-    north.session.manager.brokerPoll(broker.vault, reading, AbortSignal.timeout(10_000)),
+    north.session.manager.brokerPoll(
+      { vault: broker.vault, instance: 'A'.repeat(22), reading },
+      AbortSignal.timeout(10_000),
+    ),
     /ERR_NOT_ALLOWED/,
   )
 })

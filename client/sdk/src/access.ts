@@ -10,6 +10,7 @@ import { gather } from './documents.ts'
 import { fetchStreamKey, type OwnStream, readStream } from './events.ts'
 import { nameOf } from './organisations.ts'
 import type { Session } from './session.ts'
+import { usedVaults } from './vault-standing.ts'
 
 /** One time that a key of an asset was asked for, as a vault logged it in its owner's stream. */
 export interface AccessRecord {
@@ -75,7 +76,7 @@ interface Found {
 }
 
 /**
- * Who asked for an asset of one's own organisation, in every vault that the manager names (or in `vaults`): its decisions in the
+ * Who asked for an asset of one's own organisation, in every vault that it granted to or that stands in for one, as far as the manager names them (or in `vaults`): its decisions in the
  * organisation's own stream, joined with the contracts they were made for. Reading a stream stands in it as `access`, and
  * needs the role auditor or regulator.
  */
@@ -89,8 +90,13 @@ export async function readAccess(
   const problems = revisions.length > 0 ? [] : [`the manager names no revision of ${series}`]
   const records: AccessRecord[] = []
   const streams: { vault: KeyId; entries: number; size: number }[] = []
-  for (const vault of vaults ?? (await session.info()).vaults.map(({ id }) => id)) {
-    const stream = await readStream(session, await fetchStreamKey(session, { vault }))
+  const read = new Set<string>()
+  for (const vault of vaults ?? (await usedVaults(session))) {
+    const key = await fetchStreamKey(session, { vault })
+    // A vault that stands in for another writes into the same stream.
+    if (read.has(encodeHex(key.key))) continue
+    read.add(encodeHex(key.key))
+    const stream = await readStream(session, key)
     const { entries } = stream.audit
     problems.push(...problemsOf(stream, vault))
     streams.push({ vault, entries: entries.length, size: stream.checkpoint.size })

@@ -81,7 +81,7 @@ export async function invite(
       log: log.policy,
       independentWitnesses: [...log.independentWitnesses],
       roots: [...anchors.roots],
-      vaults: info.vaults.map(({ id }) => id),
+      vaults: info.vaults.filter(({ home }) => home === undefined).map(({ id }) => id),
       builds: {
         vault: vault.map(({ digest }) => digest),
         worker: worker.map(({ digest }) => digest),

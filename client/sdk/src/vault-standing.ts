@@ -54,6 +54,17 @@ export async function listVaults(session: Session): Promise<VaultUse[]> {
   return rows
 }
 
+/** Vaults that one's organisation granted to, and those that stand in for them, in the manager's order; none that it doesn't name. */
+export async function usedVaults(session: Session): Promise<KeyId[]> {
+  const organisation = await session.organisation()
+  const listed = await listOwn(session, ['cella/grant'])
+  const joins = await session.manager.documents({ about: [organisation], types: ['cella/join'] })
+  const { documents } = await gather(session, { organisations: [organisation], listed: [...listed, ...joins] })
+  const granted = new Set(documents.all('cella/grant').map(({ payload }) => payload.vault))
+  const used = new Set([...granted].flatMap((vault) => [vault, ...documents.standingIn(vault, organisation)]))
+  return (await session.manager.info()).vaults.map(({ id }) => id).filter((id) => used.has(id))
+}
+
 async function standingOf(
   session: Session,
   { organisation, vault, isAsked }: { organisation: Digest; vault: KeyId; isAsked: boolean },

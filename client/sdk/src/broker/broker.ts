@@ -99,6 +99,7 @@ export async function startBroker(
       logPolicy,
     })
     const nonce = encodeBase64url(hash('sha256', `cella/v1/broker\u0000${account.keyId}`, 'buffer'))
+    const instance = encodeBase64url(randomBytes(16))
     let reading = await readingOf(enclave.url, nonce)
     let readAt = performance.now()
     const serve = async (): Promise<void> => {
@@ -108,7 +109,7 @@ export async function startBroker(
             readAt = performance.now()
             reading = await readingOf(enclave.url, nonce)
           }
-          const call = await session.manager.brokerPoll(enclave.id, reading, stop.signal)
+          const call = await session.manager.brokerPoll({ vault: enclave.id, instance, reading }, stop.signal)
           if (call === undefined) continue
           calls += 1
           await session.manager.brokerAnswer(call.id, await ask(enclave.url, call))

@@ -6,7 +6,7 @@ import type { ManagerClient } from '../manager/client.ts'
 const bodyBytesMax = 4_194_304
 /** What a vault asks of its host that an account may ask as well. */
 const allowed = [
-  /^GET \/v1\/log\/(?:checkpoint|news\?from=\d+|tile\/[\w./-]+)$/,
+  /^GET \/v1\/log\/(?:checkpoint|signers|news\?from=\d+|tile\/[\w./-]+)$/,
   /^POST \/v1\/log\/entries(?:\?from=\d+)?$/,
   /^POST \/v1\/bodies$/,
 ]

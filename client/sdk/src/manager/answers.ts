@@ -29,6 +29,8 @@ export const infoSchema = z.object({
         url: z.string().max(2048),
         /** Until when its operator serves it, Unix seconds. */
         until: z.int().min(0).max(253_402_300_799).optional(),
+        /** At its owner's home: for that organisation's keys alone. */
+        home: z.literal(true).optional(),
       }),
     )
     .max(64),

@@ -318,11 +318,14 @@ export class ManagerClient {
   }
 
   /** The next call to a vault of one's own; undefined where none came for a while. */
-  async brokerPoll(vault: KeyId, reading: Reading, signal: AbortSignal): Promise<BrokerCall | undefined> {
+  async brokerPoll(
+    about: { vault: KeyId; instance: string; reading: Reading },
+    signal: AbortSignal,
+  ): Promise<BrokerCall | undefined> {
     const response = await this.#transport.send({
       method: 'POST',
       path: '/v1/broker/poll',
-      body: jsonBody({ vault, reading }),
+      body: jsonBody(about),
       contentType: 'application/json',
       idempotent: false,
       signal,

@@ -361,7 +361,7 @@ describe('the manager’s API', () => {
       refused(await call('decide'), 503, 'ERR_VAULT_UNAVAILABLE')
       refused(await call('decide'), 429, 'ERR_REQUEST_RATE')
       refused(await call('decide', 'worker'), 503, 'ERR_VAULT_UNAVAILABLE')
-      refused(await harness.send('worker', 'POST', '/v1/vaults/none/nonce', {}), 404, 'ERR_NOT_FOUND')
+      refused(await harness.send('worker', 'POST', '/v1/vaults/none/nonce', {}), 503, 'ERR_VAULT_UNAVAILABLE')
       await manager.stop()
       harness.url = before
     })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Brokers } from './brokers.ts'
 
-const home = { vault: 'v'.repeat(43), account: 'a'.repeat(43) }
+const home = { vault: 'v'.repeat(43), account: 'a'.repeat(43), instance: 'first' }
 const never = new AbortController().signal
 const body = Buffer.from('{"nonce":"x"}')
 
@@ -54,6 +54,19 @@ test('a broker that goes takes its calls with it: each fails by name', async () 
   assert.deepEqual(brokers.vaults(), [])
   // Another account may serve it from then on.
   assert.equal(await brokers.poll({ ...home, account: 'b' }, 5, never), undefined)
+})
+
+test('one that was started anew knows nothing of calls of before: each fails at once', async () => {
+  const brokers = new Brokers()
+  const polled = brokers.poll(home, 1000, never)
+  const called = brokers.call(home.vault, { call: 'release', body })
+  assert.ok(await polled)
+  const again = brokers.poll({ ...home, instance: 'second' }, 1000, never)
+  await assert.rejects(called, { code: 'ERR_VAULT_UNAVAILABLE' })
+  const next = brokers.call(home.vault, { call: 'nonce', body })
+  const { id } = (await again)!
+  brokers.answer(id, home.account, { status: 200, body })
+  await next
 })
 
 test('calls that wait for one vault have a bound', async () => {

@@ -20,6 +20,8 @@ interface Pending {
 
 interface Broker {
   readonly account: string
+  /** Which start of it polls: another one knows nothing of calls that this one was given. */
+  instance: string
   readonly waiting: BrokerCall[]
   /** Polls that are open: whoever has none for a while is away. */
   polls: number
@@ -53,13 +55,17 @@ export class Brokers {
 
   /** The next call for this vault, or undefined after `milliseconds`. Throws ERR_NOT_ALLOWED while another account serves it. */
   async poll(
-    { vault, account }: { vault: string; account: string },
+    { vault, account, instance }: { vault: string; account: string; instance: string },
     milliseconds: number,
     signal: AbortSignal,
   ): Promise<BrokerCall | undefined> {
-    const broker = this.#brokers.get(vault) ?? this.#add(vault, account)
+    const broker = this.#brokers.get(vault) ?? this.#add(vault, { account, instance })
     if (broker.account !== account) throw new ManagerError('ERR_NOT_ALLOWED', 'another account serves this vault now')
     clearTimeout(broker.goneTimer)
+    if (broker.instance !== instance) {
+      broker.instance = instance
+      this.#drop(vault)
+    }
     broker.polls += 1
     try {
       const deadline = performance.now() + milliseconds
@@ -121,16 +127,22 @@ export class Brokers {
     pending.settle(answer)
   }
 
-  #add(vault: string, account: string): Broker {
+  #add(vault: string, { account, instance }: { account: string; instance: string }): Broker {
     if (this.#brokers.size >= brokersMax)
       throw new ManagerError('ERR_QUOTA', `${brokersMax} brokers are served already`)
-    const broker: Broker = { account, waiting: [], polls: 0, wake: () => undefined, goneTimer: undefined }
+    const broker: Broker = { account, instance, waiting: [], polls: 0, wake: () => undefined, goneTimer: undefined }
     this.#brokers.set(vault, broker)
     return broker
   }
 
   #remove(vault: string): void {
     this.#brokers.delete(vault)
+    this.#drop(vault)
+  }
+
+  /** Who waits learns at once that there will be no answer. */
+  #drop(vault: string): void {
+    this.#brokers.get(vault)?.waiting.splice(0)
     for (const { vault: of, settle } of this.#pending.values()) if (of === vault) settle(undefined)
   }
 }

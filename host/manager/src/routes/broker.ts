@@ -1,5 +1,5 @@
 import { encodeUtf8 } from '@cella/bytes'
-import { keyIdField, parseDocumentOf } from '@cella/documents'
+import { bytesField, keyIdField, parseDocumentOf } from '@cella/documents'
 import { EventError, readingSchema, verifyReading } from '@cella/events'
 import { digestOf } from '@cella/primitives'
 import type { Kysely } from 'kysely'
@@ -23,13 +23,13 @@ export function brokerRoutes(app: App, manager: Manager): void {
       config: { access: 'account' },
       schema: {
         summary: 'Waits for a call to one’s own vault; 204 when none came',
-        body: z.strictObject({ vault: keyIdField, reading: readingSchema }),
+        body: z.strictObject({ vault: keyIdField, instance: bytesField({ exactly: 16 }), reading: readingSchema }),
         response: { 200: z.object({ id: z.int(), call: z.string(), body: z.string() }), 204: z.null(), ...refusals },
       },
     },
     async (request, reply) => {
       const account = await requireBroker(tables, request.caller)
-      const { vault, reading } = request.body
+      const { vault, instance, reading } = request.body
       if (config.vaults.some(({ id }) => id === vault))
         throw new ManagerError('ERR_NOT_ALLOWED', 'that vault runs here')
       try {
@@ -42,7 +42,7 @@ export function brokerRoutes(app: App, manager: Manager): void {
       const gone = new AbortController()
       reply.raw.once('close', () => gone.abort())
       const signal = AbortSignal.any([manager.stopping, gone.signal])
-      const call = await brokers.poll({ vault, account }, config.limits.pollSeconds * 1000, signal)
+      const call = await brokers.poll({ vault, account, instance }, config.limits.pollSeconds * 1000, signal)
       return call === undefined ? reply.code(204).send(null) : reply.code(200).send(call)
     },
   )

@@ -20,7 +20,14 @@ export function healthRoutes(app: App, manager: Manager): void {
             name: z.string(),
             release: z.string(),
             log: z.object({ policyLine: z.string(), origin: z.string(), vkey: z.string() }),
-            vaults: z.array(z.object({ id: z.string(), url: z.string(), until: z.int().optional() })),
+            vaults: z.array(
+              z.object({
+                id: z.string(),
+                url: z.string(),
+                until: z.int().optional(),
+                home: z.literal(true).optional(),
+              }),
+            ),
             attestation: z.object({ url: z.string() }).nullable(),
           }),
         },
@@ -30,9 +37,14 @@ export function healthRoutes(app: App, manager: Manager): void {
       name: config.name,
       release: manager.release,
       log: { policyLine: `log ${log.vkey}`, origin: log.origin, vkey: log.vkey },
-      vaults: [...config.vaults, ...manager.brokers.vaults().map((id) => ({ id, until: undefined }))].map(
-        ({ id, until }) => ({ id, url: `/v1/vaults/${id}`, ...(until !== undefined && { until }) }),
-      ),
+      vaults: [
+        ...config.vaults.map(({ id, until }) => ({
+          id,
+          url: `/v1/vaults/${id}`,
+          ...(until !== undefined && { until }),
+        })),
+        ...manager.brokers.vaults().map((id) => ({ id, url: `/v1/vaults/${id}`, home: true as const })),
+      ],
       attestation: config.attest === undefined ? null : { url: attestPath },
     }),
   )
