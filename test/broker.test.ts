@@ -77,6 +77,7 @@ test('enrolled by root keys it serves, and listens to nobody but this machine', 
   )
   // Nobody else is passed what is for it.
   const { north } = scene
+  assert.deepEqual(await usedVaults(north.session), [installation.file().vaults[0]])
   const reading = await session.manager.vaultReading(broker.vault, 'A'.repeat(43), AbortSignal.timeout(10_000))
   await assert.rejects(
     north.session.manager.brokerPoll(
