@@ -20,6 +20,9 @@ export interface ChildOptions {
   readonly onEnd: () => void
 }
 
+/** Options of the host's own programs. */
+export const quiet = ['--disable-warning=ExperimentalWarning']
+
 const stableMs = 10_000
 const waitMsMax = 10_000
 

@@ -1,4 +1,5 @@
 export { SupervisorError, type SupervisorErrorCode } from './error.ts'
-export { Installation, type InstallationOptions } from './installation.ts'
+export { Installation } from './installation.ts'
+export type { InstallationOptions } from './options.ts'
 export { withLogSigner } from './signer-alone.ts'
 export { installSigner, type SignerFolder } from './signer-folder.ts'

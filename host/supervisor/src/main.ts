@@ -3,8 +3,9 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { SupervisorError } from './error.ts'
-import { Installation, type InstallationOptions } from './installation.ts'
+import { Installation } from './installation.ts'
 import { lockData } from './lock.ts'
+import type { InstallationOptions } from './options.ts'
 
 // node main.ts --data FOLDER [--port N] [--workers N] [--local-witnesses N] [--witness VKEY=URL]… [--enclaves FOLDER]
 //   [--vaults N]                   how many vaults, each with keys of its own
