@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { copyFileSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -18,6 +18,7 @@ import {
   parseLogPolicy,
   signerLeaf,
   signerTag,
+  signStreamProtocol,
   TreeBuilder,
   verifyOfflineProof,
 } from '@cella/log'
@@ -111,15 +112,64 @@ test('a signer signs one history: no smaller tree, no other of its size, none th
   await assert.rejects(LogSigner.open(upgraded.tee, { ...at, ...upgraded }), code('ERR_SIGNER_STATE'))
   await assert.rejects(LogSigner.open(first.tee, { ...at, origin: 'log.example/two' }), code('ERR_SIGNER_STATE'))
 
-  // What it kept, with a file less or one byte changed, opens nothing: it does not begin anew.
+  // What it kept, with a file less, cut or changed, opens nothing: it does not begin anew.
   for (const name of readdirSync(at.folder)) {
     const bent = { ...at, folder: join(folder, `bent-${name}`) }
     cpSync(at.folder, bent.folder, { recursive: true })
     const bytes = readFileSync(join(bent.folder, name))
-    writeFileSync(join(bent.folder, name), bytes.fill(bytes[40]! ^ 1, 40, 41))
-    await assert.rejects(LogSigner.open(first.tee, bent), code('ERR_SIGNER_STATE'), name)
+    const kept = bytes.subarray(0, -1)
+    for (const place of name === 'state.sealed' ? [40, 4136] : [40]) bytes[place]! ^= 1
+    for (const bad of [bytes, kept, Buffer.alloc(bytes.length), Buffer.alloc(0)]) {
+      writeFileSync(join(bent.folder, name), bad)
+      await assert.rejects(LogSigner.open(first.tee, bent), code('ERR_SIGNER_STATE'), name)
+    }
     rmSync(join(bent.folder, name))
     await assert.rejects(LogSigner.open(first.tee, bent), code('ERR_SIGNER_STATE'), name)
+  }
+})
+
+test('a write of what was signed that tore at any point leaves the tree before, and the next one is signed as ever', async () => {
+  const at = { folder: join(folder, 'torn'), origin, identity: first.identity }
+  const file = join(at.folder, 'state.sealed')
+  const signer = await LogSigner.open(first.tee, at)
+  const of = (size: number) => treeOf([ownLeaf(signer), ...upTo(size - 1)])
+  await signer.sign(await treeOf([]).request(0))
+  await signer.sign(await of(3).request(0, 0))
+  for (let size = 4; size < 8; size++) {
+    // Each slot in its turn is the one that is written.
+    const before = readFileSync(file)
+    await signer.sign(await of(size).request(size - 1))
+    const after = readFileSync(file)
+    assert.equal(after.length, before.length)
+    const start = [0, 4096].find(
+      (place) => !after.subarray(place, place + 4096).equals(before.subarray(place, place + 4096)),
+    )!
+    assert.deepEqual(start, size % 2 === 0 ? 0 : 4096)
+    for (const torn of [1, 8, 9, 100, 512]) {
+      // What was there and what was to be, and, as of a bad sector, neither.
+      const mixed = Buffer.from(after)
+      before.copy(mixed, start + torn, start + torn, start + 4096)
+      const wiped = Buffer.from(after).fill(0, start + torn, start + 4096)
+      for (const bytes of [mixed, wiped]) {
+        const bent = { ...at, folder: join(folder, `torn-${size}-${torn}`) }
+        cpSync(at.folder, bent.folder, { recursive: true })
+        writeFileSync(join(bent.folder, 'state.sealed'), bytes)
+        const again = await LogSigner.open(first.tee, bent)
+        assert.equal(again.size, mixed.equals(after) ? size : size - 1, `${size} torn at ${torn}`)
+        const forked = treeOf([ownLeaf(signer), ...upTo(size - 3), leafOf(98), leafOf(99), leafOf(100)])
+        await assert.rejects(again.sign(await forked.request(again.size)), code('ERR_SIGNER_FORK'))
+        await again.sign(await of(size + 1).request(again.size))
+        await again.close()
+        assert.equal((await LogSigner.open(first.tee, bent)).size, size + 1)
+      }
+    }
+    await rejectsBothTorn(size, after)
+  }
+  async function rejectsBothTorn(size: number, bytes: Buffer): Promise<void> {
+    const bent = { ...at, folder: join(folder, `both-${size}`) }
+    cpSync(at.folder, bent.folder, { recursive: true })
+    writeFileSync(join(bent.folder, 'state.sealed'), Buffer.from(bytes).fill(0, 100, 200).fill(0, 4196, 4296))
+    await assert.rejects(LogSigner.open(first.tee, bent), code('ERR_SIGNER_STATE'))
   }
 })
 
@@ -291,6 +341,18 @@ test('a log signs through it, goes on after either ends at any point, and does n
   // Nothing was stated again.
   assert.deepEqual([indices, served.signer.size, fatal], [[5], 6, []])
 
+  // The signer's record is of the tree before, as when both ended between the log's write and the signer's own.
+  const signerFile = join(at, 'signer', 'state.sealed')
+  const before = readFileSync(signerFile)
+  await log.append([leafOf(39)])
+  await log.close()
+  await served.stop()
+  writeFileSync(signerFile, before)
+  await served.start()
+  assert.equal(served.signer.size, 6)
+  log = await open()
+  assert.deepEqual([served.signer.size, fatal], [7, []])
+
   // Killed while asked, it is asked again once it is there: nothing is lost, and nothing is signed twice.
   const [kept] = await Promise.all([
     log.append([leafOf(40)]),
@@ -299,7 +361,7 @@ test('a log signs through it, goes on after either ends at any point, and does n
       return served.start()
     }),
   ])
-  assert.deepEqual([kept.indices, served.signer.size, fatal], [[6], 7, []])
+  assert.deepEqual([kept.indices, served.signer.size, fatal], [[7], 8, []])
 
   // An old proof and a new one verify under the same key, and so does the first entry.
   const read = { checkpoint: async () => checkpoint, tile: async (path: string) => (await log.tile(path))! }
@@ -319,16 +381,17 @@ test('a log signs through it, goes on after either ends at any point, and does n
   assert.equal(binding.vkey, encodeVkey(key))
   assert.ok(bindingDigestOf(binding as never, first.tee.bindingLength) !== undefined && evidence !== undefined)
   for (const [path, body, status] of [
+    // Trees are signed by frames alone.
     ['/sign', '{}', 400],
-    ['/sign', JSON.stringify({ text: 'x', from: 0, proof: [encodeBase64(new Uint8Array(31))] }), 400],
     ['/pass', JSON.stringify({ statement: 'x', entry: { index: 0, path: [] } }), 409],
     ['/take', '{}', 400],
     ['/challenge', JSON.stringify({ nonce: 'x' }), 400],
     ['/other', '{}', 400],
-    ['/sign', 'x'.repeat(70_000), 400],
+    ['/challenge', 'x'.repeat(70_000), 400],
   ] as const) {
     assert.equal((await fetch(`${url}${path}`, { method: 'POST', body })).status, status, path)
   }
+  await refusesFrames(url)
   await log.close()
 
   // A backup of the log with its own record: the signer remembers more.
@@ -342,8 +405,54 @@ test('a log signs through it, goes on after either ends at any point, and does n
     })(),
     code('ERR_LOG_SET_BACK'),
   )
-  assert.equal(served.signer.size, 7)
+  assert.equal(served.signer.size, 8)
 })
+
+/** What is not of the protocol is refused or ends the connection, and signs nothing. */
+async function refusesFrames(url: string): Promise<void> {
+  const frame = (body: string): Buffer => {
+    const bytes = Buffer.from(`\0\0\0\0${body}`)
+    bytes.writeUInt32BE(bytes.length - 4)
+    return bytes
+  }
+  const answerTo = (parts: readonly Buffer[], upgrade: string = signStreamProtocol): Promise<Buffer> =>
+    new Promise((resolve, reject) => {
+      const socket = connect(Number(new URL(url).port), '127.0.0.1')
+      const heard: Buffer[] = []
+      socket.on('data', (part: Buffer) => {
+        heard.push(part)
+        if (Buffer.concat(heard).includes('}')) socket.destroy()
+      })
+      // A connection that is ended with bytes unread is reset.
+      socket.on('error', () => socket.destroy())
+      socket.once('close', () => resolve(Buffer.concat(heard)))
+      socket.setTimeout(5_000, () => reject(new Error('neither answered nor closed')))
+      socket.write(`GET /sign HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`)
+      socket.once('data', () => {
+        for (const part of parts) socket.write(part)
+      })
+    })
+  assert.match((await answerTo([], 'cella-sign/2')).toString(), /^HTTP\/1\.1 400 /)
+  const short = { text: 'x', from: 0, proof: [encodeBase64(new Uint8Array(31))] }
+  const whole = frame(JSON.stringify(short))
+  for (const parts of [
+    [frame('{}')],
+    [frame('')],
+    [frame('[]')],
+    [whole],
+    // In pieces it is the same.
+    [whole.subarray(0, 3), whole.subarray(3, 20), whole.subarray(20)],
+  ]) {
+    const answer = await answerTo(parts)
+    const at = answer.indexOf('\r\n\r\n') + 4
+    assert.deepEqual([answer.readUInt32BE(at), answer.readUInt16BE(at + 4)], [answer.length - at - 4, 400])
+    assert.equal(JSON.parse(answer.subarray(at + 6).toString()).code, 'ERR_SIGNER_MALFORMED')
+  }
+  for (const parts of [[frame('x'.repeat(70_000))], [Buffer.concat([frame('{}'), frame('{}')])]]) {
+    const answer = await answerTo(parts)
+    assert.equal(answer.length, answer.indexOf('\r\n\r\n') + 4)
+  }
+}
 
 test('a log’s key passes over HTTP, from whatever point it was broken off; a successor of a lost log states its signer', async (context) => {
   const { at, served, open, fatal } = await logAt('passed')

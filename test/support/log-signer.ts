@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { AddressInfo, Server } from 'node:net'
+import type { AddressInfo, Server, Socket } from 'node:net'
 import { type Digest, encodeBase64url } from '@cella/bytes'
 import { type Payload, parseDocumentOf, signDocument } from '@cella/documents'
 import type { TrustedRoot } from '@cella/evidence'
@@ -120,6 +120,7 @@ export function launchOf(digit: string): SimulatedLaunch {
 export class ServedSigner {
   readonly #open: () => Promise<{ server: Server; signer: LogSigner }>
   #server: Server | undefined
+  readonly #sockets = new Set<Socket>()
   #port = 0
   signer!: LogSigner
 
@@ -136,17 +137,17 @@ export class ServedSigner {
 
   async start(): Promise<string> {
     const { server, signer } = await this.#open()
-    this.#server = server
+    this.#server = server.on('connection', (socket: Socket) => this.#sockets.add(socket))
     this.signer = signer
     return this.#listen(server)
   }
 
   /** Ends it as a kill does: connections break. */
   stop(): Promise<void> {
-    const server = this.#server as Server & { closeAllConnections?: () => void }
     return new Promise((resolve) => {
-      server.close(() => resolve())
-      server.closeAllConnections?.()
+      this.#server?.close(() => resolve())
+      for (const socket of this.#sockets) socket.destroy()
+      this.#sockets.clear()
     })
   }
 

@@ -87,7 +87,7 @@ export {
   verifyInclusionReceipt,
 } from './receipts/rfc9162.ts'
 export { type ProvenSigsumEntry, verifySigsumProof } from './receipts/sigsum.ts'
-export { signerLeaf, signerTag } from './signer-entry.ts'
+export { signerLeaf, signerTag, signStreamProtocol } from './signer-entry.ts'
 export {
   encodeSuccession,
   parseSuccession,

@@ -7,6 +7,9 @@ import { commitmentOf, encodeLeaf, tagLength } from './leaf.ts'
 // anything else of the log's own, and one more is for each code that the key passes to. Their tags can be computed by
 // everybody who knows the log's key, so whoever reads every leaf knows that it has all of them.
 
+/** Names the stream of frames in which a log asks its signer: docs/formats/log-signer.md. */
+export const signStreamProtocol = 'cella-sign/1'
+
 /** The statement is public: nothing is to be hidden by its commitment. */
 const noSalt = new Uint8Array(32)
 

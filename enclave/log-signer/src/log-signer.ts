@@ -22,16 +22,9 @@ import { logKeyInfo } from '@cella/seal'
 import type { TeeDriver } from '@cella/tee'
 import { SignerError } from './error.ts'
 import type { Identity } from './identity.ts'
-import {
-  encodeMemory,
-  nothingSigned,
-  readMemory,
-  type SignerMemory,
-  type SignerState,
-  type Tree,
-  writeMemory,
-  writeState,
-} from './memory.ts'
+import { encodeMemory, readMemory, type SignerMemory, writeMemory } from './memory.ts'
+import { nothingSigned, type SignerState, type Tree } from './state.ts'
+import { StateFile } from './state-file.ts'
 
 /** Where an entry stands in a tree, and the hashes that show it: RFC 6962 §2.1.1. */
 export interface EntryProof {
@@ -55,27 +48,22 @@ export interface SignRequest {
  * signature: so a log that ended between our write and its own can start.
  */
 export class LogSigner {
-  readonly #tee: TeeDriver
-  readonly #at: { readonly folder: string; readonly origin: string }
   readonly #identity: Identity
   readonly #signer: NoteSigner
   readonly #seed: Uint8Array
   readonly #statements: readonly Uint8Array[]
-  #state: SignerState
+  readonly #file: StateFile
   #working: Promise<unknown> = Promise.resolve()
 
   private constructor(
-    tee: TeeDriver,
-    at: { folder: string; origin: string },
-    { identity, memory }: { identity: Identity; memory: SignerMemory },
+    { seed, statements }: Pick<SignerMemory, 'seed' | 'statements'>,
+    parts: { origin: string; identity: Identity; file: StateFile },
   ) {
-    this.#tee = tee
-    this.#at = at
-    this.#identity = identity
-    this.#seed = memory.seed
-    this.#signer = signerOf(memory.seed, at.origin)
-    this.#statements = memory.statements
-    this.#state = memory.state
+    this.#identity = parts.identity
+    this.#seed = seed
+    this.#signer = signerOf(seed, parts.origin)
+    this.#statements = statements
+    this.#file = parts.file
   }
 
   /** Opens what was sealed in `folder`, or bears the key and states whose it is. Throws ERR_SIGNER_STATE. */
@@ -86,14 +74,18 @@ export class LogSigner {
     const { folder, origin, identity } = options
     await mkdir(folder, { recursive: true, mode: 0o700 })
     const at = { folder, origin }
-    const kept = await readMemory(tee, at)
-    if (kept !== undefined) return new LogSigner(tee, at, { identity, memory: kept })
-    const seed = randomBytes(32)
-    const vkey = encodeVkey(signerOf(seed, origin).key)
-    const statement = await identity.state({ vkey, number: 0, previous: null, handover: null })
-    const memory = { seed, statements: [statement], state: nothingSigned }
-    await writeMemory(tee, at, memory)
-    return new LogSigner(tee, at, { identity, memory })
+    const memory = (await readMemory(tee, at)) ?? (await bear(tee, at, identity))
+    return new LogSigner(memory, { origin, identity, file: await StateFile.open(tee, at) })
+  }
+
+  /** Nothing may be asked of it any more. */
+  async close(): Promise<void> {
+    await this.#working
+    this.#file.close()
+  }
+
+  get #state(): SignerState {
+    return this.#file.state
   }
 
   get key(): NoteKey {
@@ -191,7 +183,7 @@ export class LogSigner {
       )
     // Of the tree that it starts from, empty or another log's, it knows nothing; every later one says who signs.
     const shown = this.#state.entry ?? (last === undefined ? undefined : this.#shown(next, entry))
-    await this.#become({ last: copyOf(next), before: last, entry: shown, passedTo: undefined })
+    await this.#file.write({ last: copyOf(next), before: last, entry: shown, passedTo: undefined })
   }
 
   #shown(next: Tree, entry: EntryProof | undefined): number {
@@ -222,22 +214,24 @@ export class LogSigner {
       throw new SignerError('ERR_SIGNER_SUCCESSOR', 'this signer is not in the log itself yet')
     }
     verified('ERR_SIGNER_SUCCESSOR', () => verifyEntry(last, signerLeaf(this.key, number, statement), entry))
-    if (passedTo === undefined) await this.#become({ ...this.#state, passedTo: digest })
+    // In both slots: no torn one leaves a signer that signs on.
+    if (passedTo === undefined) for (const _ of [0, 1]) await this.#file.write({ ...this.#state, passedTo: digest })
     const state = { ...this.#state, entry: entry.index, passedTo: undefined }
     return hpkeSeal({
       publicKey: decodeBase64url(binding.handover!, 'handover'),
       info: logKeyInfo({ statement: digest }),
-      plaintext: encodeMemory(
-        { seed: this.#seed, statements: [...this.#statements, statement], state },
-        this.#at.origin,
-      ),
+      plaintext: encodeMemory({ seed: this.#seed, statements: [...this.#statements, statement], state }, this.key.name),
     })
   }
+}
 
-  async #become(state: SignerState): Promise<void> {
-    await writeState(this.#tee, this.#at, state)
-    this.#state = state
-  }
+async function bear(tee: TeeDriver, at: { folder: string; origin: string }, identity: Identity): Promise<SignerMemory> {
+  const seed = randomBytes(32)
+  const vkey = encodeVkey(signerOf(seed, at.origin).key)
+  const statement = await identity.state({ vkey, number: 0, previous: null, handover: null })
+  const memory = { seed, statements: [statement], state: nothingSigned }
+  await writeMemory(tee, at, memory)
+  return memory
 }
 
 function signerOf(seed: Uint8Array, origin: string): NoteSigner {

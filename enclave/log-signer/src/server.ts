@@ -1,9 +1,11 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { decodeBase64, decodeUtf8, encodeBase64, encodeUtf8, FormatError, type Json } from '@cella/bytes'
-import { encodeVkey } from '@cella/log'
+import { encodeVkey, signStreamProtocol } from '@cella/log'
 import { Challenges, type TeeDriver, TeeError } from '@cella/tee'
 import { z } from 'zod'
 import { SignerError } from './error.ts'
+import { answerFrames } from './frames.ts'
 import type { EntryProof, LogSigner } from './log-signer.ts'
 import type { Successor } from './succession.ts'
 
@@ -28,14 +30,15 @@ type Answer = Promise<Uint8Array | Json>
 type Calls = { readonly [call: string]: (request: IncomingMessage) => Answer }
 
 /**
- * Serves a signer: `GET /key`, `GET /statements`, `POST /challenge`, `POST /sign`, `POST /pass`. Who may ask is for the
- * address to decide.
+ * Serves a signer: `GET /key`, `GET /statements`, `POST /challenge`, `POST /receipt`, `POST /pass`, and the stream of frames at
+ * `/sign`. Who may ask is for the address to decide.
  */
 export function createSignerServer(options: { signer: LogSigner; tee: TeeDriver; configuration: string }): Server {
   const { signer, tee, configuration } = options
   const vkey = encodeVkey(signer.key)
   const challenges = new Challenges('log-signer', tee)
-  return serve(() => signer.size, {
+  const size = (): number => signer.size
+  const server = serve(size, {
     'GET /key': async () => ({ vkey }),
     'GET /statements': async () => ({
       entry: signer.entry ?? null,
@@ -46,10 +49,6 @@ export function createSignerServer(options: { signer: LogSigner; tee: TeeDriver;
       const { nonce } = await readBody(request, challengeSchema, signBytesMax)
       return challenges.answer(nonce, { configuration, vkey })
     },
-    'POST /sign': async (request) => {
-      const { text, from, proof, entry } = await readBody(request, signSchema, signBytesMax)
-      return signer.sign({ text, from, proof: hashesOf(proof), entry: entry && entryOf(entry) })
-    },
     'POST /receipt': async (request) => {
       const { size } = await readBody(request, receiptSchema, signBytesMax)
       return { signature: encodeBase64(signer.signReceipt(size)) }
@@ -58,6 +57,25 @@ export function createSignerServer(options: { signer: LogSigner; tee: TeeDriver;
       const { statement, entry } = await readBody(request, passSchema, statementBytesMax)
       return { sealed: encodeBase64(await signer.pass(encodeUtf8(statement), entryOf(entry))) }
     },
+  })
+  return server.on('upgrade', (request, socket: Socket, head: Buffer) => {
+    const { upgrade } = request.headers
+    if (request.url !== '/sign' || upgrade !== signStreamProtocol || head.length > 0) {
+      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+      return
+    }
+    socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${signStreamProtocol}\r\n\r\n`)
+    answerFrames(socket, {
+      bytesMax: signBytesMax,
+      answer: async (body) => {
+        const { text, from, proof, entry } = parsed(signSchema, body)
+        return signer.sign({ text, from, proof: hashesOf(proof), entry: entry && entryOf(entry) })
+      },
+      refusal: (error) => {
+        const { status, json } = refusalOf(error, size())
+        return { status, body: encodeUtf8(JSON.stringify(json)) }
+      },
+    })
   })
 }
 
@@ -70,9 +88,6 @@ export function createSuccessorServer(successor: Successor, taken: () => void): 
       await successor.take(decodeBase64(sealed, 'sealed'))
       taken()
       return {}
-    },
-    'POST /sign': async () => {
-      throw new SignerError('ERR_SIGNER_PASSED', 'the key did not come to this signer yet')
     },
   })
 }
@@ -98,7 +113,7 @@ function hashesOf(path: readonly string[]): Uint8Array[] {
 }
 
 /** The one place where a code becomes a status. */
-function refuse(response: ServerResponse, error: unknown, size: number): void {
+function refusalOf(error: unknown, size: number): { status: number; json: Json } {
   const malformed = error instanceof FormatError || error instanceof RangeError
   const code =
     error instanceof SignerError || error instanceof TeeError
@@ -108,7 +123,12 @@ function refuse(response: ServerResponse, error: unknown, size: number): void {
         : 'ERR_SIGNER_INTERNAL'
   const status = code === 'ERR_SIGNER_MALFORMED' ? 400 : error instanceof SignerError ? 409 : 503
   const message = code === 'ERR_SIGNER_INTERNAL' ? 'failed' : (error as Error).message
-  response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify({ code, message, size }))
+  return { status, json: { code, message, size } }
+}
+
+function refuse(response: ServerResponse, error: unknown, size: number): void {
+  const { status, json } = refusalOf(error, size)
+  response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(json))
 }
 
 async function readBody<T>(request: IncomingMessage, schema: z.ZodType<T>, bytesMax: number): Promise<T> {
@@ -119,8 +139,12 @@ async function readBody<T>(request: IncomingMessage, schema: z.ZodType<T>, bytes
     if (length > bytesMax) throw new SignerError('ERR_SIGNER_MALFORMED', `a body has at most ${bytesMax} bytes`)
     parts.push(part)
   }
+  return parsed(schema, Buffer.concat(parts))
+}
+
+function parsed<T>(schema: z.ZodType<T>, body: Uint8Array): T {
   try {
-    return schema.parse(JSON.parse(Buffer.concat(parts).toString('utf8')))
+    return schema.parse(JSON.parse(decodeUtf8(body, 'body')))
   } catch (cause) {
     throw new SignerError('ERR_SIGNER_MALFORMED', 'the body is not of the form of this call', { cause })
   }

@@ -4,6 +4,7 @@ import { encodeVkey, type NoteSignature, parseNote, parseVkey, signerLeaf, verif
 import { type HttpAnswer, postBytes } from './http-post.ts'
 import type { Log } from './log.ts'
 import { LogServerError } from './log-server-error.ts'
+import { SignStream } from './sign-stream.ts'
 import type { CheckpointSigner, SigningRequest } from './signing.ts'
 
 const timeoutMs = 10_000
@@ -47,18 +48,19 @@ export async function remoteSigner(
   if (own === undefined) throw otherKey(url, 'does not say which code it is')
   const leaf = signerLeaf(key, statements.length - 1, encodeUtf8(own))
   let isLogged = entry !== null
+  const stream = new SignStream(url, timeoutMs)
   const ask = async (request: SigningRequest, from: number): Promise<HttpAnswer> => {
     const path = from === 0 || from >= request.next.size ? [] : await request.proof(from)
-    const entry = isLogged ? undefined : await request.entry(leaf)
+    const entry = isLogged ? undefined : await request.entry(leaf, from)
     const body = JSON.stringify({
       text: request.text,
       from,
       proof: path.map(encodeBase64),
       ...(entry && { entry: { index: entry.index, path: entry.path.map(encodeBase64) } }),
     })
-    return untilAnswered(url, awayMs, () =>
-      postBytes({ url: `${url}/sign`, body: encodeUtf8(body), timeoutMs, answerBytesMax }),
-    )
+    const answer = await untilAnswered(url, awayMs, () => stream.ask(encodeUtf8(body)))
+    if (entry !== undefined && answer.status === 200) isLogged = true
+    return answer
   }
   return {
     key,

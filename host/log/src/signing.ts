@@ -35,8 +35,11 @@ export interface SigningRequest {
    * or the same tree.
    */
   proof(from?: number): Promise<readonly Uint8Array[]>
-  /** Where `leaf` is among what `next` has beyond `previous`, with its inclusion path (RFC 6962 §2.1.1) in `next`. */
-  entry(leaf: Uint8Array): Promise<{ readonly index: number; readonly path: readonly Uint8Array[] } | undefined>
+  /** Where `leaf` is among what `next` has beyond `previous`, or beyond `from` leaves, with its inclusion path (RFC 6962 §2.1.1) in `next`. */
+  entry(
+    leaf: Uint8Array,
+    from?: number,
+  ): Promise<{ readonly index: number; readonly path: readonly Uint8Array[] } | undefined>
 }
 
 /** Who signs the log's checkpoints: a key in this process, or something elsewhere that holds one. */
@@ -80,11 +83,12 @@ export class Signing {
 
   /** Throws ERR_LOG_IN_USE or ERR_LOG_DAMAGED where another tree of this size, or a larger one, was signed. */
   async sign(next: SignedTree): Promise<SizedCheckpoint> {
-    const checkpoint = await this.#checkpointOf(next)
-    // Nothing signed leaves before this is on disk. Both are awaited whatever one of them says.
-    const kept = await Promise.allSettled([this.#lastSigned.replace(next), this.#keep(checkpoint)])
+    // Nothing signed leaves before it is on disk as the last. It may be there before a signer elsewhere signs it: the leaves
+    // are durable, and then it is signed at the next start. Both are awaited whatever one of them says.
+    const signing = this.#checkpointOf(next)
+    const kept = await Promise.allSettled([this.#lastSigned.replace(next), signing.then(this.#keep)])
     for (const one of kept) if (one.status === 'rejected') throw one.reason
-    return checkpoint
+    return signing
   }
 
   /** The last tree again, which is no new signature. */
@@ -100,8 +104,8 @@ export class Signing {
       from === 0 || from === next.size
         ? []
         : consistencyProof({ oldSize: from, newSize: next.size, hashes: tileHashes(this.#tile, next.size) })
-    const entry: SigningRequest['entry'] = async (leaf) => {
-      const index = await this.#find(leaf, previous.size, next.size)
+    const entry: SigningRequest['entry'] = async (leaf, from = previous.size) => {
+      const index = await this.#find(leaf, from, next.size)
       if (index === undefined) return undefined
       return {
         index,
