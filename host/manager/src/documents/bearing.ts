@@ -155,7 +155,7 @@ export function mentioning(tables: Kysely<Tables>, types: readonly string[], abo
 
 const basicTypes = ['cella/organisation', 'cella/membership', 'cella/terms', 'cella/build']
 
-export function ofOrganisations(tables: Kysely<Tables>, organisations: readonly string[]): Promise<Row[]> {
+function ofOrganisations(tables: Kysely<Tables>, organisations: readonly string[]): Promise<Row[]> {
   if (organisations.length === 0) return Promise.resolve([])
   return tables
     .selectFrom('documents')
@@ -169,16 +169,16 @@ export function ofOrganisations(tables: Kysely<Tables>, organisations: readonly 
 }
 
 /** Builds that the terms name, or that a build signer in them signed. */
-export async function namedBuilds(tables: Kysely<Tables>, rows: readonly Row[]): Promise<Row[]> {
+async function namedBuilds(tables: Kysely<Tables>, rows: readonly Row[]): Promise<Row[]> {
   const digests = new Set<string>()
   const signers = new Set<string>()
   for (const { type, envelope } of rows) {
     if (type !== 'cella/terms') continue
     const { payload } = parseDocumentOf('cella/terms', envelope)
-    for (const accepted of [payload.vault, payload.worker, payload.attestationService, payload.logSigner]) {
-      if (accepted === undefined) continue
-      for (const build of accepted.builds) digests.add(build)
-      for (const signer of accepted.signers) signers.add(signer)
+    for (const code of [payload.vault, payload.worker, payload.attestationService, payload.logSigner]) {
+      if (code === undefined) continue
+      for (const build of code.builds) digests.add(build)
+      for (const signer of code.signers) signers.add(signer)
     }
   }
   const signed =
@@ -194,6 +194,14 @@ export async function namedBuilds(tables: Kysely<Tables>, rows: readonly Row[]):
           .limit(100)
           .execute()
   return [...(await select(tables, [...digests])), ...signed]
+}
+
+/** An organisation's own documents, with the builds that its terms name and their makers: whom it accepts. */
+export async function accepted(tables: Kysely<Tables>, organisation: string): Promise<Row[]> {
+  const basics = await ofOrganisations(tables, [organisation])
+  const builds = await namedBuilds(tables, basics)
+  const makers = await ofOrganisations(tables, [...new Set(builds.map((build) => build.organisation))])
+  return [...basics, ...builds, ...makers]
 }
 
 async function neededMemberships(

@@ -4,17 +4,15 @@ import { commitmentOf, parseLeaf } from '@cella/log'
 import type { Kysely } from 'kysely'
 import type { Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
-import { fitting, mentioning, namedBuilds, ofOrganisations } from './bearing.ts'
+import { accepted, fitting, mentioning } from './bearing.ts'
 
 /** Documents by which a vault may appraise another for this organisation: its terms, the builds that they name, and their makers. */
 export async function bearingOnTerms(tables: Kysely<Tables>, organisation: Digest): Promise<string[]> {
-  const basics = await ofOrganisations(tables, [organisation])
-  const builds = await namedBuilds(tables, basics)
-  const [makers, joins] = await Promise.all([
-    ofOrganisations(tables, [...new Set(builds.map((build) => build.organisation))]),
+  const [basics, joins] = await Promise.all([
+    accepted(tables, organisation),
     mentioning(tables, ['cella/join'], [organisation]),
   ])
-  const rows = new Map([...basics, ...builds, ...makers, ...joins].map((row) => [row.digest, row]))
+  const rows = new Map([...basics, ...joins].map((row) => [row.digest, row]))
   return fitting([...rows.values()]).map(({ envelope }) => envelope)
 }
 

@@ -4,7 +4,7 @@ import { commitmentOf, parseLeaf } from '@cella/log'
 import type { Kysely, Selectable } from 'kysely'
 import type { DocumentsTable, Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
-import { fitting, mentioning, ofOrganisations } from './bearing.ts'
+import { accepted, fitting, mentioning } from './bearing.ts'
 import { keepRestrictions, restrictionsOf } from './catalogue.ts'
 import { mentionsOf } from './mentions.ts'
 import type { Locations } from './store.ts'
@@ -47,7 +47,7 @@ export async function bearingOnSecret(
   const [grants, policies, basics] = await Promise.all([
     mentioning(tables, ['cella/grant', 'cella/join'], [organisation, ...manifests.map(({ digest }) => digest)]),
     ofType(tables, organisation, 'cella/attestation-policy'),
-    ofOrganisations(tables, [organisation]),
+    accepted(tables, organisation),
   ])
   const rows = new Map([...manifests, ...grants, ...policies, ...basics].map((row) => [row.digest, row]))
   return {
