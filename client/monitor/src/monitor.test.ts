@@ -6,7 +6,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { encodeHex, encodeUtf8 } from '@cella/bytes'
-import { checkCopy, encodeLeaf, LogError, type LogPolicy, type MirrorStore, parseLogPolicy } from '@cella/log'
+import {
+  checkCopy,
+  encodeLeaf,
+  LogError,
+  type LogPolicy,
+  type MirrorStore,
+  parseLogPolicy,
+  signerLeaf,
+} from '@cella/log'
 import { MemoryLog } from '@cella/testing/memory-log'
 import { folderStore, monitorLog, storeOfLog, urlLog, type Watched } from './index.ts'
 
@@ -91,6 +99,20 @@ test('a log that grows is followed, from where the look before ended', async (co
   assert.deepEqual(seen.entries, [{ index: 450, about: 'your asset' }])
   assert.deepEqual((await checkCopy({ policy: place.policy, store: place.store })).problems, [])
   assert.deepEqual((await place.look({ tags })).entries, [])
+})
+
+test('entries that say which code holds the log’s key are told, whoever is watched for', async (context) => {
+  const place = await placeOf(context, 3)
+  const { key } = place.policy.logs[0]!
+  const stated = (number: number): Uint8Array => signerLeaf(key, number, encodeUtf8(`statement ${number}`))
+  await place.honest.append([leafOf(3), stated(0)])
+  assert.deepEqual((await place.look()).signers, [{ index: 4, about: 'the log says which code holds its key' }])
+  await place.honest.append([stated(1), leafOf(4)])
+  assert.deepEqual((await place.look()).signers, [
+    { index: 5, about: 'the log’s key passes to other code (statement 1)' },
+  ])
+  await place.honest.append([leafOf(5)])
+  assert.deepEqual((await place.look()).signers, [])
 })
 
 type Attack = [name: string, code: string, detail: RegExp, bend: (place: Place) => Promise<void>]

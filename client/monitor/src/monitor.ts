@@ -9,6 +9,7 @@ import {
   parseCheckpointText,
   parseNote,
   readEntries,
+  signerTag,
   tileWidth,
   verifyCheckpoint,
   verifyNote,
@@ -58,6 +59,8 @@ export interface Watched {
   readonly findings: readonly LogFinding[]
   /** Among the entries since the checkpoint before. */
   readonly entries: readonly WatchedEntry[]
+  /** Among them those which say that the log's key is held by (other) code. */
+  readonly signers: readonly WatchedEntry[]
   /** What is late, in words: witnesses that did not cosign, a log whose newest time is old. */
   readonly behind: readonly string[]
   /** The note that contradicts, to be kept as evidence. */
@@ -97,11 +100,13 @@ export async function monitorLog(options: {
   }
   try {
     const checkpoint = await mirrorLog({ ...options, log })
+    const sizes = { from: before, to: checkpoint.size }
     return {
       checkpoint,
       before,
       findings: await auditOld({ ...options, checkpoint, size: before }),
-      entries: await watchedEntries(store, before, checkpoint.size, options.tags ?? new Map()),
+      entries: await watchedEntries(store, sizes, options.tags ?? new Map()),
+      signers: await watchedEntries(store, sizes, signerTags(policy)),
       behind: behindOf(checkpoint, options),
       evidence: undefined,
     }
@@ -109,7 +114,7 @@ export async function monitorLog(options: {
     // Who can't be reached at all says nothing; who shows a checkpoint has to show what it is of.
     if (!(error instanceof LogError) || shown === undefined) throw error
     const findings = await findingsOf(error, { ...options, held, shown })
-    return { checkpoint: held, before, findings, entries: [], behind: [], evidence: shown }
+    return { checkpoint: held, before, findings, entries: [], signers: [], behind: [], evidence: shown }
   }
 }
 
@@ -217,10 +222,24 @@ function chosen(below: number, count: number): number[] {
   return [...numbers]
 }
 
+/** Statements on a key that are recognised: no key passes on so often. */
+const signersMax = 1024
+
+/** Everybody can compute these, so nobody's key passes on unseen. */
+function signerTags({ logs }: LogPolicy): Map<string, string> {
+  const tags = new Map<string, string>()
+  for (const { key } of logs) {
+    tags.set(encodeHex(signerTag(key, 0)), 'the log says which code holds its key')
+    for (let number = 1; number < signersMax; number++) {
+      tags.set(encodeHex(signerTag(key, number)), `the log’s key passes to other code (statement ${number})`)
+    }
+  }
+  return tags
+}
+
 async function watchedEntries(
   store: MirrorStore,
-  from: number,
-  to: number,
+  { from, to }: { from: number; to: number },
   tags: ReadonlyMap<string, string>,
 ): Promise<WatchedEntry[]> {
   const found: WatchedEntry[] = []

@@ -19,6 +19,7 @@ import { type AssumedWorker, assumedWorker } from './assumed-worker.ts'
 import { type Gathered, gather, gatherForContract } from './documents.ts'
 import { startPolicyEngine } from './engine.ts'
 import { SdkError } from './error.ts'
+import { signersFor } from './log-signers.ts'
 import { membersOf, nameOf } from './organisations.ts'
 import type { Session } from './session.ts'
 import { type Logged, submitDocument } from './submit.ts'
@@ -261,10 +262,12 @@ export interface AssetForecast {
 export async function forecast(
   session: Session,
   contract: SignedDocument<'cella/contract'>,
-  documents: DocumentSet,
+  found: Gathered,
 ): Promise<AssetForecast[]> {
   await startPolicyEngine()
   const log = await session.log()
+  const { signers, gathered } = await signersFor(session, found)
+  const { documents } = gathered
   const assumed = new Map<Digest, AssumedWorker>()
   const judgements = await judgeAtEach({
     asked: contract.payload.vaults,
@@ -274,8 +277,7 @@ export async function forecast(
     documents,
     checkpoint: log.checkpoint.bytes,
     host: { now: session.now(), cosigned: [] },
-    // Assumed like the worker: builds are judged where keys are.
-    signers: 'unseen',
+    signers,
     useOf: () => 1,
     appraise: async (terms) => {
       const worker = assumedWorker(contract.payload, terms)
@@ -334,7 +336,7 @@ export async function checkResolved(
 ): Promise<AssetForecast[]> {
   const keys = await session.keys()
   const signed = await signDocument<'cella/contract'>(payload, [keys.account.seed.expose()])
-  return forecast(session, signed, gathered.documents)
+  return forecast(session, signed, gathered)
 }
 
 /** A contract with everything that bears on it, and how each asset would be judged now. */
@@ -344,7 +346,7 @@ export async function showContract(
 ): Promise<{ contract: SignedDocument<'cella/contract'>; gathered: Gathered; forecast: AssetForecast[] }> {
   const gathered = await gatherForContract(session, digest)
   const contract = gathered.documents.find('cella/contract', digest)!
-  return { contract, gathered, forecast: await forecast(session, contract, gathered.documents) }
+  return { contract, gathered, forecast: await forecast(session, contract, gathered) }
 }
 
 /**

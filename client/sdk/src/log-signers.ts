@@ -1,6 +1,8 @@
 import { type Digest, decodeUtf8, encodeUtf8, FormatError } from '@cella/bytes'
+import { DocumentError, parseDocumentOf } from '@cella/documents'
 import { type LogSigners, logSignerReasons, type Reason, readLogSigners } from '@cella/release'
 import { z } from 'zod'
+import { type Gathered, gather, merge } from './documents.ts'
 import { SdkError } from './error.ts'
 import type { Session } from './session.ts'
 import { gatherTerms } from './vaults.ts'
@@ -23,6 +25,25 @@ export async function logSigners(session: Session): Promise<LogSigners & { reado
   )
 }
 
+/**
+ * The same for a judgement by the terms that were gathered, where a statement that is not shown is a reason and no error; with
+ * the Build documents that statements name. Nothing is asked where no terms do.
+ */
+export async function signersFor(
+  session: Session,
+  gathered: Gathered,
+): Promise<{ signers: LogSigners | 'unseen'; gathered: Gathered }> {
+  const asked = gathered.documents.all('cella/terms').some(({ payload }) => payload.logSigner !== undefined)
+  if (!asked) return { signers: 'unseen', gathered }
+  const { policy, view } = await session.log()
+  const signers = readLogSigners(view, policy.logs[0]!.key, (await shownBy(session)).map(encodeUtf8))
+  const digests = signers.statements.flatMap(({ statement }) => digestOfBuild(statement.build) ?? [])
+  const builds = await gather(session, { digests })
+  const builders = new Set(builds.documents.all('cella/build').map(({ payload }) => payload.organisation))
+  const known = await gather(session, { organisations: [...builders] })
+  return { signers, gathered: await merge(session, [gathered, builds, known]) }
+}
+
 /** The same with why the terms of an organisation don't accept it; none where they don't ask. */
 export async function judgedLogSigners(
   session: Session,
@@ -34,6 +55,16 @@ export async function judgedLogSigners(
   const now = checkpoint.times?.latest ?? session.now()
   const reasons = await logSignerReasons(terms.payload, signers, { documents, now })
   return { signers, asked: terms.payload.logSigner !== undefined, reasons }
+}
+
+/** `undefined` for what is no Build document: the evidence then names none, which is a reason. */
+function digestOfBuild(envelope: string): Digest | undefined {
+  try {
+    return parseDocumentOf('cella/build', envelope).digest
+  } catch (error) {
+    if (error instanceof DocumentError) return undefined
+    throw error
+  }
 }
 
 async function shownBy({ manager }: Session): Promise<readonly string[]> {

@@ -32,6 +32,8 @@ const notProvedWords = {
     'That the log had not been set back or forked when the assets of {organisation} were released: its terms are content with what the log alone signed (level logged). That the limits on uses held, that nothing had been withdrawn and that no other outcome came first rests on the host, and so does the time (time: host).',
   LEVEL_WITHIN:
     'That the log had not been set back or forked in the last {seconds} seconds before the assets of {organisation} were released: its terms are content with witnesses on a checkpoint of that age (level witnessed-within). Limits on uses, withdrawals and the first outcome of that time rest on the host, and so does the time (time: host).',
+  LOG_SIGNER_UNSHOWN:
+    'Which code signed for the log: {organisation} demands builds of it, and the file does not show it. That it was one of them rests on vaults and worker, which judged it from the whole log before they released anything.',
   TIME_IS_THE_HOSTS: 'When it happened: no witness put a time on the log, so every time is the word of the host.',
   PROGRAM_HONESTY:
     'That the program computes what its title says: the digest is proved, and who approved that digest approved what it does.',

@@ -23,6 +23,7 @@ export { countLogSigners, type LogSigners, logSignerReasons, readLogSigners } fr
 export { findGrant, ownersTime } from './owner.ts'
 export { isProvenDecision, type ProvenDecision, proveDecision } from './proven-decision.ts'
 export { type Reason, reason, type WhoCanChange } from './reasons.ts'
+export { SignersSeen } from './signers-seen.ts'
 export { sourcesOf, verifyStatement } from './source.ts'
 export { checkTeeTerms } from './tee-policy.ts'
 export { type Asked, askable, assetsAt, decidingVaults, holdKey, vaultsOf } from './vaults.ts'

@@ -23,7 +23,7 @@ export interface Situation {
   readonly checkpoint: Uint8Array
   /** `undefined` where nobody speaks for a host: then terms of a level below `witnessed` are not met. */
   readonly host: HostWord | undefined
-  /** Which code holds the log's key. `unseen` where only a vault judges it: by a worker, in a dry run, and of a receipt. */
+  /** Which code holds the log's key. `unseen` of a receipt, which does not show it: vault and worker judged it from the whole log. */
   readonly signers: LogSigners | 'unseen'
   /** The vaults that this attempt asks: those of which the worker's evidence holds a nonce. */
   readonly asked: readonly KeyId[]

@@ -9,9 +9,8 @@ import {
   type WitnessedCheckpoint,
 } from '@cella/log'
 import { randomBytes } from '@cella/primitives'
-import type { LogSigners, Situation } from '@cella/release'
+import { type LogSigners, SignersSeen, type Situation } from '@cella/release'
 import { VaultError } from './error.ts'
-import { SignersSeen } from './signers-seen.ts'
 import type { VaultState } from './state.ts'
 
 /** How much the log may grow before the sealed memory of it is written again. */

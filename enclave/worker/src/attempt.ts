@@ -160,7 +160,7 @@ async function stillAllowed(
     checkpoint: checkpoint.bytes,
     host: parts.log.hostWord(),
     asked: vaults,
-    signers: 'unseen',
+    signers: parts.log.signers,
     // Only a vault can count: a worker goes by the number in the decision that is in the log.
     useOf: (grant, vault) =>
       decided.decisions.find(({ payload }) => payload.manifest === grant.payload.manifest && payload.signer === vault)

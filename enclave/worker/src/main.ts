@@ -47,7 +47,8 @@ const tee = await openTee(
 )
 const host = new HostClient({ origin: configuration.manager, token: configuration.token })
 const hostLog = new HostLog(host)
-const view = new LogView({ policy: parseLogPolicy(encodeUtf8(configuration.logPolicy)), read: hostLog })
+const policy = parseLogPolicy(encodeUtf8(configuration.logPolicy))
+const view = new LogView({ policy, read: hostLog })
 const sandbox = createSandbox({
   nodePath: process.execPath,
   runnerPath: configuration.runner,
@@ -55,7 +56,7 @@ const sandbox = createSandbox({
 })
 const parts: WorkerParts = {
   host,
-  log: new WorkerLog(view, hostLog),
+  log: new WorkerLog({ view, key: policy.logs[0]!.key, host: hostLog }),
   tee,
   sandbox,
   configuration: digest,

@@ -1,22 +1,29 @@
 import { ChannelError, type HostLog } from '@cella/channel'
-import { type LogView, parseLeaf, type WitnessedCheckpoint } from '@cella/log'
-import type { HostWord } from '@cella/release'
+import { type LogView, type NoteKey, parseLeaf, type WitnessedCheckpoint } from '@cella/log'
+import { type HostWord, type LogSigners, SignersSeen } from '@cella/release'
 
 /** The worker's own reading of the log: it believes neither the manager nor a vault about it. */
 export class WorkerLog {
   readonly view: LogView
   readonly #host: HostLog
+  readonly #signers: SignersSeen
   #newest: WitnessedCheckpoint | undefined
 
-  constructor(view: LogView, host: HostLog) {
+  constructor({ view, key, host }: { view: LogView; key: NoteKey; host: HostLog }) {
     this.view = view
     this.#host = host
+    this.#signers = new SignersSeen({ view, key, host })
   }
 
   /** The newest checkpoint that was read to its end. */
   get newest(): WitnessedCheckpoint {
     if (this.#newest === undefined) throw new ChannelError('ERR_HOST_UNAVAILABLE', 'the log has not been read yet')
     return this.#newest
+  }
+
+  /** Which code holds the log's key, as of the newest leaf that was read. */
+  get signers(): LogSigners {
+    return this.#signers.seen
   }
 
   /** What is said of now, for terms that take the word of the host. */
@@ -40,10 +47,11 @@ export class WorkerLog {
     if (index >= this.view.size || !this.view.holds(index, parseLeaf(leaf))) {
       throw new ChannelError('ERR_HOST_MALFORMED', `the log says that a leaf is at ${index}, where another one is`)
     }
-    return { index, checkpoint: this.#keep(checkpoint) }
+    return { index, checkpoint: await this.#keep(checkpoint) }
   }
 
-  #keep(checkpoint: WitnessedCheckpoint): WitnessedCheckpoint {
+  async #keep(checkpoint: WitnessedCheckpoint): Promise<WitnessedCheckpoint> {
+    await this.#signers.update()
     if (this.#newest === undefined || checkpoint.size >= this.#newest.size) this.#newest = checkpoint
     return checkpoint
   }

@@ -126,10 +126,11 @@ export async function install(
     attempt: async ({ run = 1, attempt = 1, sandbox = recordingSandbox(), at } = {}) => {
       const client = new HostClient({ origin: here.host.url })
       const hostLog = new HostLog(client)
-      const view = new LogView({ policy: parseLogPolicy(encodeUtf8(here.log.policyOf())), read: hostLog })
+      const policy = parseLogPolicy(encodeUtf8(here.log.policyOf()))
+      const view = new LogView({ policy, read: hostLog })
       const parts: WorkerParts = {
         host: client,
-        log: new WorkerLog(view, hostLog),
+        log: new WorkerLog({ view, key: policy.logs[0]!.key, host: hostLog }),
         tee: await teeOf(workerLaunch),
         sandbox,
         configuration: 'e'.repeat(64) as Digest,

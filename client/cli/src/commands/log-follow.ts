@@ -268,17 +268,20 @@ async function keepEvidence(folder: string, evidence: Uint8Array | undefined): P
 }
 
 function lookOf(origin: string, watched: Watched, events: readonly string[], evidence: string | undefined): Look {
-  const { checkpoint, before, findings, entries, behind } = watched
+  const { checkpoint, before, findings, entries, signers, behind } = watched
   const size = checkpoint?.size ?? 0
   const misbehaves = findings.length > 0
   return {
     misbehaves,
-    data: { origin, size, before, findings, entries, events, behind, evidence: evidence ?? null },
+    data: { origin, size, before, findings, entries, signers, events, behind, evidence: evidence ?? null },
     lines: [
       ...findings.map(({ code, text }) => `ALERT ${text} (${code})`),
       ...(evidence === undefined
         ? []
         : [`what the log showed is kept in ${evidence}: ask its other users and witnesses what they see`]),
+      ...signers.map(
+        ({ index, about }) => `${before > 0 ? 'ALERT ' : ''}entry ${index}: ${about}; cella log show ${index}`,
+      ),
       ...entries.map(({ index, about }) => `entry ${index}: ${about}`),
       ...events,
       ...behind.map((line) => `late: ${line}`),

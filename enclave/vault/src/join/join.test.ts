@@ -188,6 +188,15 @@ test('terms that were replaced let nobody in, though the host hides the new ones
   assert.deepEqual((await takerOf(scene_, replica).join(scene_.address)).refused[0]?.reasons, ['ERR_TEE_MEASUREMENT'])
 })
 
+test('terms that name builds of the log’s signer let no vault in under a log that does not say who signs it', async (context) => {
+  const scene_ = await scene(context)
+  const { world, scenario, replica } = scene_
+  const builds = [scenario.builds.vault.digest]
+  await world.nextTerms(scenario.hospital, scenario.terms, { logSigner: { builds, signers: [] } })
+  const { taken, refused } = await takerOf(scene_, replica).join(scene_.address)
+  assert.deepEqual([taken, refused.map(({ reasons }) => reasons)], [1, [['ERR_LOG_SIGNER_UNKNOWN']]])
+})
+
 test('terms that are replaced while the join is logged let nobody in', async (context) => {
   const scene_ = await scene(context)
   const { here, world, scenario, replica } = scene_

@@ -6,6 +6,7 @@ import { type KeyId, keyIdOf } from '@cella/primitives'
 import {
   appraiseEnclave,
   type DocumentSet,
+  logSignerReasons,
   ownersTime,
   ReleaseError,
   readDocumentSet,
@@ -75,7 +76,7 @@ export async function appraisePeer(
     if (!(error instanceof ReleaseError)) throw error
     return { reasons: [error.code], documents }
   }
-  const { checkpoint, host } = log.present()
+  const { checkpoint, host, signers } = log.present()
   const time = ownersTime(terms.payload, {
     checkpoint,
     host,
@@ -89,7 +90,8 @@ export async function appraisePeer(
     { role: 'vault', evidence, binding, isolation: 3 },
     { terms: terms.payload, documents, now: time.latest, cache: chains },
   )
-  const reasons = appraisal.reasons.map(({ code }) => code)
+  const logged = await logSignerReasons(terms.payload, signers, { documents, now: time.latest })
+  const reasons = [...appraisal.reasons, ...logged].map(({ code }) => code)
   // One that is rehearsing and one that is in earnest never exchange keys, whatever terms say.
   if (appraisal.reasons.length === 0 && appraisal.tee.simulated !== simulated) reasons.push('ERR_TEE_SIMULATED')
   return reasons.length > 0 ? { reasons: [...new Set(reasons)].slice(0, 64), documents } : { documents, terms, time }

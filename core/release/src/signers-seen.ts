@@ -1,16 +1,20 @@
 import { encodeUtf8 } from '@cella/bytes'
-import type { HostLog } from '@cella/channel'
 import { encodeVkey, type LogView, type NoteKey } from '@cella/log'
-import { countLogSigners, type LogSigners, readLogSigners } from '@cella/release'
+import { countLogSigners, type LogSigners, readLogSigners } from './log-signer.ts'
+
+/** Who shows statements; nothing of it is believed before it is an entry. */
+interface Host {
+  signers(): Promise<readonly string[]>
+}
 
 /** Which code holds the log's key: how many entries say so is counted here, what they say is asked of the host when one is new. */
 export class SignersSeen {
   readonly #view: LogView
   readonly #key: NoteKey
-  readonly #host: Pick<HostLog, 'signers'>
+  readonly #host: Host
   #seen: LogSigners
 
-  constructor(options: { view: LogView; key: NoteKey; host: Pick<HostLog, 'signers'> }) {
+  constructor(options: { view: LogView; key: NoteKey; host: Host }) {
     this.#view = options.view
     this.#key = options.key
     this.#host = options.host
