@@ -26,6 +26,8 @@ import { LogSigner } from '@cella/log-signer'
 import { logSignerReasons, readDocumentSet, readLogSigners } from '@cella/release'
 import { termsFor } from '@cella/sdk'
 import { encodeProofExtra, type FileAnchors, judgeFile } from '@cella/verify'
+import { verifyCheckpoint } from '@sigstore/verify/dist/tlog/checkpoint.js'
+import { verifyMerkleInclusion } from '@sigstore/verify/dist/tlog/merkle.js'
 import { decode, encode, type Tag } from 'cbor2'
 import { leafOf, ServedSigner, SignerWorld } from './support/log-signer.ts'
 
@@ -144,6 +146,43 @@ test('a COSE receipt by the enclave’s key is read and verified by others’ CB
   const publicKey = createPublicKey({ key: spki, format: 'der', type: 'spki' })
   assert.ok(verify(null, signed, publicKey, signature))
   assert.ok(!verify(null, signed.with(40, signed[40]! ^ 1), publicKey, signature))
+})
+
+test('Sigstore’s client verifies our checkpoint and inclusion proofs, and refuses altered ones', async () => {
+  // Its code for Rekor v2, which speaks the same formats (signed note, checkpoint, RFC 6962).
+  const note = new TextDecoder().decode(checkpoint.bytes)
+  const [keyName, keyId] = encodeVkey(served.signer.key).split('+')
+  const spki = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), served.signer.key.publicKey])
+  const instance = {
+    logID: Buffer.concat([Buffer.from(keyId!, 'hex'), Buffer.alloc(28)]),
+    publicKey: createPublicKey({ key: spki, format: 'der', type: 'spki' }),
+    baseURL: `https://${keyName}`,
+    validFor: { start: new Date(0), end: new Date() },
+  }
+  const entryOf = async (index: number, leaf: Uint8Array, envelope = note) => ({
+    canonicalizedBody: Buffer.from(leaf),
+    inclusionProof: {
+      logIndex: `${index}`,
+      treeSize: `${checkpoint.size}`,
+      rootHash: Buffer.alloc(0),
+      hashes: (await inclusionProof({ index, size: checkpoint.size, hashes: view.hashes() })).map((one) =>
+        Buffer.from(one),
+      ),
+      checkpoint: { envelope },
+    },
+  })
+  type Entry = Parameters<typeof verifyCheckpoint>[0]
+  const verifyEntry = async (entry: Awaited<ReturnType<typeof entryOf>>): Promise<void> => {
+    const verified = verifyCheckpoint(entry as Entry, [instance])
+    assert.deepEqual([verified.origin, Number(verified.logSize)], [origin, checkpoint.size])
+    verifyMerkleInclusion(entry as Entry, verified)
+  }
+  const leaves = [signerLeaf(served.signer.key, 0, statement), leafOf(1), leafOf(2)]
+  for (const [index, leaf] of leaves.entries()) await verifyEntry(await entryOf(index, leaf))
+  const refused = { code: 'TLOG_INCLUSION_PROOF_ERROR' }
+  await assert.rejects(verifyEntry(await entryOf(1, leafOf(9))), refused)
+  await assert.rejects(verifyEntry(await entryOf(2, leafOf(1))), refused)
+  await assert.rejects(verifyEntry(await entryOf(1, leafOf(1), note.replace('\n3\n', '\n4\n'))), refused)
 })
 
 test('terms accept a log by the builds of its signers: none unnamed, none hidden, none in place of another', async () => {

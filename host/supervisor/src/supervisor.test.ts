@@ -172,24 +172,37 @@ describe('an installation', () => {
     assert.match(log.trim().split('\n').at(-1) ?? '', /"msg":"stopped"/)
   })
 
+  test('killed when the log’s key has come to the next log signer, and before the switch to it', async () => {
+    supervisor = start('--upgrade-log-signer', '--enclaves', join(folder, 'enclave-next'))
+    const versions = join(data, 'log-signer')
+    // The key is the last file that is written when it is taken.
+    const holders = () => readdirSync(versions).filter((id) => existsSync(join(versions, id, 'key.sealed')))
+    while (holders().length < 2) {
+      assert.equal(supervisor.exitCode, null, 'it ended before')
+      await sleep(1)
+    }
+    supervisor.kill('SIGKILL')
+    await once(supervisor, 'exit')
+    const { logSigner, nextLogSigner } = JSON.parse(readFileSync(join(data, 'state.json'), 'utf8'))
+    assert.deepEqual([logSigner, nextLogSigner].sort(), holders().sort())
+  })
+
   const signers = async (): Promise<{ vkey: string; statements: string[] }> =>
     (await fetch(`${(await status()).manager}/v1/log/signers`)).json() as never
   let vkey: string | undefined
-  for (const { name, leave, more } of [
-    // The log's key passes at the first of these starts; at the second it stays where it is.
-    {
-      name: 'its terminal is closed',
-      leave: () => supervisor.kill('SIGHUP'),
-      more: () => ['--upgrade-log-signer', '--enclaves', join(folder, 'enclave-next')],
-    },
-    { name: 'what started it is gone, if so asked', leave: () => supervisor.stdin?.end(), more: () => [] },
+  for (const { name, leave } of [
+    // At the first of these starts the switch is done, without being asked for again; at the second the key stays there.
+    { name: 'its terminal is closed', leave: () => supervisor.kill('SIGHUP') },
+    { name: 'what started it is gone, if so asked', leave: () => supervisor.stdin?.end() },
   ]) {
     test(`stops when ${name}, and leaves no process`, async () => {
-      supervisor = start('--end-with-input', ...more())
+      supervisor = start('--end-with-input')
       await ready(supervisor)
       const { processes } = await status()
       const { vkey: now, statements } = await signers()
-      vkey ??= JSON.parse(readFileSync(join(data, 'state.json'), 'utf8')).vkey
+      const state = JSON.parse(readFileSync(join(data, 'state.json'), 'utf8'))
+      vkey ??= state.vkey
+      assert.equal(state.nextLogSigner, undefined)
       assert.deepEqual([now, statements.length], [vkey, 2])
       const measured = statements.map((one) => JSON.parse(JSON.parse(one).build).payload)
       assert.notEqual(measured[0], measured[1])
