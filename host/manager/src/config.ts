@@ -77,6 +77,8 @@ const configSchema = z.strictObject({
         .min(1)
         .max(Number.MAX_SAFE_INTEGER)
         .default(2 ** 40),
+      /** Uploads that one organisation has open at a time; an account without one, likewise. */
+      organisationUploadsMax: z.int().min(1).max(1000).default(64),
       /** Bodies of events beside the log, of all organisations. */
       eventBytesMax: z
         .int()

@@ -172,7 +172,8 @@ function repeat(
 }
 
 function openBlobs(config: Config): Promise<BlobStore> {
-  const limits = { blobBytesMax: config.limits.blobBytesMax }
+  // Many times what one organisation may have open: none of them fills the store for all.
+  const limits = { blobBytesMax: config.limits.blobBytesMax, uploadsMax: 4096 }
   if (config.blobs.kind === 'folder') return openFolderStore({ folder: join(config.dataFolder, 'blobs'), limits })
   const { kind: _, ...s3 } = config.blobs
   return openS3Store({ ...s3, limits })

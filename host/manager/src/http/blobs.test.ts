@@ -5,11 +5,15 @@ import { parseRange } from '../routes/blobs.ts'
 import type { Party } from '../testing/fixtures.ts'
 import { Harness } from '../testing/harness.ts'
 
+const organisationUploadsMax = 3
+
 describe('blobs over HTTP', () => {
   let harness: Harness
   let party: Party
   before(async () => {
-    harness = await Harness.start({ limits: { blobBytesMax: 20_000_000, organisationBytesMax: 21_000_000 } })
+    harness = await Harness.start({
+      limits: { blobBytesMax: 20_000_000, organisationBytesMax: 21_000_000, organisationUploadsMax },
+    })
     party = await harness.party('Publisher')
   })
   after(() => harness.stop())
@@ -93,6 +97,35 @@ describe('blobs over HTTP', () => {
     assert.equal((await harness.send('nobody', 'POST', '/v1/uploads', { size: 1, sha256: sha256(bytes) })).status, 401)
     const token = await harness.send(party.account, 'PUT', `/v1/uploads/${json.upload}?offset=0`, bytes)
     assert.equal(token.status, 200)
+  })
+
+  test('are open up to a bound an organisation, and one that is full stands in nobody’s way', async () => {
+    const [full, other] = [await harness.party('Full'), await harness.party('Free')]
+    const files = Array.from({ length: organisationUploadsMax + 3 }, () => randomBytes(10))
+    const answers = await Promise.all(files.map((bytes) => begin(bytes, full.account)))
+    const refused = answers.filter(({ status }) => status !== 201)
+    assert.equal(refused.length, 3)
+    for (const { status, json } of refused) {
+      assert.deepEqual([status, json.error.code], [429, 'ERR_QUOTA'])
+      assert.match(json.error.message, /3 of 3 uploads open/)
+      assert.match(json.error.hint, /sending the same files again/)
+    }
+    const [last] = files.filter((_, at) => answers[at]?.status !== 201)
+    const [first, second] = files.filter((_, at) => answers[at]?.status === 201)
+    assert.ok(first && second && last)
+    // What is open goes on; others and workers are not held up.
+    const { status, json } = await begin(first, full.account)
+    assert.equal(status, 201)
+    for (const as of [other.account, 'worker'] as const) assert.equal((await begin(last, as)).status, 201)
+    // One that is done makes room for one, and so does one that the store dropped.
+    await part(json.upload, 0, first, full.account)
+    assert.equal((await complete(json.upload, full.account)).status, 200)
+    assert.equal((await begin(last, full.account)).status, 201)
+    const again = await begin(second, full.account)
+    await part(again.json.upload, 0, Buffer.alloc(10), full.account)
+    assert.equal((await complete(again.json.upload, full.account)).json.error.code, 'ERR_UPLOAD_DIGEST')
+    assert.equal((await begin(randomBytes(10), full.account)).status, 201)
+    assert.equal((await begin(randomBytes(10), full.account)).status, 429)
   })
 
   test('have bounds: a blob, and all of an organisation', async () => {

@@ -1,7 +1,8 @@
 import { Readable } from 'node:stream'
 import { BlobError } from '@cella/blobs'
-import { sql } from 'kysely'
+import { sql, type Transaction } from 'kysely'
 import { z } from 'zod'
+import type { Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
 import type { Caller } from '../http/authentication.ts'
@@ -50,9 +51,13 @@ export function blobRoutes(app: App, manager: Manager): void {
       const found = open && (await blobs.upload(open.id).catch(absent))
       if (found !== undefined) return reply.code(201).send({ upload: found.id, offset: found.offset })
       await checkQuota(organisation, size)
-      const upload = await blobs.createUpload({ name: sha256, size, sha256 })
-      await tables.insertInto('uploads').values({ id: upload.id, account, organisation, sha256, size }).execute()
-      return reply.code(201).send({ upload: upload.id, offset: 0 })
+      const upload = await tables.transaction().execute(async (transaction) => {
+        if (request.caller.kind === 'account') await checkOpenUploads(transaction, account, organisation)
+        const { id } = await blobs.createUpload({ name: sha256, size, sha256 })
+        await transaction.insertInto('uploads').values({ id, account, organisation, sha256, size }).execute()
+        return id
+      })
+      return reply.code(201).send({ upload, offset: 0 })
     },
   )
 
@@ -187,6 +192,36 @@ export function blobRoutes(app: App, manager: Manager): void {
       // As good as new: somebody is about to name it.
       .onConflict((conflict) => conflict.column('sha256').doUpdateSet({ created_at: sql<Date>`now()` }))
       .execute()
+  }
+
+  /** Holds until the transaction ends whoever else begins an upload for the same organisation. */
+  async function checkOpenUploads(
+    transaction: Transaction<Tables>,
+    account: string,
+    organisation: string | null,
+  ): Promise<void> {
+    const { organisationUploadsMax } = manager.config.limits
+    await sql`select pg_advisory_xact_lock(hashtextextended(${`uploads of ${organisation ?? account}`}, 0))`.execute(
+      transaction,
+    )
+    let query = transaction.selectFrom('uploads').select('id').where('done', '=', false)
+    query =
+      organisation === null
+        ? query.where('organisation', 'is', null).where('account', '=', account)
+        : query.where('organisation', '=', organisation)
+    const rows = await query.execute()
+    if (rows.length < organisationUploadsMax) return
+    // Those that the store dropped, as idle or of another digest, are open no longer.
+    let open = 0
+    for (const { id } of rows) {
+      if ((await blobs.upload(id).catch(absent)) !== undefined) open++
+      else await transaction.deleteFrom('uploads').where('id', '=', id).execute()
+    }
+    if (open < organisationUploadsMax) return
+    const who = organisation === null ? 'the account' : 'the organisation'
+    throw new ManagerError('ERR_QUOTA', `${who} has ${open} of ${organisationUploadsMax} uploads open`, {
+      hint: 'finish some of them by sending the same files again; one that rests for a day is dropped',
+    })
   }
 
   async function checkQuota(organisation: string | null, size: number): Promise<void> {
