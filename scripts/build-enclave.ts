@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { canonicalJson, type Digest, encodeBase64url, encodeHex } from '@cella/bytes'
-import { enclaveOptions } from '@cella/channel'
+import { enclaveOptions, enclaveSettings } from '@cella/channel'
 import { type Payload, signDocument } from '@cella/documents'
 import { ed25519PublicKey, type KeyId, keyIdOf, randomBytes } from '@cella/primitives'
 import { simulatedMeasurementHex, simulatedMrEnclave, simulatedTees } from '@cella/tee'
@@ -129,7 +129,7 @@ export async function signBuilds(outFolder: string, bundles: readonly EnclaveBun
   const all: SignedBuilds = { organisation: organisation.envelope, builds }
   await writeFile(
     join(outFolder, 'builds.json'),
-    `${JSON.stringify({ ...all, bundles, options: enclaveOptions }, null, 2)}\n`,
+    `${JSON.stringify({ ...all, bundles, options: enclaveOptions, settings: enclaveSettings }, null, 2)}\n`,
   )
   return all
 }

@@ -57,13 +57,17 @@ test('a configuration without an end is not read to it', async () => {
 })
 
 async function serve(context: TestContext, listener: RequestListener): Promise<HostClient> {
+  return new HostClient({ origin: await serving(context, listener), token: 'queue' })
+}
+
+async function serving(context: TestContext, listener: RequestListener): Promise<string> {
   const server = createServer(listener)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   context.after(() => {
     server.close()
     server.closeAllConnections()
   })
-  return new HostClient({ origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, token: 'queue' })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
 test('calls carry token and canonical JSON, and no cookie or address of the caller’s choosing', async (context) => {
@@ -220,6 +224,38 @@ test('an append that is answered with anything but an index for each leaf is ref
     null,
   ]) {
     await assert.rejects(answer(bent), { code: 'ERR_HOST_MALFORMED' })
+  }
+})
+
+test('a log is asked at its own server where that is known, and one that can’t answer has one code', async (context) => {
+  const asked: string[] = []
+  const origin = await serving(context, (request, response) => {
+    asked.push(`${request.method} ${request.url}`)
+    const fails = request.url?.endsWith('from=9') ?? false
+    response.writeHead(fails ? 503 : 200).end(fails ? 'not enough witnesses' : '{"checkpoint":"text","statements":[]}')
+  })
+  for (const [log, base] of [
+    [HostLog.at(undefined, new HostClient({ origin })), '/v1/log/'],
+    [HostLog.at(origin, new HostClient({ origin: 'http://127.0.0.1:9' })), '/'],
+  ] as const) {
+    asked.length = 0
+    await log.news(5)
+    await log.checkpoint()
+    await log.tile('tile/0/000')
+    await log.signers()
+    await assert.rejects(log.news(9), {
+      code: 'ERR_HOST_REFUSED',
+      refusal: { status: 503, code: 'ERR_LOG_UNAVAILABLE' },
+    })
+    await assert.rejects(log.append([new Uint8Array(64)], 9), { refusal: { status: 503, code: 'ERR_LOG_UNAVAILABLE' } })
+    assert.deepEqual(asked, [
+      `GET ${base}news?from=5`,
+      `GET ${base}checkpoint`,
+      `GET ${base}tile/0/000`,
+      `GET ${base}signers`,
+      `GET ${base}news?from=9`,
+      `POST ${base}entries?from=9`,
+    ])
   }
 })
 

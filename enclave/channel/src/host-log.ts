@@ -2,7 +2,7 @@ import { concatBytes, decodeBase64url, encodeUtf8, FormatError } from '@cella/by
 import { type LogNews, type LogReader, leafLength } from '@cella/log'
 import { z } from 'zod'
 import { ChannelError } from './error.ts'
-import type { HostClient } from './host-client.ts'
+import { HostClient } from './host-client.ts'
 
 /** Leaves of 64 bytes one after the other, as many as the log gives at once. */
 const leaves = z
@@ -19,31 +19,40 @@ export interface Appended {
   readonly news: LogNews
 }
 
-/** The log as the manager serves it. Nothing it returns is verified: a LogView does that. */
+/** The log as its server or the manager serves it. Nothing it returns is verified: a LogView does that. */
 export class HostLog implements LogReader {
   readonly #client: HostClient
+  readonly #base: string
 
-  constructor(client: HostClient) {
-    this.#client = client
+  /** Through the manager. */
+  constructor(manager: HostClient, base = '/v1/log/') {
+    this.#client = manager
+    this.#base = base
+  }
+
+  /** At the log server itself, where its address is known: the same answers without a hop; else through the manager. */
+  static at(origin: string | undefined, manager: HostClient): HostLog {
+    return origin === undefined ? new HostLog(manager) : new HostLog(new HostClient({ origin }), '/')
   }
 
   async checkpoint(): Promise<Uint8Array> {
-    return this.#client.bytes('/v1/log/checkpoint', 100_000)
+    return this.#ask((client) => client.bytes(`${this.#base}checkpoint`, 100_000))
   }
 
   async tile(path: string): Promise<Uint8Array> {
-    return this.#client.bytes(`/v1/log/${path}`, 1_048_576)
+    return this.#ask((client) => client.bytes(`${this.#base}${path}`, 1_048_576))
   }
 
   /** What the code that holds the log's key is said to state of itself, oldest first. */
   async signers(): Promise<readonly string[]> {
-    const answer = signersSchema.safeParse(await this.#client.json('GET', '/v1/log/signers'))
+    const answer = signersSchema.safeParse(await this.#ask((client) => client.json('GET', `${this.#base}signers`)))
     if (!answer.success) throw malformed('statements of its signers')
     return answer.data.statements
   }
 
   async news(from: number): Promise<LogNews> {
-    const answer = newsSchema.safeParse(await this.#client.json('GET', `/v1/log/news?from=${from}`))
+    const path = `${this.#base}news?from=${from}`
+    const answer = newsSchema.safeParse(await this.#ask((client) => client.json('GET', path)))
     if (!answer.success) throw malformed('a checkpoint')
     return newsOf(from, answer.data)
   }
@@ -53,10 +62,23 @@ export class HostLog implements LogReader {
    * since index `from`.
    */
   async append(leaves: readonly Uint8Array[], from: number): Promise<Appended> {
-    const path = `/v1/log/entries?from=${from}`
-    const answer = appendedSchema.safeParse(await this.#client.send('POST', path, concatBytes(...leaves)))
+    const path = `${this.#base}entries?from=${from}`
+    const answer = appendedSchema.safeParse(
+      await this.#ask((client) => client.send('POST', path, concatBytes(...leaves))),
+    )
     if (!answer.success || answer.data.indices.length !== leaves.length) throw malformed('an index for each leaf')
     return { indices: answer.data.indices, news: newsOf(from, answer.data) }
+  }
+
+  /** A log that can't answer now has one code, whoever says so: who comes again later need not know more. */
+  async #ask<Answer>(call: (client: HostClient) => Promise<Answer>): Promise<Answer> {
+    try {
+      return await call(this.#client)
+    } catch (error) {
+      if (!(error instanceof ChannelError) || (error.refusal?.status ?? 0) < 500) throw error
+      const refusal = { status: error.refusal!.status, code: 'ERR_LOG_UNAVAILABLE' }
+      throw new ChannelError('ERR_HOST_REFUSED', error.message, { cause: error, refusal })
+    }
   }
 }
 

@@ -43,3 +43,6 @@ export const enclaveOptions: readonly string[] = [
   '--no-experimental-ffi',
   '--max-http-header-size=16384',
 ]
+
+/** What vault and worker may be told beside what those of the first release know: a host tells an older one nothing else. */
+export const enclaveSettings: readonly string[] = ['log']

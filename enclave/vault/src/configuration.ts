@@ -8,6 +8,8 @@ import { z } from 'zod'
 export const vaultConfigurationSchema = z.strictObject({
   /** Origin of the manager, such as `http://127.0.0.1:7411`. */
   manager: z.url(),
+  /** Origin of the log server, where it is reached without the manager; left out: through the manager. */
+  log: z.url().exactOptional(),
   /** Shown when appending to the log; no secret depends on it. */
   token: z.string().min(1).max(500),
   /** C2SP tlog-policy with one log. */

@@ -5,6 +5,8 @@ import { z } from 'zod'
 export const workerConfigurationSchema = z.strictObject({
   /** Origin of the manager, such as `http://127.0.0.1:7411`. */
   manager: z.url(),
+  /** Origin of the log server, where it is reached without the manager; left out: through the manager. */
+  log: z.url().exactOptional(),
   /** Protects the manager's queue; no secret depends on it. */
   token: z.string().min(1).max(200),
   /** A name for the manager's lists. */

@@ -46,7 +46,7 @@ const tee = await openTee(
   configuration.tee.kind === 'hardware' ? { kind: 'hardware' } : { ...configuration.tee, measured: launch },
 )
 const host = new HostClient({ origin: configuration.manager, token: configuration.token })
-const hostLog = new HostLog(host)
+const hostLog = HostLog.at(configuration.log, host)
 const policy = parseLogPolicy(encodeUtf8(configuration.logPolicy))
 const view = new LogView({ policy, read: hostLog })
 const sandbox = createSandbox({
