@@ -4,6 +4,7 @@ import { type BlobStore, openFolderStore, openS3Store } from '@cella/blobs'
 import pino from 'pino'
 import type { Config } from './config.ts'
 import { openDatabase } from './database/database.ts'
+import { Bearings } from './documents/bearings.ts'
 import { logPending } from './documents/store.ts'
 import { createApp } from './http/app.ts'
 import { forgetNonces } from './http/authentication.ts'
@@ -88,6 +89,7 @@ export async function startManager(
       challenges,
       brokers: new Brokers(),
       metrics,
+      bearings: new Bearings(database.tables),
       logger,
       release: releaseOf(),
       stopping: stopping.signal,

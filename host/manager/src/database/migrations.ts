@@ -327,6 +327,12 @@ export const migrations: readonly Migration[] = [
       )
     },
   },
+  {
+    name: '0011-newest-document-notice',
+    up: async (database) => {
+      await sql`create index notices_of_documents on notices (id) where kind = 'document'`.execute(database)
+    },
+  },
 ]
 
 /** Serves as the lock's name in the whole cluster; chosen once at random. */

@@ -10,6 +10,7 @@ import {
 } from 'fastify-type-provider-zod'
 import type { Config } from '../config.ts'
 import type { Database } from '../database/database.ts'
+import type { Bearings } from '../documents/bearings.ts'
 import type { LogClient } from '../log-client.ts'
 import type { Brokers } from '../queue/brokers.ts'
 import type { WorkerChallenges } from '../queue/challenges.ts'
@@ -45,6 +46,7 @@ export interface Manager {
   readonly brokers: Brokers
   readonly logger: FastifyBaseLogger
   readonly metrics: Metrics
+  readonly bearings: Bearings
   readonly release: string
   /** Aborts when the process is asked to stop: who waits gives up, who works goes on. */
   readonly stopping: AbortSignal
@@ -57,6 +59,7 @@ const jsonBytesMax = 64 * 1024
 
 /** The HTTP application, not listening yet. */
 export async function createApp(manager: Manager): Promise<App> {
+  const { tables } = manager.database
   const app: App = Fastify({
     loggerInstance: manager.logger,
     // Requests are logged below, by what can't hold a secret.
@@ -84,7 +87,7 @@ export async function createApp(manager: Manager): Promise<App> {
   readBodies(app)
   recordRequests(app, manager.metrics)
   authenticate(app, {
-    tables: manager.database.tables,
+    tables,
     workerToken: manager.config.workerToken,
     now: () => Math.floor(Date.now() / 1000),
     limit: new RateLimit(manager.config.limits.organisationRequestsPerMinute, 'your organisation'),

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Digest } from '@cella/bytes'
-import { type SignedDocument, signDocument } from '@cella/documents'
+import { type Digest, encodeBase64url } from '@cella/bytes'
+import { parseDocument, type SignedDocument, signDocument } from '@cella/documents'
+import { randomBytes } from '@cella/primitives'
 import { openDatabase } from '../database/database.ts'
 import {
   type Account,
@@ -312,6 +313,33 @@ describe('runs', () => {
     assert.equal(refusal.json.error.code, 'ERR_QUOTA')
     assert.equal(refusal.status, 429)
     for (const run of [1, 2]) await harness.send(party.account, 'POST', `/v1/runs/${signed.digest}/${run}/cancel`, {})
+  })
+
+  test('are offered with what was logged since the run before, and with where ciphertext lies by now', async () => {
+    const signed = await harness.contract(party)
+    const { program } = signed.payload.steps[0]!
+    const offered = async () => {
+      assert.equal((await start(signed.digest)).status, 201)
+      const { json } = await poll()
+      assert.equal(json.contract, signed.digest)
+      await lease(json.lease, 'outcome', { status: 'refused', error: { code: 'ERR_TEST' } })
+      return json
+    }
+    const first = await offered()
+    assert.deepEqual((await offered()).documents, first.documents)
+    const colleague = await member(party.id, party.root, newAccount(), { roles: ['approver'] })
+    await harness.mustSubmit(colleague)
+    const moved = { sealed: '11'.repeat(32), outboard: '22'.repeat(32) }
+    const manifest: string = first.documents.find((envelope: string) => parseDocument(envelope).digest === program)
+    const salt = encodeBase64url(randomBytes(32))
+    const again = { document: manifest, salt, locations: moved }
+    assert.equal((await harness.send(party.account, 'POST', '/v1/documents', again)).status, 200)
+    const second = await offered()
+    assert.ok(!first.documents.includes(colleague.envelope) && second.documents.includes(colleague.envelope))
+    assert.deepEqual(second.locations, { ...first.locations, [program]: moved })
+    const gone = await revocation(party, signed.digest)
+    await harness.mustSubmit(gone)
+    assert.equal((await start(signed.digest)).json.error.code, 'ERR_CONTRACT_UNSOUND')
   })
 
   test('are refused for a contract that is revoked, unknown, or without a receiver in force', async () => {

@@ -2,7 +2,6 @@ import { type DocumentType, documentBytesMax, documentSchemas, isType, nameField
 import type { Selectable } from 'kysely'
 import { z } from 'zod'
 import type { DocumentsTable } from '../database/tables.ts'
-import { bearingOn, requireSound } from '../documents/bearing.ts'
 import { listAssets } from '../documents/catalogue.ts'
 import { findShown, listDocuments, proofsOf, submitDocument } from '../documents/store.ts'
 import { ManagerError } from '../error.ts'
@@ -49,7 +48,7 @@ const documentPage = z.object({
 const submitted = leafProof.extend({ digest: z.string(), revoked: leafProof.optional() })
 
 export function documentRoutes(app: App, manager: Manager): void {
-  const { database, log, config } = manager
+  const { database, log, config, bearings } = manager
   const { tables } = database
   const limit = new RateLimit(config.limits.documentsPerMinute)
 
@@ -87,7 +86,7 @@ export function documentRoutes(app: App, manager: Manager): void {
         async (signed) => {
           if (!isType(signed, 'cella/approval')) return
           const { contract, organisation } = signed.payload
-          await requireSound(await bearingOn(tables, contract, [organisation]))
+          await bearings.requireSound(await bearings.on(contract, [organisation]))
         },
       )
       return reply.code(isNew ? 201 : 200).send(answer)

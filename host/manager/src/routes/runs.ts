@@ -1,7 +1,6 @@
 import type { Selectable } from 'kysely'
 import { z } from 'zod'
 import type { RunsTable } from '../database/tables.ts'
-import { bearingOn, requireSound } from '../documents/bearing.ts'
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
 import { type Caller, organisationsOf } from '../http/authentication.ts'
@@ -15,7 +14,7 @@ type Run = Selectable<RunsTable>
 const runParams = z.object({ contract: digestParam, run: runParam })
 
 export function runRoutes(app: App, manager: Manager): void {
-  const { queue, config } = manager
+  const { queue, config, bearings } = manager
   const { tables } = manager.database
 
   app.post(
@@ -35,7 +34,7 @@ export function runRoutes(app: App, manager: Manager): void {
     },
     async (request, reply) => {
       const { digest } = request.params
-      const bearing = await bearingOn(tables, digest, organisationsOf(request.caller))
+      const bearing = await bearings.on(digest, organisationsOf(request.caller))
       const { contract, organisations } = bearing
       if (accountOf(request.caller) !== contract.signer) {
         throw new ManagerError('ERR_NOT_ALLOWED', 'runs are started by the account that signed the contract')
@@ -43,7 +42,7 @@ export function runRoutes(app: App, manager: Manager): void {
       if (bearing.rows.some(({ subject }) => subject === digest)) {
         throw new ManagerError('ERR_CONTRACT_UNSOUND', 'the contract was revoked')
       }
-      await requireSound(bearing)
+      await bearings.requireSound(bearing)
       const [step] = contract.steps
       if (step === undefined) throw new ManagerError('ERR_CONTRACT_UNSOUND', 'the contract has no step')
       const runs = await queue.enqueue({

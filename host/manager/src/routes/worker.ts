@@ -2,7 +2,6 @@ import { canonicalJson } from '@cella/bytes'
 import { boundaryField, digestField, documentBytesMax, parseDocumentOf } from '@cella/documents'
 import { LogError, parseProofFile } from '@cella/log'
 import { z } from 'zod'
-import { bearingOn } from '../documents/bearing.ts'
 import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
 import { traceOf } from '../http/errors.ts'
@@ -35,8 +34,7 @@ const decisions = z.array(z.string().max(documentBytesMax)).max(128).optional()
 const ok = z.object({ status: z.literal('ok') })
 
 export function workerRoutes(app: App, manager: Manager): void {
-  const { queue, config } = manager
-  const { tables } = manager.database
+  const { queue, config, bearings } = manager
 
   app.post(
     '/v1/worker/poll',
@@ -85,7 +83,7 @@ export function workerRoutes(app: App, manager: Manager): void {
       )
       if (offer === undefined) return reply.code(204).send(null)
       try {
-        const bearing = await bearingOn(tables, offer.contract)
+        const bearing = await bearings.on(offer.contract)
         // Closed before there was an offer: the handler above had nothing to give back.
         if (gone.signal.aborted) giveBack()
         return reply.code(200).send({
