@@ -1,21 +1,13 @@
-import {
-  constants,
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  createHmac,
-  createPrivateKey,
-  createPublicKey,
-  hash as hashOnce,
-  hkdfSync,
-  type KeyObject,
-  randomBytes as randomBuffer,
-  sign,
-  timingSafeEqual,
-  verify,
-} from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { KEM_MLKEM768_X25519 } from 'hpke'
 import type { HashName, LegacyHashName, Platform } from './platform.ts'
+
+// Loading it starts OpenSSL, which takes a third of a small process's start: whoever needs none of it is spared.
+let loaded: typeof import('node:crypto') | undefined
+function crypto(): typeof import('node:crypto') {
+  loaded ??= process.getBuiltinModule('node:crypto')
+  return loaded
+}
 
 const tagLength = 16
 // RFC 8410 §7 and §4: the fixed DER before a raw Ed25519 seed or public key.
@@ -26,7 +18,7 @@ const mlDsaPkcs8Prefix = Buffer.from('3034020100300b0609608648016503040311042280
 const mlDsaSpkiPrefix = Buffer.from('30820532300b06096086480165030403110382052100', 'hex')
 
 function privateKey(seed: Uint8Array, prefix: Uint8Array = pkcs8Prefix): KeyObject {
-  return createPrivateKey({ key: Buffer.concat([prefix, seed]), format: 'der', type: 'pkcs8' })
+  return crypto().createPrivateKey({ key: Buffer.concat([prefix, seed]), format: 'der', type: 'pkcs8' })
 }
 
 // Importing a key costs as much as a verification; public keys repeat (log, witnesses, members), so a few stay.
@@ -35,7 +27,7 @@ function publicKey(spki: Uint8Array): KeyObject {
   const name = Buffer.from(spki).toString('latin1')
   let key = publicKeys.get(name)
   if (key === undefined) {
-    key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' })
+    key = crypto().createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' })
     if (publicKeys.size >= 256) publicKeys.clear()
     publicKeys.set(name, key)
   }
@@ -58,31 +50,33 @@ export const xwingKem: Platform['xwingKem'] = KEM_MLKEM768_X25519
 
 export const hash: Platform['hash'] = (name, bytes) => {
   // One character a byte. A buffer from OpenSSL takes more time to make and to collect than a short input to hash.
-  const characters = hashOnce(name, bytes, 'latin1')
+  const characters = crypto().hash(name, bytes, 'latin1')
   const digest = new Uint8Array(characters.length)
   for (let at = 0; at < digest.length; at++) digest[at] = characters.charCodeAt(at)
   return digest
 }
 
 export const sha256Parts: Platform['sha256Parts'] = (parts) => {
-  const state = createHash('sha256')
+  const state = crypto().createHash('sha256')
   for (const part of parts) state.update(part)
   return state.digest()
 }
 
-export const hmacSha256: Platform['hmacSha256'] = (key, bytes) => createHmac('sha256', key).update(bytes).digest()
+export const hmacSha256: Platform['hmacSha256'] = (key, bytes) =>
+  crypto().createHmac('sha256', key).update(bytes).digest()
 
-export const hmacSha512: Platform['hmacSha512'] = (key, bytes) => createHmac('sha512', key).update(bytes).digest()
+export const hmacSha512: Platform['hmacSha512'] = (key, bytes) =>
+  crypto().createHmac('sha512', key).update(bytes).digest()
 
 export const hkdf: Platform['hkdf'] = ({ hash, ikm, salt, info, length }) =>
-  new Uint8Array(hkdfSync(hash, ikm, salt, info, length))
+  new Uint8Array(crypto().hkdfSync(hash, ikm, salt, info, length))
 
-export const randomBytes: Platform['randomBytes'] = (length) => new Uint8Array(randomBuffer(length))
+export const randomBytes: Platform['randomBytes'] = (length) => new Uint8Array(crypto().randomBytes(length))
 
-export const equalSecrets: Platform['equalSecrets'] = (a, b) => timingSafeEqual(a, b)
+export const equalSecrets: Platform['equalSecrets'] = (a, b) => crypto().timingSafeEqual(a, b)
 
 export const aesGcmSeal: Platform['aesGcmSeal'] = (key, nonce, aad, plaintext) => {
-  const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
+  const cipher = crypto().createCipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
   cipher.setAAD(aad)
   const sealed = new Uint8Array(plaintext.length + tagLength)
   sealed.set(cipher.update(plaintext), 0)
@@ -93,7 +87,7 @@ export const aesGcmSeal: Platform['aesGcmSeal'] = (key, nonce, aad, plaintext) =
 
 export const aesGcmOpen: Platform['aesGcmOpen'] = (key, nonce, aad, sealed) => {
   if (sealed.length < tagLength) return undefined
-  const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
+  const decipher = crypto().createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
   decipher.setAAD(aad)
   decipher.setAuthTag(sealed.subarray(sealed.length - tagLength))
   const plaintext = decipher.update(sealed.subarray(0, sealed.length - tagLength))
@@ -107,7 +101,7 @@ export const aesGcmOpen: Platform['aesGcmOpen'] = (key, nonce, aad, sealed) => {
 }
 
 export const aesGcmSealInto: Platform['aesGcmSealInto'] = (key, nonce, aad, plaintext, out) => {
-  const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
+  const cipher = crypto().createCipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
   cipher.setAAD(aad)
   for (let at = 0; at < plaintext.length; at += blockLength) {
     const block = cipher.update(plaintext.subarray(at, at + blockLength))
@@ -120,7 +114,7 @@ export const aesGcmSealInto: Platform['aesGcmSealInto'] = (key, nonce, aad, plai
 
 export const aesGcmOpenInto: Platform['aesGcmOpenInto'] = (key, nonce, aad, sealed, out) => {
   const length = sealed.length - tagLength
-  const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
+  const decipher = crypto().createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength })
   decipher.setAAD(aad)
   decipher.setAuthTag(sealed.subarray(length))
   for (let at = 0; at < length; at += blockLength) {
@@ -138,31 +132,31 @@ export const aesGcmOpenInto: Platform['aesGcmOpenInto'] = (key, nonce, aad, seal
 }
 
 export const ed25519PublicKey: Platform['ed25519PublicKey'] = (seed) => {
-  const spki = createPublicKey(privateKey(seed)).export({ format: 'der', type: 'spki' })
+  const spki = crypto().createPublicKey(privateKey(seed)).export({ format: 'der', type: 'spki' })
   return new Uint8Array(spki.subarray(spkiPrefix.length))
 }
 
-export const ed25519Sign: Platform['ed25519Sign'] = (seed, message) => sign(null, message, privateKey(seed))
+export const ed25519Sign: Platform['ed25519Sign'] = (seed, message) => crypto().sign(null, message, privateKey(seed))
 
 export const ed25519Verify: Platform['ed25519Verify'] = (key, message, signature) => {
-  return verify(null, message, publicKey(Buffer.concat([spkiPrefix, key])), signature)
+  return crypto().verify(null, message, publicKey(Buffer.concat([spkiPrefix, key])), signature)
 }
 
 export const mlDsa44PublicKey: Platform['mlDsa44PublicKey'] = (seed) => {
-  const spki = createPublicKey(privateKey(seed, mlDsaPkcs8Prefix)).export({ format: 'der', type: 'spki' })
+  const spki = crypto().createPublicKey(privateKey(seed, mlDsaPkcs8Prefix)).export({ format: 'der', type: 'spki' })
   return new Uint8Array(spki.subarray(mlDsaSpkiPrefix.length))
 }
 
 export const mlDsa44Sign: Platform['mlDsa44Sign'] = (seed, message) =>
-  sign(null, message, privateKey(seed, mlDsaPkcs8Prefix))
+  crypto().sign(null, message, privateKey(seed, mlDsaPkcs8Prefix))
 
 export const mlDsa44Verify: Platform['mlDsa44Verify'] = (key, message, signature) => {
-  return verify(null, message, publicKey(Buffer.concat([mlDsaSpkiPrefix, key])), signature)
+  return crypto().verify(null, message, publicKey(Buffer.concat([mlDsaSpkiPrefix, key])), signature)
 }
 
 export const ecdsaSha256Verify: Platform['ecdsaSha256Verify'] = (_curve, spki, message, signature) => {
   try {
-    return verify('sha256', message, publicKey(spki), signature)
+    return crypto().verify('sha256', message, publicKey(spki), signature)
   } catch {
     return false // a point that is not on the curve has signed nothing
   }
@@ -177,19 +171,29 @@ export const verifySignature: Platform['verifySignature'] = (algorithm, spki, me
   }
   switch (algorithm) {
     case 'ed25519':
-      return key.asymmetricKeyType === 'ed25519' && verify(null, message, key, signature)
+      return key.asymmetricKeyType === 'ed25519' && crypto().verify(null, message, key, signature)
     case 'ecdsa-p256-sha256':
-      return isCurve(key, 'prime256v1') && verify('sha256', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+      return (
+        isCurve(key, 'prime256v1') && crypto().verify('sha256', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+      )
     case 'ecdsa-p384-sha384':
-      return isCurve(key, 'secp384r1') && verify('sha384', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+      return (
+        isCurve(key, 'secp384r1') && crypto().verify('sha384', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+      )
     case 'ecdsa-p521-sha512':
-      return isCurve(key, 'secp521r1') && verify('sha512', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+      return (
+        isCurve(key, 'secp521r1') && crypto().verify('sha512', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+      )
     default: {
       const [, scheme, hash] = algorithm.split('-') as ['rsa', 'pkcs1' | 'pss', HashName | LegacyHashName]
       if (key.asymmetricKeyType !== 'rsa') return false
-      if (scheme === 'pkcs1') return verify(hash, message, key, signature)
-      const pss = { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
-      return verify(hash, message, pss, signature)
+      if (scheme === 'pkcs1') return crypto().verify(hash, message, key, signature)
+      const pss = {
+        key,
+        padding: crypto().constants.RSA_PKCS1_PSS_PADDING,
+        saltLength: crypto().constants.RSA_PSS_SALTLEN_DIGEST,
+      }
+      return crypto().verify(hash, message, pss, signature)
     }
   }
 }

@@ -1,7 +1,7 @@
 import { uint64Bytes } from '@cella/bytes'
 import { hkdfSha256, hmacSha256 } from '@cella/primitives'
 
-const encoder = new TextEncoder()
+const info = new TextEncoder().encode('cella/v1/program-random')
 
 /**
  * The program's randomness: a function of the run's 32-byte seed alone, so that a repeated run draws the same bytes in
@@ -9,21 +9,22 @@ const encoder = new TextEncoder()
  * no salt, "cella/v1/program-random").
  */
 export class SeededRandom {
-  readonly #key: Uint8Array
+  readonly #seed: Uint8Array
+  #key: Uint8Array | undefined
   #block: Uint8Array = new Uint8Array(0)
   #used = 0
   #counter = 0
 
   constructor(seed: Uint8Array) {
     if (seed.length !== 32) throw new RangeError(`seed: ${seed.length} bytes, it must be 32`)
-    const info = encoder.encode('cella/v1/program-random')
-    this.#key = hkdfSha256({ ikm: seed, salt: new Uint8Array(0), info, length: 32 })
+    this.#seed = seed
   }
 
   fill(target: Uint8Array): void {
     let filled = 0
     while (filled < target.length) {
       if (this.#used === this.#block.length) {
+        this.#key ??= hkdfSha256({ ikm: this.#seed, salt: new Uint8Array(0), info, length: 32 })
         this.#block = hmacSha256(this.#key, uint64Bytes(this.#counter++))
         this.#used = 0
       }
