@@ -181,8 +181,7 @@ export class Vault {
     }
     this.#fence(request)
     const evidence = parseEvidenceJson(request.evidence)
-    await this.#log.ensureFresh()
-    const own = await this.#attest({ nonce: evidenceDigest(evidence) })
+    const [own] = await Promise.all([this.#attest({ nonce: evidenceDigest(evidence) }), this.#log.ensureFresh()])
     const situation = await this.#situation(request, evidence)
     const worker = evidenceDigest(evidence)
     const { judgements, decisions } = await this.#decide(situation, { own, worker })

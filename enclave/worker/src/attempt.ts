@@ -89,8 +89,10 @@ async function openAssets(
   const { host } = parts
   const { locations } = offer
   const program = documents.require('cella/manifest', step.program).payload
-  const module = await openProgram(program, { digest: step.program, dek, host, locations })
-  const inputs = await openInputs(step, { documents, deks, host, locations })
+  const [module, inputs] = await Promise.all([
+    openProgram(program, { digest: step.program, dek, host, locations }),
+    openInputs(step, { documents, deks, host, locations }),
+  ])
   for (const used of deks.values()) used.fill(0)
   return { module, inputs }
 }
