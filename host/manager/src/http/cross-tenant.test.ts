@@ -260,6 +260,7 @@ const rows: Record<string, Row> = {
         path: '/v1/broker/poll',
         body: {
           vault,
+          instance: encodeBase64url(randomBytes(16)),
           reading: signReading(
             { log: 'log.example/test', nonce: salt, root: digestOf(randomBytes(8)), size: 1 },
             randomBytes(32),
