@@ -4,6 +4,7 @@ import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { encodeUtf8, Secret } from '@cella/bytes'
 import { unfinishedReleases, valuesOf, verifyDisclosure, verifyStreamExport } from '@cella/events'
@@ -20,6 +21,7 @@ import {
   readStream,
   type Session,
 } from '@cella/sdk'
+import { Collector, type ReceivedSpan } from './support/collector.ts'
 import { freePort } from './support/installation.ts'
 
 // Three organisations go from nothing to a verified result by commands alone, as separate processes on a real server.
@@ -35,6 +37,7 @@ interface Ended {
 
 let folder: string
 let home: string
+let collector: Collector
 const path = (name: string): string => join(folder, name)
 const installation = (): string => path('server/installation.json')
 
@@ -57,7 +60,10 @@ async function cella(
       '--yes',
       ...args,
     ],
-    { stdio: ['ignore', 'pipe', 'pipe', 'pipe'], env: { ...process.env, ...more.env } },
+    {
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      env: { ...process.env, OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, ...more.env },
+    },
   )
   const passphrase = child.stdio[3] as NodeJS.WritableStream
   // Commands that need no passphrase end without reading it.
@@ -95,6 +101,7 @@ async function done<Value>(profile: string, args: readonly string[]): Promise<Va
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cella-cli-'))
   home = join(folder, 'home')
+  collector = await Collector.start()
   const rows = Array.from(
     { length: 40 },
     (_, index) => `Person ${index},${index % 3 === 0 ? 'female' : 'male'},${10 + (index % 7)}.5`,
@@ -139,6 +146,7 @@ days: 30
 
 after(async () => {
   await cella('large', ['down', '--data', path('server')])
+  collector.stop()
   await rm(folder, { recursive: true, force: true })
 })
 
@@ -270,6 +278,49 @@ test('from nothing to a verified result by commands alone', async (context) => {
     for (const profile of ['large', 'small']) await done(profile, ['contract', 'approve', contract])
     const run = await done<{ status: string; receipt: string }>('office', ['run', contract])
     assert.deepEqual([run.status, run.receipt], ['finished', 'proved'])
+  })
+
+  await context.test('one trace leads from the command over the manager to vault and worker', async () => {
+    const last = () => collector.spans.findLast(({ name }) => name === 'cella run')!
+    const ofRun = () => collector.spans.filter(({ traceId }) => traceId === last().traceId)
+    while (!ofRun().some(({ name }) => name === 'run')) await sleep(20)
+    const spans = ofRun()
+    const up = (span: ReceivedSpan | undefined): ReceivedSpan | undefined =>
+      spans.find(({ spanId }) => spanId === span?.parentSpanId)
+    const way = (name: string): string[] => {
+      const names: string[] = []
+      for (let at = spans.find((span) => span.name === name); at !== undefined; at = up(at))
+        names.push(`${at.service} ${at.name}`)
+      return names
+    }
+    const above = [
+      'cella-manager run',
+      'cella-manager POST /v1/contracts/:digest/runs',
+      'cella-client POST /v1/contracts',
+      'cella-client cella run',
+    ]
+    for (const [service, phases] of Object.entries({
+      'cella-manager': ['queued', 'offered'],
+      'cella-vault': ['decide', 'release'],
+      'cella-worker': ['inputs', 'run', 'receipt', 'hand-over'],
+    })) {
+      for (const phase of phases) assert.deepEqual(way(`run: ${phase}`), [`${service} run: ${phase}`, ...above])
+    }
+    for (const span of spans.filter(({ name }) => name.startsWith('run: '))) {
+      assert.ok(BigInt(span.startTimeUnixNano) <= BigInt(span.endTimeUnixNano), span.name)
+      assert.ok(BigInt(span.startTimeUnixNano) >= BigInt(up(span)!.startTimeUnixNano), span.name)
+      assert.ok(BigInt(span.endTimeUnixNano) <= BigInt(up(span)!.endTimeUnixNano), span.name)
+    }
+  })
+
+  await context.test('a collector that is not there harms no command; one that can’t be is a usage error', async () => {
+    const away = await cella('office', ['runs', 'list'], { env: { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9' } })
+    assert.equal(away.code, 0, away.stderr)
+    assert.doesNotMatch(away.stderr, /127\.0\.0\.1:9\b/)
+    const wrong = await cella('office', ['runs', 'list', '--traces', 'http://me:secret@collector'])
+    assert.equal(wrong.code, 2)
+    assert.match(wrong.stderr, /--traces/)
+    assert.doesNotMatch(wrong.stderr, /secret@/)
   })
 
   await context.test('the receiver opens a table in which the small group is suppressed', async () => {
@@ -569,6 +620,51 @@ test('from nothing to a verified result by commands alone', async (context) => {
     ])
     assert.ok(status.ready && status.processes.every(({ ready }) => ready))
   })
+
+  await context.test(
+    'no span of any of these commands says what people wrote, own or show as who they are',
+    async () => {
+      // What a question looks for is in its path: the manager gets it, the collector does not.
+      const found = await cella('large', ['assets', 'search', 'payroll'])
+      assert.match(found.stdout, /payroll/)
+      const before = collector.spans.length
+      while (!collector.spans.slice(before).some(({ service }) => service === 'cella-manager')) {
+        await cella('large', ['runs', 'list'])
+      }
+      const { workerToken } = JSON.parse(await readFile(path('server/config/manager.json'), 'utf8'))
+      const canaries = {
+        'a name of an asset': 'payroll',
+        'a name of a program': 'pay-gap',
+        'a title': 'Payroll of',
+        'a column': 'wage',
+        'another column': 'sex',
+        'a value': 'Person',
+        'a purpose': 'equal pay',
+        'an organisation': 'University',
+        'a passphrase': 'correct horse',
+        'the token of workers': workerToken,
+        'a token of an account': 'Cella ey',
+        'a path': folder,
+        'a file': '.csv',
+        'a contract': contract,
+        'an id of an organisation': ids.large!,
+      }
+      const sent = collector.bodies.join('\n')
+      for (const [what, canary] of Object.entries(canaries)) assert.ok(!sent.includes(canary), what)
+      for (const name of ['cella org create', 'cella publish', 'cella contract approve', 'cella open', 'cella up']) {
+        assert.ok(sent.includes(`"${name}"`), name)
+      }
+      for (const { name, attributes } of collector.spans) {
+        assert.match(
+          name,
+          /^(?:cella(?: [a-z-]+){1,3}|(?:GET|POST|PUT) (?:other|(?:\/(?::?[a-z0-9.-]+|\*))+)|run(?:: [a-z-]+)?|vault [a-z-]+)$/i,
+        )
+        for (const { key } of attributes) {
+          assert.match(key, /^(?:http\.(?:request\.method|route|response\.status_code)|cella\.attempt)$/)
+        }
+      }
+    },
+  )
 })
 
 test('`up` that is interrupted says so, and leaves nothing', async () => {

@@ -126,3 +126,8 @@ for (const zone of ['core', 'enclave']) {
     assert.deepEqual([...used].sort(), Object.keys(allowedThirdParty[zone]!).sort())
   })
 }
+
+test('no enclave makes traces', () => {
+  const enclaves = packages.filter(({ zone }) => zone === 'enclave')
+  for (const { name, dependencies } of enclaves) assert.ok(!('@cella/trace' in dependencies), name)
+})

@@ -1,6 +1,7 @@
+import type { CommandTrace } from '@cella/sdk'
 import { type Command, CommanderError, Option } from 'commander'
 import { type Context, type GlobalOptions, type Io, makeContext } from './context.ts'
-import { integerOption } from './flags.ts'
+import { collectorOption, integerOption } from './flags.ts'
 
 /** What a command found: `data` for `--json`, `text` for people. */
 export interface Result {
@@ -50,12 +51,28 @@ export function does<Options>(
   command.action(async (...given: unknown[]) => {
     const self = given.at(-1) as Command
     const args = (given.slice(0, -2) as (string | string[] | undefined)[]).flat().filter((one) => one !== undefined)
-    const context = makeContext(cli.io, self.optsWithGlobals<GlobalOptions>())
-    const result = await run(context, args, self.opts() as Options)
+    const globals = self.optsWithGlobals<GlobalOptions>()
+    const trace = await startTrace(self, globals.traces)
+    const context = makeContext(cli.io, globals, trace)
+    let result: Result | undefined
+    try {
+      result = await run(context, args, self.opts() as Options)
+    } finally {
+      await trace?.end({ failed: result === undefined || (result.exitCode ?? 0) !== 0 })
+    }
     cli.ending.exitCode = result.exitCode ?? 0
     const text = context.options.json === true ? JSON.stringify(result.data) : result.text
     if (text !== '') cli.io.stdout.write(text.endsWith('\n') ? text : `${text}\n`)
   })
+}
+
+/** The trace of a command under its own name, `cella runs list`: no argument, no option. */
+async function startTrace(command: Command, collector: string | undefined): Promise<CommandTrace | undefined> {
+  if (collector === undefined) return undefined
+  const names: string[] = []
+  for (let at: Command | null = command; at !== null; at = at.parent) names.unshift(at.name())
+  const { CommandTrace: Trace } = await import('@cella/sdk')
+  return new Trace(names.join(' '), collector)
 }
 
 /** The options of every command. */
@@ -66,6 +83,11 @@ export function addGlobalOptions(program: Command): void {
     .option('--manager <url>', 'address of the manager, in place of the profile’s')
     .option('--json', 'print one JSON value instead of text')
     .option('--yes', 'answer yes to every question')
+    .addOption(
+      new Option('--traces <url>', 'send a trace of the command to this OTLP/HTTP collector')
+        .env('OTEL_EXPORTER_OTLP_ENDPOINT')
+        .argParser(collectorOption),
+    )
     .option('--passphrase-fd <number>', 'read the passphrase from this file descriptor', integerOption('descriptor', 0))
 }
 

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import type { Secret } from '@cella/bytes'
 import type { Keystore } from '@cella/keystore'
-import type { Home, Keys, Session } from '@cella/sdk'
+import type { CommandTrace, Home, Keys, Session } from '@cella/sdk'
 import { CliError } from './error.ts'
 import { confirm } from './terminal/confirm.ts'
 import { type Progress, startProgress } from './terminal/progress.ts'
@@ -24,6 +24,7 @@ export interface GlobalOptions {
   readonly json?: boolean
   readonly yes?: boolean
   readonly passphraseFd?: number
+  readonly traces?: string
 }
 
 /** What a command works with. Homes, keystores and sessions are loaded and opened when first asked for. */
@@ -48,7 +49,7 @@ export interface Context {
   say(line: string): void
 }
 
-export function makeContext(io: Io, options: GlobalOptions): Context {
+export function makeContext(io: Io, options: GlobalOptions, trace?: CommandTrace): Context {
   const errStyle = styleFor({ isTTY: io.stderr.isTTY === true, env: io.env })
   let home: Promise<Home> | undefined
   let keystore: Promise<Keystore> | undefined
@@ -89,6 +90,7 @@ export function makeContext(io: Io, options: GlobalOptions): Context {
         return openSession({
           home: own,
           manager: options.manager,
+          trace,
           unlock: () => {
             keys ??= context.keystore().then(keysOf)
             return keys

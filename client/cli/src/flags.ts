@@ -15,3 +15,14 @@ export function integerOption(what: string, min: number): (text: string) => numb
     return value
   }
 }
+
+/** Parser of a collector's address: no password in it, and no query, since `/v1/traces` comes after it. */
+export function collectorOption(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const isHttp = url?.protocol === 'http:' || url?.protocol === 'https:'
+  if (!isHttp || url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
+    // Never repeated: it may hold a password.
+    throw new UsageError('--traces or OTEL_EXPORTER_OTLP_ENDPOINT: not a plain http or https URL')
+  }
+  return url.href
+}

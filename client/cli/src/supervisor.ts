@@ -75,6 +75,7 @@ export interface UpFlags {
   readonly logSigner?: string
   readonly upgradeLogSigner?: boolean
   readonly publicUrl?: string
+  readonly traces?: string | undefined
   readonly foreground?: boolean
 }
 
@@ -111,6 +112,7 @@ export function startSupervisor(folder: string, flags: UpFlags): ReturnType<type
       ...(flags.attest ? ['--attest'] : []),
       ...(flags.logSigner === undefined ? [] : ['--log-signer', flags.logSigner]),
       ...(flags.upgradeLogSigner ? ['--upgrade-log-signer'] : []),
+      ...(flags.traces === undefined ? [] : ['--traces', flags.traces]),
       ...(flags.publicUrl === undefined ? [] : ['--public-url', flags.publicUrl]),
     ],
     // With a session of its own it lives on when this terminal is closed.

@@ -135,6 +135,7 @@ export { fetchFor, openSession, type Session, type SessionOptions } from './sess
 export { type DelivererKey, delivererKey, delivererKeysOf, type VerifiedSource, verifySource } from './sources.ts'
 export { type Logged, revokeDocument, submitDocument } from './submit.ts'
 export { followSuccessor, type Succession } from './succession.ts'
+export { CommandTrace } from './trace.ts'
 export { listVaults, usedVaults, type VaultUse } from './vault-standing.ts'
 export { type AcceptedVault, appraiseVault, gatherTerms } from './vaults.ts'
 export { verifyFile } from './verify.ts'

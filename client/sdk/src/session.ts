@@ -8,6 +8,7 @@ import { type OwnLog, openLog } from './log.ts'
 import type { Info } from './manager/answers.ts'
 import { ManagerClient } from './manager/client.ts'
 import { pinnedFetch } from './manager/pinned.ts'
+import type { CommandTrace } from './trace.ts'
 
 export interface SessionOptions {
   readonly home: Home
@@ -18,6 +19,8 @@ export interface SessionOptions {
   /** Seconds since 1970. */
   readonly now?: () => number
   readonly fetch?: typeof fetch
+  /** What its requests to the manager are spans of. */
+  readonly trace?: CommandTrace | undefined
 }
 
 /** One profile at work: its keys, its manager, its view of the log. */
@@ -56,6 +59,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     now,
     seed: () => unlocked?.account.seed.expose(),
     fetch: options.fetch ?? (await fetchFor(home, url)),
+    trace: options.trace,
   })
   const info = once(() => manager.info())
   let log: OwnLog | undefined

@@ -55,6 +55,8 @@ const configSchema = z.strictObject({
   attest: z.strictObject({ url }).optional(),
   /** A collateral file (`cella evidence collateral export`) that vaults get beside guests' evidence. */
   collateral: z.string().min(1).max(4096).optional(),
+  /** An OTLP/HTTP collector for traces: spans go to `URL/v1/traces`. Absent: none are made. */
+  traces: z.strictObject({ endpoint: url }).optional(),
   /** What workers show; it protects the queue, no secret. */
   workerToken: z.string().min(32).max(500),
   /** `inside`: whether plain HTTP and addresses of the operator's own network may be called. */

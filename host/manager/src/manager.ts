@@ -20,6 +20,8 @@ import { Brokers } from './queue/brokers.ts'
 import { WorkerChallenges } from './queue/challenges.ts'
 import { RunQueue } from './queue/queue.ts'
 import { tidy } from './retention.ts'
+import { TraceExporter } from './traces/exporter.ts'
+import { Traces } from './traces/traces.ts'
 
 export interface RunningManager {
   /** `http://HOST:PORT`, for this machine. */
@@ -62,7 +64,14 @@ export async function startManager(
     })
     closers.push(() => database.close())
     const onError = (error: unknown): void => logger.error(traceOf(error), 'background work failed')
-    const queue = await RunQueue.open(database, { leaseSeconds: config.limits.leaseSeconds, onError })
+    let traces: Traces | undefined
+    const queue = await RunQueue.open(database, {
+      leaseSeconds: config.limits.leaseSeconds,
+      onError,
+      onEnded: ({ contract, run, traceparent }) => {
+        if (traceparent !== null) traces?.runEnded(database.tables, { contract, run, traceparent }).catch(onError)
+      },
+    })
     closers.push(() => queue.close())
     const challenges = new WorkerChallenges(database.tables, queue.wake)
     const delivery = new WebhookDelivery(database.tables, {
@@ -78,6 +87,13 @@ export async function startManager(
       standing: () => watch.standing,
       certificateEnd: () => listener?.expiresAt,
     })
+    if (config.traces !== undefined) {
+      const exporter = new TraceExporter(config.traces.endpoint, (outcome, spans) =>
+        metrics.spans.inc({ outcome }, spans),
+      )
+      closers.push(() => exporter.close())
+      traces = new Traces(exporter, metrics)
+    }
     const stopping = new AbortController()
     let listener: PublicListener | undefined
     const app = await createApp({
@@ -90,6 +106,7 @@ export async function startManager(
       brokers: new Brokers(),
       metrics,
       bearings: new Bearings(database.tables),
+      traces,
       logger,
       release: releaseOf(),
       stopping: stopping.signal,

@@ -217,7 +217,7 @@ export class Installation {
 
   /** Returns the ids of the vaults that it serves. */
   async #startManager({ vaults: names, ports }: Plan, { state, vkey }: RunningLog): Promise<string[]> {
-    const { dataFolder, databaseUrl, vaultUntil, attest, leaseSeconds } = this.#options
+    const { dataFolder, databaseUrl, vaultUntil, attest, traces, leaseSeconds } = this.#options
     const ids = names.map((name) => String(this.#processes.reported(`${name}:listening`)!.id))
     const config = join(dataFolder, 'config', 'manager.json')
     writeJson(config, {
@@ -232,6 +232,7 @@ export class Installation {
         ...(at === 0 && vaultUntil !== undefined && { until: vaultUntil }),
       })),
       ...(attest && { attest: { url: `http://127.0.0.1:${ports.attest}` } }),
+      ...(traces && { traces: { endpoint: traces } }),
       workerToken: state.workerToken,
       limits: { leaseSeconds: leaseSeconds ?? 30 },
     })

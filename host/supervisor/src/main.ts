@@ -19,6 +19,7 @@ import type { InstallationOptions } from './options.ts'
 //   [--upgrade-log-signer]         the log's key passes to the log signer among the enclaves, where that is another one
 //   [--public-url URL]             under which others reach the manager: part of the attestation service's issuer
 //   [--manager-url URL]            what the enclaves are told instead of the manager's own address
+//   [--traces URL]                 an OTLP/HTTP collector, which the manager sends spans to
 //   [--lease-seconds N]            how long a worker may be silent before its run is given to the next attempt
 //   [--rehearse-clock SECONDS]     manager and log believe a time that many seconds away; config/clock changes it while they run
 //   [--end-with-input]             ends when standard input does: with the process that started it, however that one ends
@@ -47,6 +48,7 @@ try {
       'upgrade-log-signer': { type: 'boolean', default: false },
       'public-url': { type: 'string' },
       'manager-url': { type: 'string' },
+      traces: { type: 'string' },
       'lease-seconds': { type: 'string', default: '30' },
       'rehearse-clock': { type: 'string' },
       'end-with-input': { type: 'boolean', default: false },
@@ -76,6 +78,7 @@ try {
     upgradeLogSigner: values['upgrade-log-signer'],
     publicUrl: values['public-url'],
     managerUrl: values['manager-url'],
+    traces: values.traces,
     leaseSeconds: count(values['lease-seconds'], '--lease-seconds', 3600),
     hostClockOffset:
       values['rehearse-clock'] === undefined ? undefined : seconds(values['rehearse-clock'], '--rehearse-clock'),

@@ -48,6 +48,8 @@ export interface InstallationOptions {
   readonly logSigner?: 'enclave' | 'host' | undefined
   /** Whether the log's key passes to the log signer in `enclaves`, where that is another one than what holds it. */
   readonly upgradeLogSigner?: boolean | undefined
+  /** An OTLP/HTTP collector for the manager's traces. */
+  readonly traces?: string | undefined
   /** A PostgreSQL of the operator's; without it one of the installation's own. */
   readonly databaseUrl?: string | undefined
 }

@@ -37,13 +37,14 @@ function addUp(program: Command, cli: Cli): void {
     leaf(program, 'up', {
       summary: 'start manager, log, vault and worker on this machine, and wait until they can serve',
       details:
-        'The TEE is simulated: for rehearsal and for learning. Everything is kept in one folder; a second `up` on it says so.',
+        'The TEE is simulated: for rehearsal and for learning. Everything is kept in one folder; a second `up` on it says so. With --traces, or OTEL_EXPORTER_OTLP_ENDPOINT set, the manager sends traces there for as long as it runs.',
       examples: [
         'cella up',
         'cella up --data /srv/cella --port 7411 --workers 2',
         'cella up --workers 2 --tee sev-snp --tee tdx',
         'cella up --attest',
         'cella up --foreground',
+        'cella up --traces http://127.0.0.1:4318',
         'cella up --listen cella.example:7412 --tls certificate.pem,key.pem',
         'cella up --listen 192.0.2.7:7412 --tls self-signed',
       ],
@@ -106,7 +107,7 @@ function addUp(program: Command, cli: Cli): void {
     }
     await mkdir(folder, { recursive: true, mode: 0o700 })
     const started = Date.now()
-    const child = startSupervisor(folder, flags)
+    const child = startSupervisor(folder, { ...flags, traces: context.options.traces })
     // It has a session of its own: a Ctrl-C here does not reach it.
     const interrupted = new AbortController()
     const stop = (): void => {

@@ -1,5 +1,6 @@
 import { encodeUtf8 } from '@cella/bytes'
 import { SdkError } from '../error.ts'
+import type { CommandTrace } from '../trace.ts'
 import { errorAnswerSchema } from './answers.ts'
 import { requestToken } from './token.ts'
 
@@ -15,6 +16,7 @@ export interface TransportOptions {
   /** The account's signing seed; undefined for what needs no account. Asked for at each request, so that it can be locked. */
   readonly seed?: (() => Uint8Array | undefined) | undefined
   readonly fetch?: typeof fetch
+  readonly trace?: CommandTrace | undefined
   /** Seconds since 1970. */
   readonly now?: () => number
   readonly sleep?: (milliseconds: number) => Promise<void>
@@ -112,13 +114,16 @@ export class Transport {
       ...(request.stream ? [] : [AbortSignal.timeout(timeoutMs)]),
       ...(request.signal === undefined ? [] : [request.signal]),
     ]
-    return this.#options.fetch(url, {
+    const init: RequestInit = {
       method: request.method,
       headers,
       redirect: 'error',
       ...(request.body === undefined ? {} : { body: body as Uint8Array<ArrayBuffer> }),
       ...(limits.length === 0 ? {} : { signal: AbortSignal.any(limits) }),
-    })
+    }
+    const { fetch, trace } = this.#options
+    if (trace === undefined) return fetch(url, init)
+    return trace.request(request, (traceparent) => fetch(url, { ...init, headers: { ...headers, traceparent } }))
   }
 
   /** Doubles from 0.2 s with jitter, or what the manager asked for, at most 10 s. */

@@ -333,6 +333,12 @@ export const migrations: readonly Migration[] = [
       await sql`create index notices_of_documents on notices (id) where kind = 'document'`.execute(database)
     },
   },
+  {
+    name: '0012-traces',
+    up: async (database) => {
+      await sql`alter table runs add column traceparent text`.execute(database)
+    },
+  },
 ]
 
 /** Serves as the lock's name in the whole cluster; chosen once at random. */

@@ -122,6 +122,8 @@ export interface RunsTable {
   receipt_index: number | null
   /** Sequence of its newest event. */
   last_event: Generated<number>
+  /** Of the request that queued it, where that was traced. */
+  traceparent: string | null
   /** Counts up over all runs: what pages continue from. */
   position: Generated<number>
   created_at: Generated<Date>

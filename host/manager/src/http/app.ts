@@ -30,6 +30,7 @@ import { runRoutes } from '../routes/runs.ts'
 import { secretRoutes } from '../routes/secrets.ts'
 import { vaultRoutes } from '../routes/vaults.ts'
 import { workerRoutes } from '../routes/worker.ts'
+import type { Traces } from '../traces/traces.ts'
 import { authenticate } from './authentication.ts'
 import { sendError } from './errors.ts'
 import type { Metrics } from './metrics.ts'
@@ -47,6 +48,8 @@ export interface Manager {
   readonly logger: FastifyBaseLogger
   readonly metrics: Metrics
   readonly bearings: Bearings
+  /** Absent where no collector is configured. */
+  readonly traces: Traces | undefined
   readonly release: string
   /** Aborts when the process is asked to stop: who waits gives up, who works goes on. */
   readonly stopping: AbortSignal
@@ -92,6 +95,7 @@ export async function createApp(manager: Manager): Promise<App> {
     now: () => Math.floor(Date.now() / 1000),
     limit: new RateLimit(manager.config.limits.organisationRequestsPerMinute, 'your organisation'),
   })
+  manager.traces?.follow(app)
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',

@@ -12,6 +12,8 @@ export interface Metrics {
   readonly openStreams: Gauge
   readonly removedBlobs: Counter
   readonly removedBytes: Counter
+  readonly spans: Counter<'outcome'>
+  readonly ignoredTraceparents: Counter
 }
 
 /** What is looked at when somebody asks for the metrics. */
@@ -151,6 +153,17 @@ export function createMetrics({ tables, dataFolder, standing, certificateEnd }: 
       registers,
     }),
     removedBytes: new Counter({ name: 'cella_blob_bytes_removed_total', help: 'Their bytes', registers }),
+    spans: new Counter({
+      name: 'cella_spans_total',
+      help: 'Spans that the collector took, and those dropped',
+      labelNames: ['outcome'] as const,
+      registers,
+    }),
+    ignoredTraceparents: new Counter({
+      name: 'cella_traceparents_ignored_total',
+      help: 'Headers traceparent that are not one of version 00',
+      registers,
+    }),
     requests: new Counter({
       name: 'cella_http_requests_total',
       help: 'Requests answered',

@@ -3,9 +3,10 @@ import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import type { Database } from '../database/database.ts'
 import type { RunError, RunStatus, RunsTable, Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
-import { addNotices, addRunNotices } from '../notices/notices.ts'
+import { addNotices } from '../notices/notices.ts'
 import { Dispatcher, type PollingWorker } from './dispatcher.ts'
 import { changeRun, notified } from './events.ts'
+import { type Outcome, settle } from './settle.ts'
 import { Wake } from './wake.ts'
 
 // A run waits as its own row, and a lease is a change of that row: a crash at any moment leaves the one or the other. What
@@ -41,17 +42,27 @@ export interface NotFinished {
 /** An offer that its worker did not renew for so long never reached it; a lease proper begins with the first renewal. */
 const offerSeconds = 5
 
+export interface RunQueueOptions {
+  readonly leaseSeconds: number
+  /** Hears of what background work could not do; it goes on. */
+  readonly onError: (error: unknown) => void
+  /** Hears of a run that ended, once that is committed, by the row from before. */
+  readonly onEnded?: ((run: Run) => void) | undefined
+}
+
 export class RunQueue {
   readonly wake: Wake
   readonly #tables: Kysely<Tables>
   readonly #dispatcher: Dispatcher<Offer>
   readonly #leaseSeconds: number
+  readonly #onEnded: (run: Run) => void
   #sweeping: NodeJS.Timeout | undefined
   #sweep: Promise<unknown> = Promise.resolve()
 
-  private constructor(database: Database, leaseSeconds: number, onError: (error: unknown) => void) {
+  private constructor(database: Database, { leaseSeconds, onError, onEnded }: RunQueueOptions) {
     this.#tables = database.tables
     this.#leaseSeconds = leaseSeconds
+    this.#onEnded = onEnded ?? (() => undefined)
     this.wake = new Wake(database.url)
     this.#dispatcher = new Dispatcher({
       wake: this.wake,
@@ -61,12 +72,8 @@ export class RunQueue {
     })
   }
 
-  /** `onError` hears of what background work could not do; it goes on. */
-  static async open(
-    database: Database,
-    options: { readonly leaseSeconds: number; readonly onError: (error: unknown) => void },
-  ): Promise<RunQueue> {
-    const queue = new RunQueue(database, options.leaseSeconds, options.onError)
+  static async open(database: Database, options: RunQueueOptions): Promise<RunQueue> {
+    const queue = new RunQueue(database, options)
     await queue.wake.start()
     queue.#dispatcher.start()
     const turn = (): void => {
@@ -103,6 +110,8 @@ export class RunQueue {
     readonly priority: number
     readonly organisations: readonly string[]
     readonly queuedRunsMax: number
+    /** Of the request, where it is traced. */
+    readonly traceparent?: string | null
   }): Promise<Run[]> {
     const { contract, count } = options
     const { boundary, isolation, organisation, priority } = options
@@ -143,6 +152,7 @@ export class RunQueue {
         isolation,
         organisation,
         priority,
+        traceparent: options.traceparent ?? null,
       }
       // Nobody can follow a run before this is committed, so nobody is told of its first event.
       const runs = await transaction
@@ -308,7 +318,7 @@ export class RunQueue {
 
   /** Ends a run, or a failed attempt at it, as its worker says. The same again is fine. */
   async finish(lease: number, end: Finished | NotFinished): Promise<void> {
-    await this.#tables.transaction().execute(async (transaction) => {
+    await this.#ending(async (transaction, endRun) => {
       const { row, attempt } = await lockLeased(transaction, lease)
       if (end.status !== 'finished') {
         if (row.lease === lease && row.status === end.status) return
@@ -318,7 +328,7 @@ export class RunQueue {
           return
         }
         const decisions = end.decisions && JSON.stringify(end.decisions)
-        await settle(transaction, row, {
+        await endRun(row, {
           status: end.status,
           error: JSON.stringify(end.error),
           ...(decisions && { decisions }),
@@ -330,7 +340,7 @@ export class RunQueue {
         if (row.receipt === end.receipt) return
         throw new ManagerError('ERR_LEASE_LOST', 'the run has a receipt that is earlier in the log')
       }
-      await settle(transaction, row, {
+      await endRun(row, {
         status: 'finished',
         attempt,
         error: null,
@@ -344,7 +354,7 @@ export class RunQueue {
 
   /** Ends a run unless its outcome is, or may be, in the log. Returns its status. Throws ERR_NOT_FOUND, ERR_RUN_STATE. */
   async cancel(contract: string, run: number): Promise<RunStatus> {
-    return this.#tables.transaction().execute(async (transaction) => {
+    return this.#ending(async (transaction, endRun) => {
       const row = await lockRun(transaction, contract, run)
       if (row === undefined) throw new ManagerError('ERR_NOT_FOUND', `no run ${run} of contract ${contract}`)
       if (row.status === 'cancelled') return row.status
@@ -362,14 +372,14 @@ export class RunQueue {
           hint: 'wait for its end',
         })
       }
-      await settle(transaction, row, { status: 'cancelled' })
+      await endRun(row, { status: 'cancelled' })
       return 'cancelled'
     })
   }
 
   /** Gives runs whose lease ended to the next attempt, or ends them. Returns how many. */
   async takeBackLost(): Promise<number> {
-    return this.#tables.transaction().execute(async (transaction) => {
+    return this.#ending(async (transaction, endRun) => {
       const lost = await transaction
         .selectFrom('runs')
         .selectAll()
@@ -382,13 +392,29 @@ export class RunQueue {
         .execute()
       for (const row of lost) {
         if (row.attempt >= row.attempts_max) {
-          await settle(transaction, row, { status: 'failed', error: JSON.stringify({ code: 'ERR_ATTEMPTS_USED' }) })
+          await endRun(row, { status: 'failed', error: JSON.stringify({ code: 'ERR_ATTEMPTS_USED' }) })
           continue
         }
         await this.#queueNext(transaction, row, 'lost')
       }
       return lost.length
     })
+  }
+
+  /** A transaction that may end runs; who wants to hear of those does so after it is committed. */
+  async #ending<Value>(
+    work: (transaction: Transaction<Tables>, endRun: (row: Run, outcome: Outcome) => Promise<void>) => Promise<Value>,
+  ): Promise<Value> {
+    const ended: Run[] = []
+    const value = await this.#tables.transaction().execute((transaction) =>
+      work(transaction, async (row, outcome) => {
+        await settle(transaction, row, outcome)
+        // Its end was told before where only the outcome is another one.
+        if (row.status !== 'finished') ended.push(row)
+      }),
+    )
+    for (const row of ended) this.#onEnded(row)
+    return value
   }
 
   /** Gives a run to its next attempt; `phase` says what became of this one. */
@@ -460,35 +486,4 @@ function lockRun(transaction: Transaction<Tables>, contract: string, run: number
     .where('run', '=', run)
     .forUpdate()
     .executeTakeFirst()
-}
-
-/** Ends a run: every end has one last event, `finished`, that says how. */
-async function settle(
-  transaction: Transaction<Tables>,
-  row: Run,
-  end: {
-    status: RunStatus
-    attempt?: number
-    error?: string | null
-    receipt?: string
-    receipt_index?: number
-    bundle?: string
-    outputs?: string
-    decisions?: string
-  },
-): Promise<void> {
-  const set = { ...end, phase: 'finished', lease_until: null }
-  if (row.status === 'finished') {
-    // Its end was told before; only the outcome is another one.
-    await transaction
-      .updateTable('runs')
-      .set({ ...set, updated_at: sql<Date>`now()` })
-      .where('contract', '=', row.contract)
-      .where('run', '=', row.run)
-      .execute()
-    return
-  }
-  const { status } = end
-  await changeRun(transaction, row, { set, event: { attempt: row.attempt, phase: 'finished', detail: { status } } })
-  await addRunNotices(transaction, row, status)
 }

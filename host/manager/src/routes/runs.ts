@@ -56,6 +56,7 @@ export function runRoutes(app: App, manager: Manager): void {
         priority: request.body.priority,
         organisations,
         queuedRunsMax: config.limits.queuedRunsMax,
+        traceparent: manager.traces?.traceparentOf(request) ?? null,
       })
       return reply.code(201).send({ runs: runs.map(show) })
     },

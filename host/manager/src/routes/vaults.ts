@@ -50,13 +50,15 @@ export function vaultRoutes(app: App, manager: Manager): void {
         const code = request.caller.kind === 'worker' ? 'ERR_VAULT_UNAVAILABLE' : 'ERR_NOT_FOUND'
         throw new ManagerError(code, 'no such vault runs here')
       }
-      return forward(reply, {
-        method: 'POST',
-        url: `${url}/${call}`,
-        body: request.rawBody,
-        timeoutMs,
-        unavailable: 'ERR_VAULT_UNAVAILABLE',
-      })
+      const passOn = (): ReturnType<typeof forward> =>
+        forward(reply, {
+          method: 'POST',
+          url: `${url}/${call}`,
+          body: request.rawBody,
+          timeoutMs,
+          unavailable: 'ERR_VAULT_UNAVAILABLE',
+        })
+      return manager.traces === undefined ? passOn() : manager.traces.vaultCall(request, call, passOn)
     },
   )
 }
