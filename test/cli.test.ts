@@ -665,6 +665,18 @@ test('from nothing to a verified result by commands alone', async (context) => {
       }
     },
   )
+
+  // It takes about a minute.
+  const skip = process.env.CELLA_LONG === '1' ? false : 'with CELLA_LONG=1 alone'
+  await context.test('started again with cover, a quiet organisation’s stream has entries', { skip }, async () => {
+    await done('large', ['down', '--data', path('server')])
+    const flags = ['--cover-seconds', '1']
+    assert.equal((await cella('large', ['up', '--data', path('server'), ...flags])).code, 0)
+    for (let type: string | null | undefined; type !== 'cover'; await sleep(200)) {
+      const { entries } = await done<{ entries: { type: string | null }[] }>('large', ['log', 'tail', '--lines', '1'])
+      type = entries[0]?.type
+    }
+  })
 })
 
 test('`up` that is interrupted says so, and leaves nothing', async () => {

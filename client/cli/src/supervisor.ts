@@ -74,6 +74,7 @@ export interface UpFlags {
   readonly attest?: boolean
   readonly logSigner?: string
   readonly upgradeLogSigner?: boolean
+  readonly coverSeconds?: number
   readonly publicUrl?: string
   readonly traces?: string | undefined
   readonly foreground?: boolean
@@ -95,6 +96,7 @@ export function startSupervisor(folder: string, flags: UpFlags): ReturnType<type
     vaults: flags.vaults,
     replicas: flags.replicas,
     'local-witnesses': flags.localWitnesses,
+    'cover-seconds': flags.coverSeconds,
   }
   return spawn(
     process.execPath,

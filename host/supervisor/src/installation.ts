@@ -179,6 +179,7 @@ export class Installation {
   #startVaults(plan: Plan, log: RunningLog): void {
     const { vaults, joining, ports } = plan
     const listen = { host: '127.0.0.1', port: ports.join }
+    const { coverSeconds } = this.#options
     for (const [at, name] of vaults.entries()) {
       const enclaves = name === 'vault-next' ? plan.next! : plan.enclaves
       const isGiver = name === 'vault' && joining.length > 0
@@ -187,6 +188,7 @@ export class Installation {
         listen: { host: '127.0.0.1', port: ports.vaults[at] },
         folder: join(this.#options.dataFolder, name),
         ...(joining.includes(name) && { join: { from: [listen] } }),
+        ...(coverSeconds !== undefined && { coverSeconds }),
         ...(isGiver && { join: { listen, from: [] } }),
         tee: this.#tee(log.state),
       })

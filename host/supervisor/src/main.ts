@@ -20,6 +20,7 @@ import type { InstallationOptions } from './options.ts'
 //   [--public-url URL]             under which others reach the manager: part of the attestation service's issuer
 //   [--manager-url URL]            what the enclaves are told instead of the manager's own address
 //   [--traces URL]                 an OTLP/HTTP collector, which the manager sends spans to
+//   [--cover-seconds N]            at least one entry for each organisation in each N seconds, so that quiet does not show
 //   [--lease-seconds N]            how long a worker may be silent before its run is given to the next attempt
 //   [--rehearse-clock SECONDS]     manager and log believe a time that many seconds away; config/clock changes it while they run
 //   [--end-with-input]             ends when standard input does: with the process that started it, however that one ends
@@ -51,6 +52,7 @@ try {
       traces: { type: 'string' },
       'lease-seconds': { type: 'string', default: '30' },
       'rehearse-clock': { type: 'string' },
+      'cover-seconds': { type: 'string' },
       'end-with-input': { type: 'boolean', default: false },
       enclaves: { type: 'string', default: join(root, 'dist/enclave') },
     },
@@ -82,6 +84,7 @@ try {
     leaseSeconds: count(values['lease-seconds'], '--lease-seconds', 3600),
     hostClockOffset:
       values['rehearse-clock'] === undefined ? undefined : seconds(values['rehearse-clock'], '--rehearse-clock'),
+    coverSeconds: values['cover-seconds'] === undefined ? undefined : coverSeconds(values['cover-seconds']),
     databaseUrl: databaseUrl(process.env.DATABASE_URL),
   })
   let stopping = false
@@ -123,6 +126,12 @@ try {
 function placeOfKey(text: string | undefined): InstallationOptions['logSigner'] {
   if (text === undefined || text === 'enclave' || text === 'host') return text
   throw new SupervisorError('ERR_USAGE', `--log-signer ${text}: enclave or host`)
+}
+
+function coverSeconds(text: string): number {
+  const value = count(text, '--cover-seconds', 86_400)
+  if (value > 0) return value
+  throw new SupervisorError('ERR_USAGE', '--cover-seconds 0: a number from 1; without it there is none')
 }
 
 function count(text: string, option: string, max: number): number {

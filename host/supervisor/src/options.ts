@@ -50,6 +50,8 @@ export interface InstallationOptions {
   readonly upgradeLogSigner?: boolean | undefined
   /** An OTLP/HTTP collector for the manager's traces. */
   readonly traces?: string | undefined
+  /** Seconds in which each organisation's stream of events gets at least one entry; absent: none beside its events. */
+  readonly coverSeconds?: number | undefined
   /** A PostgreSQL of the operator's; without it one of the installation's own. */
   readonly databaseUrl?: string | undefined
 }

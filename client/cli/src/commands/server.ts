@@ -91,6 +91,11 @@ function addUp(program: Command, cli: Cli): void {
       'the log’s key passes to the newest log signer; the log says so in an entry before the new one signs',
     )
     .option(
+      '--cover-seconds <count>',
+      'at least one entry for each organisation in each so many seconds: whoever reads the log can’t see when it was quiet',
+      integerOption('--cover-seconds', 1),
+    )
+    .option(
       '--public-url <url>',
       'under which others reach the manager: the attestation service’s issuer begins with it',
     )
