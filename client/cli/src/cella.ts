@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { type Cli, isHelp } from './command.ts'
 import type { GlobalOptions, Io } from './context.ts'
+import { dashedIdsLast } from './dashed-ids.ts'
 import { buildProgram } from './program.ts'
 import { exitCodeOf, reportError } from './report-error.ts'
 
@@ -12,7 +13,7 @@ export async function runCella(args: readonly string[], io: Io): Promise<number>
   const cli: Cli = { io, ending: { exitCode: 0 } }
   const program: Command = await buildProgram(cli, release, args)
   try {
-    await program.parseAsync([...args], { from: 'user' })
+    await program.parseAsync(dashedIdsLast(program, args), { from: 'user' })
     return cli.ending.exitCode
   } catch (error) {
     if (isHelp(error)) return 0
