@@ -33,12 +33,15 @@ after(async () => {
 })
 
 describe('what an earlier release left behind', () => {
-  const names = readdirSync(fixtures).filter((name) => name.endsWith('.zst'))
+  const names = readdirSync(fixtures)
+    .filter((name) => name.endsWith('.zst'))
+    .sort()
 
   test('is there', () => assert.ok(names.length >= 2))
 
-  for (const name of names) {
-    test(`${name}: keystore, log, database, receipts and sealed files open`, async () => {
+  for (const [at, name] of names.entries()) {
+    const skip = at < names.length - 1 && process.env.CELLA_LONG !== '1' && 'with CELLA_LONG=1'
+    test(`${name}: keystore, log, database, receipts and sealed files open`, { skip }, async () => {
       const left = readLeftBehind(join(fixtures, name))
       const place = join(folder, name)
       mkdirSync(place, { recursive: true })
