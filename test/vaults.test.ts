@@ -114,6 +114,7 @@ test('its owner sees who stands in for a vault, and a rotation reaches both', as
 
 test('a new build serves who accepts it; who does not stays, and is told until when', {
   timeout: 240_000,
+  skip: !isLong && 'with CELLA_LONG=1',
 }, async () => {
   await installation.down()
   // Another build is another measurement, though it does the same.
