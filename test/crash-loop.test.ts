@@ -27,7 +27,7 @@ import { approvedContract, draftOf, endOf, publishPayroll, runOnce, type Scene, 
 
 const isLong = process.env.CELLA_LONG === '1'
 const seed = Number(process.env.CELLA_SEED ?? Math.floor(Math.random() * 2 ** 31))
-const kills = isLong ? 150 : 7
+const kills = isLong ? 150 : 12
 /** The limit of each payroll: fewer than the runs that are tried. */
 const uses = isLong ? 60 : 8
 const settleMs = 90_000

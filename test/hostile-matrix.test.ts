@@ -19,7 +19,7 @@ import { type Stage, setStage } from './support/stage.ts'
 
 const isLong = process.env.CELLA_LONG === '1'
 const seed = Number(process.env.CELLA_SEED ?? Math.floor(Math.random() * 2 ** 31))
-const runSample = 10
+const runSample = 16
 const actSample = 14
 
 let stage: Stage
