@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { quiet, runToEnd } from './child.ts'
 import { SupervisorError } from './error.ts'
 import { readJson } from './files.ts'
+import type { InstallationOptions } from './options.ts'
 import { installSigner, type SignerFolder } from './signer-folder.ts'
 
 const buildsSchema = z.looseObject({
@@ -40,7 +41,7 @@ export function readEnclaves(folder: string): Enclaves {
  * measurement alone. Where there is a source tree and nothing was built yet, they are built first.
  */
 export async function ownEnclaves(
-  { dataFolder, enclaves, root }: { dataFolder: string; enclaves: string; root: string },
+  { dataFolder, enclaves, root, logSigner }: InstallationOptions,
   signal: AbortSignal,
 ): Promise<Enclaves> {
   const own = join(dataFolder, 'enclaves')
@@ -54,12 +55,14 @@ export async function ownEnclaves(
       hint: 'npm run build:enclave makes it',
     })
   }
+  const source = readEnclaves(enclaves)
+  // What is copied is kept: what it lacks is said before.
+  if (logSigner !== 'host') signerBuildOf(source)
   // The builder's key stays where it was made.
-  const { bundles } = readEnclaves(enclaves)
   copy(
     enclaves,
     own,
-    bundles.filter(({ role }) => startedRoles.has(role)).map(({ file }) => file),
+    source.bundles.filter(({ role }) => startedRoles.has(role)).map(({ file }) => file),
   )
   return readEnclaves(own)
 }
@@ -89,12 +92,14 @@ export function bundleOf({ bundles }: Enclaves, role: string): string {
 
 /** The log signer of a build, copied to where versions of it are kept. */
 export function signerOf(dataFolder: string, enclaves: Enclaves): SignerFolder {
-  const { organisation, builds, options, folder } = enclaves
-  if (builds.logSigner === undefined) {
-    throw new SupervisorError('ERR_ENCLAVES_MISSING', `${folder} was built without a log signer`, {
-      hint: 'npm run build:enclave makes it; or say --log-signer host',
-    })
-  }
-  const bundle = join(folder, bundleOf(enclaves, 'log-signer'))
-  return installSigner(dataFolder, bundle, { organisation, build: builds.logSigner, options })
+  const { organisation, options, folder } = enclaves
+  const build = signerBuildOf(enclaves)
+  return installSigner(dataFolder, join(folder, bundleOf(enclaves, 'log-signer')), { organisation, build, options })
+}
+
+function signerBuildOf({ builds, folder }: Enclaves): string {
+  if (builds.logSigner !== undefined) return builds.logSigner
+  throw new SupervisorError('ERR_ENCLAVES_MISSING', `${folder} was built without a log signer`, {
+    hint: 'npm run build:enclave makes it; or say --log-signer host',
+  })
 }
