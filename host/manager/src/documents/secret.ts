@@ -1,11 +1,10 @@
-import { decodeBase64url, decodeHex, encodeBase64url } from '@cella/bytes'
+import type { Digest } from '@cella/bytes'
 import { parseDocumentOf } from '@cella/documents'
-import { commitmentOf, parseLeaf } from '@cella/log'
 import type { Kysely, Selectable } from 'kysely'
 import type { DocumentsTable, Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
 import { accepted, fitting, mentioning } from './bearing.ts'
-import { keepRestrictions, restrictionsOf } from './catalogue.ts'
+import { keepLogged, type LoggedAt } from './logged.ts'
 import { mentionsOf } from './mentions.ts'
 import type { Locations } from './store.ts'
 
@@ -71,39 +70,7 @@ function ofType(tables: Kysely<Tables>, organisation: string, type: string): Pro
 }
 
 /** Keeps a vault's decision about a secret, which stands in the log already, for the secret's owner. */
-export async function keepSecretDecision(
-  tables: Kysely<Tables>,
-  given: { document: string; salt: string; leaf: string; index: number },
-): Promise<string> {
-  const document = parseDocumentOf('cella/secret-decision', given.document)
-  const { payload, digest, envelope } = document
-  const salt = decodeBase64url(given.salt, 'salt')
-  const leaf = parseLeaf(decodeBase64url(given.leaf, 'leaf'))
-  const commitment = commitmentOf('decision', salt, decodeHex(digest, 'digest'))
-  if (leaf.kind !== 'decision' || encodeBase64url(leaf.commitment) !== encodeBase64url(commitment)) {
-    throw new ManagerError('ERR_REQUEST_MALFORMED', 'the leaf is of something else than the decision')
-  }
-  const restrictions = await restrictionsOf(tables, document)
-  await tables.transaction().execute(async (transaction) => {
-    const { numInsertedOrUpdatedRows } = await transaction
-      .insertInto('documents')
-      .values({
-        digest,
-        type: payload.type,
-        organisation: payload.organisation,
-        signer: payload.signer,
-        envelope,
-        salt: given.salt,
-        leaf: given.leaf,
-        leaf_index: given.index,
-        restricted: restrictions.length > 0,
-      })
-      .onConflict((conflict) => conflict.doNothing())
-      .executeTakeFirst()
-    if (numInsertedOrUpdatedRows === 0n) return
-    await keepRestrictions(transaction, digest, restrictions)
-    const about = [...mentionsOf(payload)].map((named) => ({ digest, about: named }))
-    await transaction.insertInto('mentions').values(about).execute()
-  })
-  return digest
+export function keepSecretDecision(tables: Kysely<Tables>, given: LoggedAt & { document: string }): Promise<Digest> {
+  const decision = parseDocumentOf('cella/secret-decision', given.document)
+  return keepLogged(tables, decision, { at: given, kind: 'decision', about: mentionsOf(decision.payload) })
 }
