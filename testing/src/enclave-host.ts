@@ -25,6 +25,8 @@ export interface EnclaveHost {
   blobs: Map<Digest, Uint8Array>
   /** Bodies beside the log, by commitment. */
   bodies: Map<string, Uint8Array>
+  /** What the code that holds the log's key states of itself, oldest first. */
+  logSigners: readonly string[]
   /** Answers `POST /v1/vaults/:id/:call`. */
   vaults: (id: string, call: string, body: unknown) => Promise<unknown>
   /** Answers `GET /v1/secrets/:organisation/:series/:revision`. */
@@ -71,6 +73,7 @@ export async function startEnclaveHost(log: ServedLog): Promise<EnclaveHost> {
     log,
     blobs: new Map(),
     bodies: new Map(),
+    logSigners: [],
     vaults: async () => {
       throw new Refusal(404, 'ERR_VAULT_UNKNOWN')
     },
@@ -101,7 +104,7 @@ async function answer(host: EnclaveHost, request: IncomingMessage): Promise<unkn
   const [, , area, name = '', call = ''] = path.split('/')
   switch (area) {
     case 'log':
-      return answerLog(host.log, path.slice('/v1/log/'.length), body)
+      return answerLog(host, path.slice('/v1/log/'.length), body)
     case 'blobs':
       return host.blobs.get(name as Digest) ?? refuse(404, 'ERR_BLOB_UNKNOWN')
     case 'bodies':
@@ -130,7 +133,8 @@ async function answer(host: EnclaveHost, request: IncomingMessage): Promise<unkn
   }
 }
 
-async function answerLog(log: ServedLog, path: string, body: Uint8Array): Promise<unknown> {
+async function answerLog({ log, logSigners }: EnclaveHost, path: string, body: Uint8Array): Promise<unknown> {
+  if (path === 'signers') return { statements: logSigners, vkey: null }
   if (path === 'checkpoint') return log.checkpoint()
   if (path === 'news') return { checkpoint: Buffer.from(await log.checkpoint()).toString() }
   if (path !== 'entries') return log.tile(path)

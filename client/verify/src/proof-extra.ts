@@ -3,7 +3,6 @@ import {
   type Digest,
   decodeBase64url,
   decodeHex,
-  decodeUtf8,
   encodeBase64url,
   encodeUtf8,
   equalBytes,
@@ -12,6 +11,7 @@ import {
 } from '@cella/bytes'
 import { bytesField, type DocumentType, parseDocument } from '@cella/documents'
 import { commitmentOf, leafLength, parseLeaf, publishedTag } from '@cella/log'
+import { encodeSignerProof, parseSignerProof, type SignerProof, signerProofSchema } from '@cella/receipt'
 import { z } from 'zod'
 
 // In the `extra` line of a .tlog-proof of ours, so that one file holds all that is needed to judge it: canonical JSON
@@ -30,25 +30,13 @@ export interface ProofExtra {
   readonly signer?: SignerProof | undefined
 }
 
-interface SignerProof {
-  readonly index: number
-  readonly path: readonly Uint8Array[]
-  readonly statement: Uint8Array
-}
-
 const schema = z
   .strictObject({
     document: z.string().max(extraBytesMax).optional(),
     format: z.literal('cella-proof/1'),
     leaf: bytesField({ exactly: leafLength }),
     salt: bytesField({ exactly: 32 }).optional(),
-    signer: z
-      .strictObject({
-        index: z.int().min(0),
-        path: z.array(bytesField({ exactly: 32 })).max(63),
-        statement: z.string().max(extraBytesMax),
-      })
-      .optional(),
+    signer: signerProofSchema.optional(),
   })
   .refine(({ document, salt }) => (document === undefined) === (salt === undefined), 'a document goes with its salt')
 
@@ -58,13 +46,7 @@ export function encodeProofExtra({ leaf, document, signer }: ProofExtra): Uint8A
       format: 'cella-proof/1',
       leaf: encodeBase64url(leaf),
       ...(document && { document: document.envelope, salt: encodeBase64url(document.salt) }),
-      ...(signer && {
-        signer: {
-          index: signer.index,
-          path: signer.path.map(encodeBase64url),
-          statement: decodeUtf8(signer.statement, 'statement'),
-        },
-      }),
+      ...(signer && { signer: encodeSignerProof(signer) }),
     }),
   )
 }
@@ -77,13 +59,7 @@ export function parseProofExtra(bytes: Uint8Array): ProofExtra {
   return {
     leaf: decodeBase64url(leaf, 'leaf'),
     document: document === undefined ? undefined : { envelope: document, salt: decodeBase64url(salt ?? '', 'salt') },
-    ...(signer && {
-      signer: {
-        index: signer.index,
-        path: signer.path.map((hash) => decodeBase64url(hash, 'path')),
-        statement: encodeUtf8(signer.statement),
-      },
-    }),
+    ...(signer && { signer: parseSignerProof(signer) }),
   }
 }
 

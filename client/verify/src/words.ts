@@ -1,4 +1,4 @@
-import type { Catalogue, Statement, Verdict } from '@cella/receipt'
+import { type Catalogue, type Statement, signerWords, type Verdict } from '@cella/receipt'
 
 /** What a verdict on a file of the log can say, by code: on a terminal, in the page and for programs. */
 export const logWords = {
@@ -7,10 +7,7 @@ export const logWords = {
     LOGGED: 'It is entry {index} of the log {log}, in a checkpoint of {size} entries that {witnesses} cosigned {when}.',
     LOGGED_UNWITNESSED:
       'It is entry {index} of the log {log}, in a checkpoint of {size} entries that the log alone signed.',
-    SIGNER:
-      'The log’s key is held by the code measured {measurement} in {tee}: its own evidence, bound to the key, is entry {index} of the same log. Its Build document {build} calls it release {release}.',
-    SIGNER_SIMULATED:
-      'The log’s key is held by the code measured {measurement} in a SIMULATED {tee}, which protects it from nobody who runs the machine: its own evidence, bound to the key, is entry {index} of the same log. Its Build document {build} calls it release {release}.',
+    ...signerWords.proved,
     LEAF: 'The entry is of kind {kind}; what stands behind it, the file does not show.',
     ENTRY: 'The entry is the one that you gave, of {bytes} bytes.',
     EVENT: 'The entry is an event, and commits to each field that the file shows.',
@@ -34,10 +31,7 @@ export const logWords = {
   notProved: {
     SIGNER_COUNTS:
       'That whoever signed the document was entitled to, or that it was not withdrawn later: the file shows its place alone.',
-    SIGNER_LATER:
-      'That the log’s key passed to no other code after entry {index}: that would be a later entry, and reading the log shows it. Whether this build is good is for you to say.',
-    SIGNER_UNJUDGED: 'Which code signs for the log: its evidence is in the file, and you can’t judge it ({problem}).',
-    SIGNER_UNSHOWN: 'Which code signs for the log: the file does not show it.',
+    ...signerWords.notProved,
     KIND_ALONE: 'What the entry is about: give the entry or the document for that.',
     WHOSE: 'Whose event it is: nothing in the log tells that.',
     HIDDEN: 'What {count} further fields of the event say: they are there, and hidden.',
@@ -55,7 +49,7 @@ export const logWords = {
   wrong: {
     PROOF: '{problem} ({code})',
     EXTRA: 'What the file says beside its proof is not what was logged: {problem}.',
-    SIGNER: 'What the file says of the code that signs for the log is wrong: {problem} ({code}).',
+    ...signerWords.wrong,
     STREAM: 'The stream is not complete: {problem} ({code}).',
     FUTURE: 'The witnesses date it {earliest}, and your clock says {now}.',
   },

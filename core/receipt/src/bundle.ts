@@ -1,8 +1,10 @@
 import { canonicalJson, decodeBase64url, encodeUtf8, FormatError, type Json, parseCanonicalJson } from '@cella/bytes'
 import { bytesField, documentBytesMax } from '@cella/documents'
 import { leafLength } from '@cella/log'
+import { logSignersShownMax } from '@cella/release'
 import { z } from 'zod'
 import { ReceiptError } from './error.ts'
+import { signerProofSchema } from './signer-proof.ts'
 
 /** Largest bundle that is read, in bytes. */
 export const receiptBytesMax = 33_554_432
@@ -32,6 +34,8 @@ const bundleSchema = z.strictObject({
   /** Everything that the run relied on: contract, manifests, grants, approvals, organisations, memberships, terms, builds. */
   documents: z.array(publishedSchema).min(1).max(2048),
   evidence: z.strictObject({ worker: enclaveSchema, vaults: z.array(enclaveSchema).min(1).max(8) }),
+  /** Which code holds the log's key, oldest first: the newest statements under the checkpoint. Older bundles have none. */
+  logSigners: z.array(signerProofSchema).min(1).max(logSignersShownMax).optional(),
 })
 export type ReceiptBundle = z.infer<typeof bundleSchema>
 

@@ -166,7 +166,7 @@ function appraise(situation: Case, enclave: Enclave, terms: Terms): Promise<Appr
 }
 
 /** `terms` with those of its roots that the verifier trusts, as the verifier knows them. */
-function narrowed(terms: Terms, { anchors }: Case): Terms {
+export function narrowed(terms: Terms, { anchors }: Case): Terms {
   const named = new Set(terms.roots.map(keyOf))
   return { ...terms, roots: anchors.roots.filter((root) => named.has(keyOf(root))) }
 }

@@ -148,13 +148,12 @@ function describeLog({ entry, findings }: Case, independent: readonly string[]):
   }
 }
 
-/** Which owners asked for less than witnesses on the very checkpoint or for builds of the log's signer, and what stays open. */
+/** Which owners asked for less than witnesses on the very checkpoint, and what stays open. */
 function describeLevels(situation: Case): void {
   const { documents, findings, nameOf } = situation
   for (const owner of ownersOf(situation)) {
-    const { level, logSigner } = documents.terms(owner).payload
+    const { level } = documents.terms(owner).payload
     const organisation = nameOf(owner)
-    if (logSigner !== undefined) findings.notProved('LOG_SIGNER_UNSHOWN', { organisation })
     if (level === 'logged') findings.notProved('LEVEL_LOGGED', { organisation })
     else if (level !== 'witnessed') {
       findings.notProved('LEVEL_WITHIN', { organisation, seconds: level.slice('witnessed-within '.length) })

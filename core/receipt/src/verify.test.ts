@@ -86,6 +86,8 @@ describe('a real receipt', () => {
       [
         'SIMULATED_TEE',
         'NOBODY_INDEPENDENT_WATCHED',
+        // It is older than receipts that show it.
+        'SIGNER_UNSHOWN',
         'PROGRAM_HONESTY',
         'INPUT_TRUTH',
         'PURPOSE_IS_A_WORD',

@@ -9,6 +9,7 @@ import { type Case, utc } from './case.ts'
 import { checkDecisions } from './decisions.ts'
 import { checkWorker } from './enclaves.ts'
 import { checkReceiptFields, describeRun } from './fields.ts'
+import { checkLogSigners, checkSignerTerms } from './log-signers.ts'
 import { ProvenPlaces, placeOfDocument, placeOfStatement } from './placed.ts'
 import { Findings, type Verdict } from './verdict.ts'
 import { receiptWords } from './words.ts'
@@ -23,6 +24,7 @@ import { receiptWords } from './words.ts'
  * 5. each asset was released by a decision of a vault whose evidence its owner's terms accept
  * 6. each owner's policy, evaluated again, allows it
  * 7. the receipt agrees with all of these
+ * 8. what is shown of the code that holds the log's key is so, and owners whose terms name its builds accept it
  *
  * Everything wrong is reported, not only the first. Before this, `initPolicyEngine` of `@cella/policy` must have run.
  */
@@ -72,6 +74,8 @@ export async function verifyReceipt(bundle: ReceiptBundle, anchors: Anchors): Pr
   const worker = await checkWorker(situation)
   if (worker !== undefined) await checkDecisions(situation, worker)
   checkReceiptFields(situation, worker)
+  const signers = await checkLogSigners(situation)
+  if (findings.isClean && worker !== undefined) await checkSignerTerms(situation, signers)
   if (findings.isClean && worker !== undefined) describeRun(situation, worker, log.independentWitnesses)
   return findings.verdict()
 }

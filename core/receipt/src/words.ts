@@ -1,11 +1,33 @@
 // What a verdict on a receipt can say, by code. Parameters are named in braces.
 
+/** Of the code that holds a log's key: what a verdict on any file with its statements can say. */
+export const signerWords = {
+  proved: {
+    SIGNER:
+      'The log’s key is held by the code measured {measurement} in {tee}: its own evidence, bound to the key, is entry {index} of the same log. Its Build document {build} calls it release {release}.',
+    SIGNER_SIMULATED:
+      'The log’s key is held by the code measured {measurement} in a SIMULATED {tee}, which protects it from nobody who runs the machine: its own evidence, bound to the key, is entry {index} of the same log. Its Build document {build} calls it release {release}.',
+  },
+  notProved: {
+    SIGNER_LATER:
+      'That the log’s key passed to no other code after entry {index}: that would be a later entry, and reading the log shows it. Whether this build is good is for you to say.',
+    SIGNER_UNJUDGED: 'Which code signs for the log: its evidence is in the file, and you can’t judge it ({problem}).',
+    SIGNER_UNSHOWN: 'Which code signs for the log: the file does not show it.',
+  },
+  wrong: {
+    SIGNER: 'What the file says of the code that signs for the log is wrong: {problem} ({code}).',
+  },
+} as const
+
 /** What is proved. */
 const provedWords = {
   RECEIPT_LOGGED:
     'The receipt is entry {index} of the log {log}, in a checkpoint of {size} entries that {witnesses} cosigned {when}.',
   RECEIPT_LOGGED_UNWITNESSED:
     'The receipt is entry {index} of the log {log}, in a checkpoint of {size} entries that the log alone signed.',
+  ...signerWords.proved,
+  LOG_SIGNER:
+    'All code that held the log’s key, up to entry {index}, is of builds that the terms of {organisation} accept.',
   CONTRACT:
     'It is of run {run}, attempt {attempt}, of the contract “{name}” ({digest}), written by {organisation} for the stated purpose “{purpose}”.',
   INPUT:
@@ -32,8 +54,9 @@ const notProvedWords = {
     'That the log had not been set back or forked when the assets of {organisation} were released: its terms are content with what the log alone signed (level logged). That the limits on uses held, that nothing had been withdrawn and that no other outcome came first rests on the host, and so does the time (time: host).',
   LEVEL_WITHIN:
     'That the log had not been set back or forked in the last {seconds} seconds before the assets of {organisation} were released: its terms are content with witnesses on a checkpoint of that age (level witnessed-within). Limits on uses, withdrawals and the first outcome of that time rest on the host, and so does the time (time: host).',
+  ...signerWords.notProved,
   LOG_SIGNER_UNSHOWN:
-    'Which code signed for the log: {organisation} demands builds of it, and the file does not show it. That it was one of them rests on vaults and worker, which judged it from the whole log before they released anything.',
+    'That builds which {organisation} demands signed for the log: the file does not show all of them, or you can’t judge them. It rests on vaults and worker, which judged it from the whole log before they released anything.',
   TIME_IS_THE_HOSTS: 'When it happened: no witness put a time on the log, so every time is the word of the host.',
   PROGRAM_HONESTY:
     'That the program computes what its title says: the digest is proved, and who approved that digest approved what it does.',
@@ -61,6 +84,9 @@ const wrongWords = {
   DECISION_MISSING: 'No vault’s decision in the bundle allows “{asset}” for this run.',
   POLICY_DENIES:
     'The documents of {organisation} deny “{title}” for this run: {code} at {clause}: expected {expected}, got {got}.',
+  ...signerWords.wrong,
+  LOG_SIGNER_REFUSED:
+    'The terms of {organisation} don’t accept the code that held the log’s key: {code} at {clause}: expected {expected}, got {got}.',
   CLAIM_DIFFERS: 'The receipt says that simulated is {claimed}; the evidence says {found}.',
   TIME_ORDER: 'The receipt entered the log at {index}, not after the decision at {decision}.',
   FUTURE: 'The witnesses date it {earliest}, and your clock says {now}.',

@@ -7,6 +7,9 @@ import { appraiseEnclave } from './appraise.ts'
 import type { DocumentSet } from './document-set.ts'
 import { type Reason, reason } from './reasons.ts'
 
+/** Statements, the newest, that one file holds at most. */
+export const logSignersShownMax = 16
+
 /** Which code held a log's key, one after the other, as entries of the log say. */
 export interface LogSigners {
   /** The log's key, as C2SP writes it. */

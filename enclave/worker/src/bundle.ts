@@ -1,6 +1,7 @@
 import { decodeUtf8, encodeBase64url, type Json } from '@cella/bytes'
-import { encodeLeaf, makeProofFile, type WitnessedCheckpoint } from '@cella/log'
-import { type DocumentSet, ReleaseError } from '@cella/release'
+import { encodeSignerStatement } from '@cella/evidence'
+import { encodeLeaf, inclusionProof, makeProofFile, type WitnessedCheckpoint } from '@cella/log'
+import { type DocumentSet, logSignersShownMax, ReleaseError } from '@cella/release'
 import type { Draft, LoggedDecision } from './messages.ts'
 import type { WorkerLog } from './worker-log.ts'
 
@@ -41,7 +42,27 @@ export async function makeBundle(
       }),
     ),
     evidence: draft.evidence,
+    ...(await proveSigners(log, checkpoint)),
   }
+}
+
+/**
+ * Which code holds the log's key, by its own entries. Left out where the host shows less than the log has: what is shown of
+ * others would be an older truth.
+ */
+async function proveSigners(log: WorkerLog, { size }: WitnessedCheckpoint): Promise<{ logSigners?: Json }> {
+  const { statements, count } = log.signers
+  if (statements.length < count) return {}
+  const hashes = log.view.hashes()
+  const shown = statements.filter(({ index }) => index < size).slice(-logSignersShownMax)
+  const logSigners = await Promise.all(
+    shown.map(async ({ index, statement }) => ({
+      index,
+      path: (await inclusionProof({ index, size, hashes })).map(encodeBase64url),
+      statement: decodeUtf8(encodeSignerStatement(statement), 'statement'),
+    })),
+  )
+  return logSigners.length === 0 ? {} : { logSigners }
 }
 
 function indexOf(envelope: string, documents: DocumentSet): number {
