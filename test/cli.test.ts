@@ -574,7 +574,7 @@ test('from nothing to a verified result by commands alone', async (context) => {
       'add',
       card,
       '--role',
-      'approver',
+      'publisher',
     ])
     await done('ada', ['org', 'trust', '--installation', installation()])
     await done('ada', ['org', 'trust', ids.large!, '--name', 'Large', '--join'])
@@ -583,7 +583,24 @@ test('from nothing to a verified result by commands alone', async (context) => {
     // A mere member holds no root key.
     const terms = await cella('ada', ['org', 'terms', '--installation', installation(), '--allow-simulated'])
     assert.equal(terms.code, 1)
-    assert.match(terms.stderr, /root keys must sign/)
+    assert.match(terms.stderr, /keys must sign it that are not held here/)
+    // Whom the terms name for recovery: they accept another log, and nothing else.
+    const policy = path('successor.policy')
+    const { logPolicy } = JSON.parse(await readFile(installation(), 'utf8'))
+    await writeFile(policy, `${logPolicy}# a successor\n`)
+    const alone = await cella('large', ['org', 'terms', '--recovery-account', 'Ada Example'])
+    assert.equal(alone.code, 2)
+    const named = ['--recovery-account', 'Ada Example', '--recovery-threshold', '1']
+    const { revision } = await done<{ revision: number }>('large', ['org', 'terms', ...named])
+    const next = await done<{ revision: number }>('ada', ['org', 'terms', '--log', policy, '--recovery'])
+    assert.equal(next.revision, revision + 1)
+    const inForce = await done<{ log: string }>('large', ['org', 'terms', '--show'])
+    assert.match(inForce.log, /# a successor/)
+    // New terms go on to name them, until they are told not to.
+    await done('large', ['org', 'terms', '--installation', installation(), '--allow-simulated'])
+    const words = await cella('large', ['org', 'terms', '--show'])
+    assert.match(words.stdout, /recovery +1 of Ada Example: accept the successor of a lost log, and grant/)
+    await done('large', ['org', 'terms', '--no-recovery'])
     await done('large', ['org', 'member', 'remove', membership.slice(0, 12), '--reason', 'test'])
     const after = await done<{ members: { name: string }[] }>('large', ['org', 'show'])
     assert.ok(!after.members.some(({ name }) => name === 'Ada Example'))

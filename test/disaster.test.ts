@@ -5,9 +5,22 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { fetchReceipt, followSuccessor, openOutput, openSession, publishTerms } from '@cella/sdk'
+import {
+  draftSuccession,
+  fetchReceipt,
+  followSuccessor,
+  gather,
+  grantAsset,
+  handOver,
+  openOutput,
+  openSession,
+  publishTerms,
+  revokeDocument,
+  signHere,
+  submitDraft,
+} from '@cella/sdk'
 import { DidNotStart, RealInstallation, removeFolder, temporaryFolder } from './support/installation.ts'
-import { type Party, termsFor } from './support/parties.ts'
+import { joined, type Party, termsFor } from './support/parties.ts'
 import { approvedContract, publishPayroll, publishProgram, runOnce, type Scene, setScene } from './support/scene.ts'
 
 // The drill of docs/operations.md, “When the machine is lost”: the operator's machine goes, its backup and the owners'
@@ -47,7 +60,15 @@ after(async () => {
 
 test('the operator’s machine is lost: what the backup has is there again, what came later is named, owners approve the successor, runs go on', async () => {
   const lost = installationAt('lost')
-  scene = await setScene(await lost.up(), { folder: join(folder, 'people'), uses: 10 })
+  const first = await lost.up()
+  scene = await setScene(first, { folder: join(folder, 'people'), uses: 10 })
+  // Who recovers for one of the owners: none of them has its root keys, nor a data key.
+  const taken = []
+  for (const name of ['Ada', 'Bo', 'Cy']) {
+    taken.push(await joined(scene.north, { name, roles: ['publisher'], folder: join(folder, name) }))
+  }
+  const recovery = { accounts: taken.map(({ keys }) => keys.account.keyId), threshold: 2 }
+  await publishTerms(scene.north.session, { ...termsFor(first), recovery })
   const contract = await approvedContract(scene, { runs: 2, attempts: 1, name: 'before' })
   assert.equal((await runOnce(scene.university.session, contract)).status, 'finished')
   await backup('keygen', key)
@@ -74,9 +95,9 @@ test('the operator’s machine is lost: what the backup has is there again, what
   const bytes = readFileSync(String(succession.succession))
 
   // Nobody follows by itself, and not with another tree.
-  const [north, south, university, office] = (await Promise.all(
-    [scene.north, scene.south, scene.university, scene.office].map((party) => movedTo(file.manager, party)),
-  )) as [Party, Party, Party, Party]
+  const [north, south, university, office, ada, bo] = (await Promise.all(
+    [scene.north, scene.south, scene.university, scene.office, ...taken].map((party) => movedTo(file.manager, party)),
+  )) as [Party, Party, Party, Party, Party, Party]
   await assert.rejects(north.session.log(), { code: 'ERR_LOG_UNTRUSTED' })
   const follow = { succession: bytes, policy: file.logPolicy, documents: [late.manifest.digest] }
   const lostEntries = seen - Number(made.logSize)
@@ -92,9 +113,9 @@ test('the operator’s machine is lost: what the backup has is there again, what
   const accepted = await followSuccessor(north.session, { ...follow, acceptLost: lostEntries })
   assert.deepEqual(accepted.lostDocuments, [late.manifest.digest])
   await south.session.home.saveLogMemory({ ...old })
-  for (const { session } of [south, university, office]) {
+  for (const { session } of [south, university, office, ada, bo]) {
     const origin = String((succession.from as { origin: string }).origin)
-    const { size } = (await session.home.logMemory(origin))!
+    const { size } = (await session.home.logMemory(origin)) ?? { size: 0 }
     const acceptLost = Math.max(0, size - Number(made.logSize))
     await followSuccessor(session, { ...follow, documents: [], acceptLost })
   }
@@ -107,21 +128,48 @@ test('the operator’s machine is lost: what the backup has is there again, what
   // Terms of before name the old log: nothing is released under the successor until each owner's do.
   const now = { ...scene, north, south, university, office }
   for (const owner of [south, university]) await publishTerms(owner.session, termsFor(file))
+  const payrolls = []
   for (const [owner, step] of [
     [north, 2],
     [south, 3],
   ] as const) {
-    await publishPayroll(owner, { step, uses: 10, receiver: office.id })
+    payrolls.push(await publishPayroll(owner, { step, uses: 10, receiver: office.id }))
   }
   await publishProgram(university)
   const early = await approvedContract(now, { runs: 1, attempts: 1, name: 'too-early' })
   assert.equal((await runOnce(university.session, early)).status, 'refused')
-  await publishTerms(north.session, termsFor(file))
-  const again = await approvedContract(now, { runs: 1, attempts: 1, name: 'after' })
+  // Two of those whom its terms name do so for this owner; one can't, and what they sign differs in the log alone.
+  const draft = await draftSuccession(ada.session, { log: file.logPolicy, by: [bo.keys.account.keyId] })
+  await assert.rejects(submitDraft(ada.session, draft), { code: 'ERR_PROFILE_INCOMPLETE' })
+  await submitDraft(ada.session, signHere(bo.keys, draft))
+  const again = await approvedContract(now, { runs: 2, attempts: 1, name: 'after' })
   const ended = await runOnce(university.session, again)
   assert.equal(ended.status, 'finished', JSON.stringify(ended.error))
   assert.equal(
     new TextDecoder().decode((await openOutput(office.session, { contract: again, run: 1 })).bytes),
     scene.result,
   )
+
+  // The publisher is gone too, and what it granted: two of those who hold shares of its key grant it anew, one can't.
+  const { manifest, grants } = payrolls[0]!
+  await revokeDocument(north.session, {
+    subject: grants[0]!.digest,
+    reason: 'left',
+    organisation: north.id,
+    signers: [north.keys.account],
+  })
+  await assert.rejects(
+    approvedContract(now, { runs: 1, attempts: 1, name: 'without' }),
+    /no vaults hold the key of “Payroll of north”/,
+  )
+  const vault = (await ada.session.info()).vaults[0]!.id
+  const anew = { manifest: manifest.digest, vault, runs: 9 }
+  await assert.rejects(grantAsset(ada.session, anew), { code: 'ERR_KEY_COPY_MISSING' })
+  const { documents } = await gather(bo.session, { organisations: [north.id] })
+  await handOver(bo.session, {
+    manifest: manifest.digest,
+    member: documents.require('cella/membership', ada.membership),
+  })
+  await grantAsset(ada.session, anew)
+  assert.equal((await runOnce(university.session, again)).status, 'finished')
 })

@@ -142,7 +142,10 @@ describe('root keys', () => {
     await assert.rejects(publishTerms(ada, termsFor(installation.file())), { code: 'ERR_PROFILE_INCOMPLETE' })
     const recovered = await withKeys(scene.north, { ...scene.north.keys, roots: fresh.roots })
     await publishTerms(recovered, termsFor(installation.file()))
-    assert.equal((await runOnce(scene.university.session, contract)).status, 'finished')
+    const { run, status } = await runOnce(scene.university.session, contract)
+    assert.equal(status, 'finished')
+    // Its receipt shows each revision by its own entry, and is proved.
+    await openOutput(scene.office.session, { contract, run })
   })
 })
 

@@ -103,9 +103,11 @@ export {
   removeMember,
   resolveOrganisation,
   type TermsDraft,
+  termsInForce,
   trustOrganisation,
 } from './organisations.ts'
 export { type Published, type PublishOptions, policyErrors, publishAsset } from './publish.ts'
+export { draftSuccession } from './recovery.ts'
 export {
   acknowledgements,
   listWithdrawals,

@@ -1,10 +1,11 @@
 import { type Digest, decodeBase64url, encodeBase64url } from '@cella/bytes'
-import type { SignedDocument } from '@cella/documents'
+import type { KeyCopy, Manifest, SignedDocument } from '@cella/documents'
 import type { KeyId } from '@cella/primitives'
 import { accountOf, type DocumentSet } from '@cella/release'
-import { type Dek, grantInfo, keyCopyInfo, SealError, unwrapDek, wrapDek } from '@cella/seal'
-import { gather } from './documents.ts'
+import { asDek, type Dek, grantInfo, keyCopyInfo, SealError, unwrapDek, wrapDek } from '@cella/seal'
+import { type Gathered, gather } from './documents.ts'
 import { SdkError } from './error.ts'
+import { combineShares } from './key-shares.ts'
 import type { Keys } from './keys.ts'
 import { membersOf } from './organisations.ts'
 import type { Session } from './session.ts'
@@ -24,12 +25,17 @@ export function membershipOfAccount(
   throw new SdkError('ERR_PROFILE_INCOMPLETE', `account ${account} is no member in force of ${organisation}`)
 }
 
-/** Logs the DEK of an asset, wrapped for a member of the organisation that owns it. */
+/** Logs the DEK of an asset, or a share of it, wrapped for a member of the organisation that owns it. */
 export async function keepCopy(
   session: Session,
-  options: { manifest: SignedDocument<'cella/manifest'>; member: SignedDocument<'cella/membership'>; dek: Dek },
+  options: {
+    manifest: SignedDocument<'cella/manifest'>
+    member: SignedDocument<'cella/membership'>
+    dek: Dek
+    share?: KeyCopy['share']
+  },
 ): Promise<Logged<'cella/key-copy'>> {
-  const { manifest, member, dek } = options
+  const { manifest, member, dek, share } = options
   const { account } = await session.keys()
   const wrapped = await wrapDek({
     dek,
@@ -46,6 +52,7 @@ export async function keepCopy(
       manifest: manifest.digest,
       membership: member.digest,
       wrapped: encodeBase64url(wrapped),
+      ...(share && { share }),
     },
     { signers: [account] },
   )
@@ -56,55 +63,85 @@ function copiesOf(documents: DocumentSet, manifest: Digest): SignedDocument<'cel
   return documents.all('cella/key-copy').filter((copy) => copy.payload.manifest === manifest && documents.counts(copy))
 }
 
-/** By asset, the accounts that hold a copy of its key, also under a membership of before: its key opens what was wrapped to it. */
+/** By asset, the accounts that hold a copy of its whole key, also under a membership of before: its key opens what was wrapped to it. */
 export function holdersOfKeys(documents: DocumentSet): ReadonlyMap<Digest, ReadonlySet<KeyId>> {
   const holders = new Map<Digest, Set<KeyId>>()
   for (const copy of documents.all('cella/key-copy')) {
     const { manifest, membership } = copy.payload
     const member = documents.find('cella/membership', membership)
-    if (member === undefined || !documents.counts(copy)) continue
+    if (member === undefined || copy.payload.share !== undefined || !documents.counts(copy)) continue
     holders.set(manifest, (holders.get(manifest) ?? new Set()).add(accountOf(member.payload)))
   }
   return holders
 }
 
-/** The DEK out of one's own copy; the caller zeroes it. Throws ERR_KEY_COPY_MISSING where there is none that opens. */
-async function openCopy(
+/** What this account's copies of an asset's key open to; the caller zeroes each. */
+async function openCopies(
   documents: DocumentSet,
-  { manifest, keys }: { manifest: SignedDocument<'cella/manifest'>; keys: Keys },
-): Promise<Dek> {
-  for (const { payload } of copiesOf(documents, manifest.digest)) {
+  { manifest, keys }: { manifest: Digest; keys: Keys },
+): Promise<{ readonly dek: Dek; readonly share: KeyCopy['share'] }[]> {
+  const opened: { dek: Dek; share: KeyCopy['share'] }[] = []
+  for (const { payload } of copiesOf(documents, manifest)) {
     const member = documents.find('cella/membership', payload.membership)
     if (member === undefined || accountOf(member.payload) !== keys.account.keyId) continue
     try {
-      return await unwrapDek({
+      const dek = await unwrapDek({
         wrapped: decodeBase64url(payload.wrapped, 'wrapped'),
         recipientPrivateKey: keys.hpke.privateKey.expose(),
         info: keyCopyInfo(payload),
       })
+      opened.push({ dek, share: payload.share })
     } catch (error) {
       if (!(error instanceof SealError)) throw error
     }
   }
-  throw new SdkError(
-    'ERR_KEY_COPY_MISSING',
-    `this account has no copy of the key of ${manifest.payload.series} revision ${manifest.payload.revision}`,
-    { hint: 'a publisher who has one hands it over: cella assets hand-over; or publish it again' },
-  )
+  return opened
 }
 
-/** Gives another member a copy of an asset's key. */
+/** The DEK out of one's own copy, or of enough shares of it; the caller zeroes it. Throws ERR_KEY_COPY_MISSING where there is none. */
+async function openCopy(
+  session: Session,
+  { documents, locations }: Gathered,
+  manifest: SignedDocument<'cella/manifest'>,
+): Promise<Dek> {
+  const held = await openCopies(documents, { manifest: manifest.digest, keys: await session.keys() })
+  try {
+    const whole = held.find(({ share }) => share === undefined)
+    if (whole !== undefined) return asDek(whole.dek.slice())
+    const shares = held.flatMap(({ dek, share }) => (share ? [{ ...share, share: dek }] : []))
+    const combined = await combineShares(session, { manifest, shares, locations })
+    if (combined === undefined) throw copyMissing(manifest.payload, shares)
+    return combined
+  } finally {
+    for (const { dek } of held) dek.fill(0)
+  }
+}
+
+function copyMissing({ series, revision }: Manifest, shares: readonly { readonly threshold: number }[] = []): SdkError {
+  const key = `the key of ${series} revision ${revision}`
+  const held = shares[0] && `${shares.length} of the ${shares[0].threshold} shares that give ${key}`
+  return new SdkError('ERR_KEY_COPY_MISSING', `this account has ${held ?? `no copy of ${key}`}`, {
+    hint: 'who has a copy, or a share, hands it over: cella assets hand-over; or publish it again',
+  })
+}
+
+/** Gives another member a copy of an asset's key; of a share, where that is all that this account has. */
 export async function handOver(
   session: Session,
   { manifest: digest, member }: { manifest: Digest; member: SignedDocument<'cella/membership'> },
 ): Promise<Logged<'cella/key-copy'>> {
   const { documents } = await gather(session, { digests: [digest] })
   const manifest = documents.require('cella/manifest', digest)
-  const dek = await openCopy(documents, { manifest, keys: await session.keys() })
+  const held = await openCopies(documents, { manifest: digest, keys: await session.keys() })
   try {
-    return await keepCopy(session, { manifest, member, dek })
+    const whole = held.find(({ share }) => share === undefined)
+    const [first, ...others] = whole ? [whole] : held
+    if (first === undefined) throw copyMissing(manifest.payload)
+    const logged = await keepCopy(session, { manifest, member, ...first })
+    for (const other of others) await keepCopy(session, { manifest, member, ...other })
+    return logged
   } finally {
-    dek.fill(0)
+    for (const { dek } of held) dek.fill(0)
   }
 }
 
@@ -141,7 +178,8 @@ export async function grantAsset(
   const organisation = await session.organisation()
   const keys = await session.keys()
   const own = await gatherTerms(session, organisation)
-  const { documents } = await gather(session, { digests: [options.manifest] })
+  const gathered = await gather(session, { digests: [options.manifest] })
+  const { documents } = gathered
   const manifest = documents.require('cella/manifest', options.manifest)
   const { payload } = manifest
   const refuse = (problem: string, hint: string): SdkError => new SdkError('ERR_DRAFT_REFUSED', problem, { hint })
@@ -167,7 +205,7 @@ export async function grantAsset(
     documents: own.documents,
   })
   const { log } = await session.info()
-  const dek = await openCopy(documents, { manifest, keys })
+  const dek = await openCopy(session, gathered, manifest)
   try {
     const info = grantInfo(manifest.digest, vault.kekId)
     const wrapped = await wrapDek({ dek, recipientPublicKey: vault.kek, info })

@@ -129,15 +129,56 @@ export async function draftTerms(session: Session, draft: TermsDraft): Promise<D
   checkTeeTerms(draft)
   const organisation = await session.organisation()
   const { documents } = await gather(session, { organisations: [organisation] })
-  const [previous] = documents
-    .all('cella/terms')
-    .filter((document) => document.payload.organisation === organisation && documents.counts(document))
-    .sort((a, b) => b.payload.revision - a.payload.revision)
+  recoverersOf(documents, { organisation, ...(draft.recovery && { recovery: draft.recovery }) })
+  const previous = newestTerms(documents, organisation)
   return draftRootSigned<'cella/terms'>(session, {
     ...draft,
     type: 'cella/terms',
     revision: (previous?.payload.revision ?? 0) + 1,
     previous: previous?.digest ?? null,
+  })
+}
+
+function newestTerms(documents: DocumentSet, organisation: Digest): SignedDocument<'cella/terms'> | undefined {
+  return documents
+    .all('cella/terms')
+    .filter((document) => document.payload.organisation === organisation && documents.counts(document))
+    .sort((a, b) => b.payload.revision - a.payload.revision)[0]
+}
+
+/** What the organisation's terms in force say, to be changed and published anew. Undefined where there are none. */
+export async function termsInForce(session: Session): Promise<TermsDraft | undefined> {
+  const organisation = await session.organisation()
+  const { documents } = await gather(session, { organisations: [organisation] })
+  const newest = newestTerms(documents, organisation)
+  if (newest === undefined) return undefined
+  const {
+    type: _t,
+    version: _v,
+    organisation: _o,
+    signer: _s,
+    cosigners: _c,
+    revision: _r,
+    previous: _p,
+    ...said
+  } = newest.payload
+  return said
+}
+
+/** Memberships in force of those whom terms name for recovery, in their order. Throws ERR_DRAFT_REFUSED where one is no publisher. */
+export function recoverersOf(
+  documents: DocumentSet,
+  { organisation, recovery }: Pick<Terms, 'organisation' | 'recovery'>,
+): SignedDocument<'cella/membership'>[] {
+  const publishers = membersOf(documents, organisation).filter(({ payload }) => payload.roles.includes('publisher'))
+  return (recovery?.accounts ?? []).map((account) => {
+    const member = publishers.find(({ payload }) => accountOf(payload) === account)
+    if (member !== undefined) return member
+    throw new SdkError(
+      'ERR_DRAFT_REFUSED',
+      `account ${account}, which the terms name for recovery, is no publisher of the organisation`,
+      { hint: 'only members with that role can hold copies of keys: name others in new terms, cella org terms' },
+    )
   })
 }
 

@@ -9,6 +9,8 @@ import { revisionsOf } from './assets.ts'
 import { startPolicyEngine } from './engine.ts'
 import { SdkError } from './error.ts'
 import { keepCopy, membershipOfAccount } from './key-copies.ts'
+import { recoverersOf } from './organisations.ts'
+import { keepForRecovery } from './recovery.ts'
 import { fileDigest, withSealed } from './sealing.ts'
 import type { Session } from './session.ts'
 import { publishSource, type VerifiedSource } from './sources.ts'
@@ -75,6 +77,7 @@ export async function publishAsset(session: Session, options: PublishOptions): P
   const organisation = await session.organisation()
   const { terms, documents } = await gatherTerms(session, organisation)
   const member = membershipOfAccount(documents, { organisation, account: keys.account.keyId })
+  recoverersOf(documents, terms.payload)
   const vaults: AcceptedVault[] = []
   options.onProgress?.('vault', 0, 1)
   for (const vault of await chooseVaults(session, options.vaults)) {
@@ -109,6 +112,7 @@ export async function publishAsset(session: Session, options: PublishOptions): P
           threshold: options.threshold,
         })
         await keepCopy(session, { manifest: manifest.document, member, dek })
+        await keepForRecovery(session, { terms: terms.payload, documents, manifest: manifest.document, dek })
         if (options.keepPrevious !== true) {
           for (const old of previous) {
             await revokeDocument(session, {

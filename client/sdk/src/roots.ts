@@ -58,10 +58,10 @@ export async function draftRootSigned<Type extends 'cella/membership' | 'cella/t
   const { revision } = await newestRevision(session)
   const keys = await session.keys()
   const { rootKeys, threshold } = revision.payload
-  const signers = chooseSigners({ among: rootKeys, threshold, by, keys })
+  const signers = chooseSigners({ among: idsOf(rootKeys), threshold, by, keys })
   const organisation = await session.organisation()
   const payload = { ...members, version: 1, organisation, ...signers } as unknown as Payload
-  return signHere(keys, makeDraft(payload))
+  return draftFor(keys, payload)
 }
 
 /** The next revision of an organisation's keys. */
@@ -101,8 +101,8 @@ export async function draftRotation(session: Session, rotation: Rotation): Promi
   }
   const keys = await session.keys()
   const signers = isRecovery
-    ? chooseSigners({ among: before.recoveryKeys, threshold: before.recoveryThreshold, by, keys })
-    : chooseSigners({ among: before.rootKeys, threshold: before.threshold, by, keys })
+    ? chooseSigners({ among: idsOf(before.recoveryKeys), threshold: before.recoveryThreshold, by, keys })
+    : chooseSigners({ among: idsOf(before.rootKeys), threshold: before.threshold, by, keys })
   const next: Organisation = {
     type: 'cella/organisation',
     version: 1,
@@ -116,7 +116,12 @@ export async function draftRotation(session: Session, rotation: Rotation): Promi
     recoveryKeys: [...recovery.keys],
     recoveryThreshold: recovery.threshold,
   }
-  return signHere(keys, makeDraft(next))
+  return draftFor(keys, next)
+}
+
+/** A draft with the signatures of all keys held here that the payload names. */
+export function draftFor(keys: Keys, payload: Payload): Draft {
+  return signHere(keys, makeDraft(payload))
 }
 
 /** With the signatures of all keys held here that the draft names. */
@@ -133,13 +138,9 @@ export function signHere(keys: Keys, draft: Draft): Draft {
 export async function submitDraft(session: Session, draft: Draft): Promise<Logged> {
   const missing = unsignedBy(draft)
   if (missing.length > 0) {
-    throw new SdkError(
-      'ERR_PROFILE_INCOMPLETE',
-      `root keys must sign it that are not held here: ${missing.join(', ')}`,
-      {
-        hint: 'use the profile of somebody who holds these keys; where several people do, write a draft (--draft FILE), and each signs it (cella org sign FILE)',
-      },
-    )
+    throw new SdkError('ERR_PROFILE_INCOMPLETE', `keys must sign it that are not held here: ${missing.join(', ')}`, {
+      hint: 'use the profile of somebody who holds these keys; where several people do, write a draft (--draft FILE), and each signs it (cella org sign FILE)',
+    })
   }
   const document = finishDraft(draft)
   const organisation = await session.organisation()
@@ -211,12 +212,16 @@ async function newestRevision(
   return { revision: documents.organisation(organisation), documents }
 }
 
-function chooseSigners(options: { among: readonly string[]; threshold: number; by: readonly KeyId[]; keys: Keys }): {
-  signer: KeyId
-  cosigners: KeyId[]
-} {
-  const { among, threshold, by, keys } = options
-  const ids = among.map((key) => keyIdOf(decodeBase64url(key, 'key')))
+const idsOf = (keys: readonly string[]): KeyId[] => keys.map((key) => keyIdOf(decodeBase64url(key, 'key')))
+
+/** `threshold` of the keys that may sign: those held here first, then those that `by` names. Throws ERR_DRAFT_REFUSED. */
+export function chooseSigners(options: {
+  among: readonly KeyId[]
+  threshold: number
+  by: readonly KeyId[]
+  keys: Keys
+}): { signer: KeyId; cosigners: KeyId[] } {
+  const { among: ids, threshold, by, keys } = options
   const strange = by.find((id) => !ids.includes(id))
   if (strange !== undefined) {
     throw new SdkError('ERR_DRAFT_REFUSED', `${strange} is none of the keys that may sign`, {

@@ -68,6 +68,9 @@ export const manifestSchema = z.strictObject({
 })
 export type Manifest = z.infer<typeof manifestSchema>
 
+/** Of a DEK that is shared (Shamir): this share's x coordinate, and how many of them give the DEK. */
+const shareField = z.strictObject({ index: z.int().min(1).max(255), threshold: z.int().min(2).max(8) })
+
 /** The asset's DEK, wrapped for one vault. */
 export const grantSchema = z.strictObject({
   type: z.literal('cella/grant'),
@@ -86,8 +89,8 @@ export const grantSchema = z.strictObject({
   log: labelField,
   /** HPKE envelope of the DEK, or of this vault's share of it: encapsulation ‖ ciphertext. */
   wrapped: bytesField({ atMost: 2048 }),
-  /** Where the DEK is shared between vaults (Shamir): this share's x coordinate, and how many of them give the DEK. */
-  share: z.strictObject({ index: z.int().min(1).max(255), threshold: z.int().min(2).max(8) }).exactOptional(),
+  /** Where the DEK is shared between vaults. */
+  share: shareField.exactOptional(),
 })
 export type Grant = z.infer<typeof grantSchema>
 
@@ -103,7 +106,9 @@ export const keyCopySchema = z.strictObject({
   manifest: digestField,
   /** Whose HPKE key it is wrapped to. */
   membership: digestField,
-  /** HPKE envelope of the DEK: encapsulation ‖ ciphertext. */
+  /** HPKE envelope of the DEK, or of a share of it: encapsulation ‖ ciphertext. */
   wrapped: bytesField({ atMost: 2048 }),
+  /** Where the DEK is shared between the accounts that the owner's terms name for recovery. */
+  share: shareField.exactOptional(),
 })
 export type KeyCopy = z.infer<typeof keyCopySchema>

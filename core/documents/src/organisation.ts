@@ -76,6 +76,18 @@ const levelField = z.union([
   z.templateLiteral(['witnessed-within ', z.string().regex(/^[1-9][0-9]{0,6}$/)]),
 ])
 
+/**
+ * Members who together, `threshold` of them, may sign the next revision of these terms where it differs in `log` alone, so that a
+ * successor of a lost log is accepted without root keys; and who hold shares of the copies of data keys, so that as many
+ * of them grant an asset to another vault without its publisher.
+ */
+const recoveryField = z
+  .strictObject({ accounts: z.array(keyIdField).min(1).max(8), threshold: z.int().min(1).max(8) })
+  .refine(({ accounts, threshold }) => threshold <= accounts.length && new Set(accounts).size === accounts.length, {
+    path: ['threshold'],
+    error: 'is above the number of accounts, or one of them is named twice',
+  })
+
 const termsMembers = z.strictObject({
   type: z.literal('cella/terms'),
   version: z.literal(1),
@@ -118,6 +130,8 @@ const termsMembers = z.strictObject({
   logSigner: acceptedBuildsSchema.exactOptional(),
   /** Oldest collateral (revocation lists) that is taken, in days. */
   collateralDaysMax: z.union([z.literal('any'), z.int().min(1).max(3650)]),
+  /** Who acts after a loss. Absent: root keys alone, and each asset's own publisher. */
+  recovery: recoveryField.exactOptional(),
 })
 /** What an organisation accepts. Nothing is implied: what is not listed is refused, and "any" is written out. */
 export const termsSchema = termsMembers.refine(({ tees, minimumTcb }) => tees === undefined || minimumTcb === 'any', {

@@ -1,4 +1,4 @@
-import { type Digest, decodeBase64url, encodeUtf8 } from '@cella/bytes'
+import { canonicalJson, type Digest, decodeBase64url, encodeUtf8 } from '@cella/bytes'
 import {
   DocumentError,
   type DocumentType,
@@ -223,11 +223,12 @@ export class DocumentSet {
     return tags
   }
 
+  // A receipt shows no withdrawal but by the entry of the next revision, which is what it made room for.
   /** In the log before `at`, and not withdrawn before `at`. */
   #stoodAt(document: SignedDocument, at: number): boolean {
     const index = this.indexOf(document.digest)
     const revokedAt = this.revokedAt(document.digest)
-    return index !== undefined && index < at && (revokedAt === undefined || revokedAt > at)
+    return index !== undefined && index < at && (revokedAt === undefined || revokedAt >= at)
   }
 
   #entitled(document: SignedDocument, at: number): boolean {
@@ -235,8 +236,12 @@ export class DocumentSet {
     switch (payload.type) {
       case 'cella/organisation':
         return this.#organisationEntitled(document as SignedDocument<'cella/organisation'>)
-      case 'cella/membership':
       case 'cella/terms':
+        return (
+          this.#rootsSigned(document, payload.organisation, at) ||
+          this.#recoverersSigned(document as SignedDocument<'cella/terms'>, at)
+        )
+      case 'cella/membership':
       case 'cella/build':
       case 'cella/attestation-policy':
         return this.#rootsSigned(document, payload.organisation, at)
@@ -305,6 +310,28 @@ export class DocumentSet {
         this.#stoodAt(revision, at) &&
         !this.#succeededBefore(revision, at) &&
         this.#organisationEntitled(revision),
+    )
+  }
+
+  /**
+   * Whether those whom the revision before names for recovery signed this one, which then differs from it in `log` alone.
+   * Without the revision before, nobody knows whom it names: not entitled.
+   */
+  #recoverersSigned(next: SignedDocument<'cella/terms'>, at: number): boolean {
+    const { organisation, previous } = next.payload
+    const before = previous === null ? undefined : this.find('cella/terms', previous)
+    const recovery = before?.payload.recovery
+    return (
+      before !== undefined &&
+      recovery !== undefined &&
+      isSuccession(next.payload, before.payload) &&
+      next.signers.length >= recovery.threshold &&
+      next.signers.every(
+        (signer) =>
+          recovery.accounts.includes(signer) && this.membershipAt(organisation, signer, 'any', at) !== undefined,
+      ) &&
+      this.#stoodAt(before, at) &&
+      this.#entitled(before, this.indexOf(before.digest)!)
     )
   }
 
@@ -402,6 +429,14 @@ function succeeds(next: SignedDocument<'cella/organisation'>, previous: Payload<
     recoveryThreshold === 0 ||
     (next.payload.recoveryThreshold === recoveryThreshold && next.payload.recoveryKeys.join() === recoveryKeys.join())
   return isRecovery || (keepsRecovery && signedBy(next, previous))
+}
+
+/** Whether terms are those before under another log, and nothing else. */
+function isSuccession(next: Payload<'cella/terms'>, before: Payload<'cella/terms'>): boolean {
+  const { log: _, ...rest } = next
+  const expected = { ...before, revision: before.revision + 1, previous: next.previous }
+  const { log: __, ...wanted } = { ...expected, signer: next.signer, cosigners: next.cosigners }
+  return canonicalJson(rest) === canonicalJson(wanted)
 }
 
 /** The id of the organisation whose revision this is. */

@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { encodeUtf8 } from '@cella/bytes'
-import { hpkeKeyField, labelField, type Role, signingKeyField, type Terms } from '@cella/documents'
-import type { TrustedRoot } from '@cella/evidence'
+import { hpkeKeyField, labelField, type Role, signingKeyField } from '@cella/documents'
 import { parseLogPolicy } from '@cella/log'
 import {
   addMember,
@@ -9,7 +8,6 @@ import {
   createOrganisation,
   createProfileKeystore,
   draftMember,
-  draftTerms,
   gather,
   joinOrganisation,
   keysOf,
@@ -17,19 +15,16 @@ import {
   membersOf,
   noEnd,
   openSession,
-  publishTerms,
   removeMember,
   resolveOrganisation,
-  type Session,
-  termsFor,
   trustOrganisation,
 } from '@cella/sdk'
 import type { Command } from 'commander'
 import { type Cli, does, group, leaf, type Result } from '../command.ts'
 import type { Context } from '../context.ts'
 import { CliError, UsageError } from '../error.ts'
-import { readJsonFile, readTextFile } from '../files.ts'
-import { readInstallation, readInstallationTerms } from '../installation.ts'
+import { readTextFile } from '../files.ts'
+import { readInstallation } from '../installation.ts'
 import { findMember } from '../members.ts'
 import { collect, digestArgument, integerOption, parseTime, roles } from '../options.ts'
 import { renderPairs, renderTable } from '../terminal/table.ts'
@@ -38,6 +33,7 @@ import { formatTime, shortDigest } from '../terminal/units.ts'
 import { addWaitOptions, type WaitOptions, withdrawn } from '../withdrawal.ts'
 import { addCompromised } from './offboard.ts'
 import { addRootCommands, draftTo, type RecoveryFlags, recoveryOf } from './roots.ts'
+import { addTerms, rootName } from './terms.ts'
 
 /** `cella org …` */
 export function addOrgCommands(program: Command, cli: Cli): void {
@@ -327,113 +323,6 @@ async function trustInstallation(context: Context, file: string | undefined): Pr
   }
 }
 
-function addTerms(org: Command, cli: Cli): void {
-  const command = leaf(org, 'terms', {
-    summary: 'publish what your organisation accepts: builds, TEE roots, minimum TCB, log and witnesses',
-    details: 'Nothing is implied: what is not listed is refused. New terms replace the ones before.',
-    examples: [
-      'cella org terms --installation ~/.cella/server/installation.json --allow-simulated',
-      'cella org terms --file terms.json',
-      'cella org terms --show',
-    ],
-  })
-    .option(
-      '--installation <file>',
-      'accept builds, root, log and witnesses of this installation; or an invitation to one',
-    )
-    .option('--allow-simulated', 'accept a simulated TEE, for rehearsal: it protects nothing from the operator')
-    .option('--file <file>', 'the terms themselves, as JSON')
-    .option('--show', 'show the terms in force')
-    .option('--draft <file>', 'write them for several people’s root keys to sign, in place of submitting them')
-  does<{ installation?: string; allowSimulated?: boolean; file?: string; show?: boolean; draft?: string }>(
-    command,
-    cli,
-    async (context, _, options) => {
-      const session = await context.session()
-      if (options.show === true) return showTerms(context, session)
-      const draft =
-        options.file !== undefined
-          ? ((await readJsonFile(options.file)) as Parameters<typeof publishTerms>[1])
-          : await termsOfInstallation(options)
-      if (draft.simulated) context.say('note: these terms accept a SIMULATED TEE.')
-      await context.demand('Sign these terms for your organisation?')
-      if (options.draft !== undefined) return draftTo(options.draft, await draftTerms(session, draft))
-      const published = await publishTerms(session, draft)
-      return {
-        data: {
-          terms: published.document.digest,
-          revision: published.document.payload.revision,
-          index: published.index,
-        },
-        text: `terms revision ${published.document.payload.revision}: ${published.document.digest}, log entry ${published.index}`,
-      }
-    },
-  )
-}
-
-async function showTerms(context: Context, session: Session): Promise<Result> {
-  const id = await session.organisation()
-  const { documents } = await gather(session, { organisations: [id] })
-  const { payload, digest } = documents.terms(id)
-  const accepted = (builds: Terms['vault']): string =>
-    [
-      ...builds.builds.map((build) => `build ${shortDigest(build)}`),
-      ...builds.signers.map((key) => `whatever ${key} signs`),
-    ].join(', ')
-  const text = renderPairs(
-    [
-      ['terms', `revision ${payload.revision} (${digest})`],
-      ['vault', accepted(payload.vault)],
-      ['worker', accepted(payload.worker)],
-      ['log signer', payload.logSigner ? accepted(payload.logSigner) : 'whoever operates the log'],
-      ['attestation service', payload.attestationService ? accepted(payload.attestationService) : 'none'],
-      [
-        'TEE roots',
-        payload.roots
-          .map((root) => `${rootName(root)} ${shortDigest(root.spki)}${root.simulated ? ' SIMULATED' : ''}`)
-          .join(', '),
-      ],
-      ['simulated', payload.simulated ? 'accepted' : 'refused'],
-      ['minimum TCB', payload.minimumTcb === 'any' ? 'any' : JSON.stringify(payload.minimumTcb)],
-      ['TEEs', Object.keys(payload.tees ?? { 'sev-snp': 0 }).join(', ')],
-      ['boundaries', payload.boundaries.join(', ')],
-      ['isolation', `level ${payload.isolation} or higher`],
-      ['chips', payload.chips === 'any' ? 'any' : payload.chips.join(', ')],
-      ['log', payload.log.trim().split('\n').join('; ')],
-      ['witnesses', levelWords(payload.level)],
-    ],
-    context.style,
-  )
-  return { data: { digest, ...payload }, text }
-}
-
-/** What a level asks for, and what it gives up. */
-function levelWords(level: Terms['level']): string {
-  if (level === 'witnessed') return 'witnessed: on the very checkpoint that a release relies on'
-  const open = 'a log that is set back goes unseen: uses, withdrawals, first outcomes and the time are the host’s word'
-  if (level === 'logged') return `logged: none asked for; ${open}`
-  return `${level} seconds: on a checkpoint of at most that age; within it ${open}`
-}
-
-async function termsOfInstallation(options: {
-  installation?: string
-  allowSimulated?: boolean
-}): Promise<Parameters<typeof publishTerms>[1]> {
-  if (options.installation === undefined) {
-    throw new UsageError('no terms were given', '--installation FILE of your own server, or --file FILE')
-  }
-  const installation = await readInstallationTerms(options.installation)
-  const terms = termsFor(installation)
-  if (terms.simulated && options.allowSimulated !== true) {
-    throw new CliError(
-      'ERR_REFUSED',
-      'this installation simulates its TEE',
-      'for a rehearsal, say so: --allow-simulated',
-    )
-  }
-  return terms
-}
-
 async function readCard(file: string): Promise<MemberCard> {
   let card: Partial<MemberCard>
   try {
@@ -454,8 +343,4 @@ async function readCard(file: string): Promise<MemberCard> {
   if (!valid)
     throw new CliError('ERR_FILE', `${file} is no card of a member`, 'it is what `cella keys list --card NAME` prints')
   return card as MemberCard
-}
-
-function rootName(root: TrustedRoot): string {
-  return root.tee === 'sev-snp' ? root.product : root.tee
 }

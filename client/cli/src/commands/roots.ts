@@ -131,7 +131,7 @@ function addRotate(org: Command, cli: Cli): void {
 
 function addSign(org: Command, cli: Cli): void {
   const command = leaf(org, 'sign <draft>', {
-    summary: 'read what somebody drafted, and sign it with your root or recovery keys; no network is needed',
+    summary: 'read what somebody drafted, and sign it with your keys; no network is needed',
     examples: ['cella org sign rotation.draft'],
   }).option('--show', 'only show what it says and who has signed')
   does<{ show?: boolean }>(command, cli, async (context, [file], { show }) => {
@@ -222,6 +222,12 @@ function payloadPairs(payload: Payload): [string, string][] {
               ],
             ]),
         ['simulated', payload.simulated ? 'accepted' : 'refused'],
+        [
+          'recovery',
+          payload.recovery
+            ? `${payload.recovery.threshold} of ${payload.recovery.accounts.join(', ')}`
+            : 'nobody named',
+        ],
         ['in full', JSON.stringify(payload)],
       ]
     default:

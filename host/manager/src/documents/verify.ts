@@ -66,8 +66,27 @@ async function candidates(tables: Kysely<Tables>, document: Document): Promise<r
   const roots = isRootSigned
     ? (await organisations(tables, organisation)).flatMap(({ payload }) => rootsOf(payload))
     : []
+  if (isType(document, 'cella/terms')) return [...roots, ...(await recoverers(tables, document.payload))]
   if (isRootSigned && document.type !== 'cella/revocation') return roots
   return [...roots, ...(await accounts(tables, organisation, document.payload.signer))]
+}
+
+/** Those whom the terms before name for recovery. That only the log differs is for readers to judge. */
+async function recoverers(tables: Kysely<Tables>, terms: Payload<'cella/terms'>): Promise<KeySet[]> {
+  const previous = await tables
+    .selectFrom('documents')
+    .select('envelope')
+    .where('digest', '=', terms.previous ?? '')
+    .where('organisation', '=', terms.organisation)
+    .where('type', '=', 'cella/terms')
+    .where('leaf_index', 'is not', null)
+    .executeTakeFirst()
+  if (previous === undefined) return []
+  const { recovery } = parseDocumentOf('cella/terms', previous.envelope).payload
+  if (recovery === undefined) return []
+  const named = await Promise.all(recovery.accounts.map((account) => accounts(tables, terms.organisation, account)))
+  const keys = named.flat().flatMap((set) => [...set.keys])
+  return [{ keys: new Map(keys), threshold: recovery.threshold }]
 }
 
 function rootsOf(payload: Payload<'cella/organisation'>): readonly KeySet[] {
