@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -19,6 +19,7 @@ import {
   signHere,
   submitDraft,
 } from '@cella/sdk'
+import { s3Credentials, startS3 } from '@cella/testing/s3'
 import { DidNotStart, RealInstallation, removeFolder, temporaryFolder } from './support/installation.ts'
 import { joined, type Party, termsFor } from './support/parties.ts'
 import { approvedContract, publishPayroll, publishProgram, runOnce, type Scene, setScene } from './support/scene.ts'
@@ -35,8 +36,8 @@ const key = join(folder, 'restore.key')
 const installations: RealInstallation[] = []
 let scene: Scene
 
-function installationAt(name: string): RealInstallation {
-  const made = new RealInstallation(join(folder, name), options)
+function installationAt(name: string, ...more: string[]): RealInstallation {
+  const made = new RealInstallation(join(folder, name), [...options, ...more])
   installations.push(made)
   return made
 }
@@ -59,7 +60,11 @@ after(async () => {
 })
 
 test('the operator’s machine is lost: what the backup has is there again, what came later is named, owners approve the successor, runs go on', async () => {
-  const lost = installationAt('lost')
+  // Its ciphertext lies in a store that goes with it; the next one keeps it in its folder.
+  const store = await startS3()
+  const settings = join(folder, 's3.json')
+  writeFileSync(settings, JSON.stringify({ kind: 's3', ...s3Credentials, endpoint: store.endpoint }), { mode: 0o600 })
+  const lost = installationAt('lost', '--blobs', settings)
   const first = await lost.up()
   scene = await setScene(first, { folder: join(folder, 'people'), uses: 10 })
   // Who recovers for one of the owners: none of them has its root keys, nor a data key.
@@ -80,11 +85,16 @@ test('the operator’s machine is lost: what the backup has is there again, what
   assert.ok(seen > Number(made.logSize))
   lost.kill()
   rmSync(lost.data, { recursive: true })
+  await store.close()
 
   // Another machine: another folder, another port.
   const restored = installationAt('restored')
   await backup('verify', repository, '--key', key)
   await backup('restore', repository, '--data', restored.data, '--key', key)
+  await assert.rejects(
+    installationAt('restored', '--blobs', settings).up(),
+    (error) => error instanceof DidNotStart && /ERR_DATA_MISMATCH/.test(error.said),
+  )
   await assert.rejects(
     restored.up(),
     (error) => error instanceof DidNotStart && /ERR_LOG_KEY.*cella log succeed/.test(error.said),

@@ -75,6 +75,7 @@ export interface UpFlags {
   readonly logSigner?: string
   readonly upgradeLogSigner?: boolean
   readonly coverSeconds?: number
+  readonly blobs?: string
   readonly publicUrl?: string
   readonly traces?: string | undefined
   readonly foreground?: boolean
@@ -111,6 +112,7 @@ export function startSupervisor(folder: string, flags: UpFlags): ReturnType<type
       ...(flags.tee ?? []).flatMap((tee) => ['--tee', tee]),
       ...(flags.nextEnclaves === undefined ? [] : ['--next-enclaves', resolve(flags.nextEnclaves)]),
       ...(flags.vaultUntil === undefined ? [] : ['--vault-until', `${parseTime(flags.vaultUntil, 'end')}`]),
+      ...(flags.blobs === undefined ? [] : ['--blobs', resolve(flags.blobs)]),
       ...(flags.attest ? ['--attest'] : []),
       ...(flags.logSigner === undefined ? [] : ['--log-signer', flags.logSigner]),
       ...(flags.upgradeLogSigner ? ['--upgrade-log-signer'] : []),

@@ -1,19 +1,32 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { after, before, test } from 'node:test'
+import { openS3Store, placeOfBlobs, type S3Settings } from '@cella/blobs'
 import { encodeUtf8, Secret } from '@cella/bytes'
 import { encodeLeaf, encodeVkey, type LogPolicy, type NoteKey, randomTag, successionLeaf, tilePath } from '@cella/log'
 import { createLogServer, fsck, type Log, loadLogKey, localSigner, openLog } from '@cella/log-server'
 import { type Database, openDatabase } from '@cella/manager'
 import { digestOf, randomBytes } from '@cella/primitives'
 import { generateDek } from '@cella/seal'
+import { s3Credentials, startS3 } from '@cella/testing/s3'
 import { createBackup } from './create.ts'
 import { lockForPassphrase, lockForRecipient, makeRecipient, parseSecretLine } from './keys.ts'
 import { pieceBytes, Repository } from './repository.ts'
 import { chooseSnapshot, restoreBackup } from './restore.ts'
+import type { Snapshot } from './snapshot.ts'
 import { succeedLog } from './succeed.ts'
 import { contentsOf, verifyBackup } from './verify.ts'
 
@@ -289,5 +302,69 @@ test('a folder of the first release opens, by its passphrase and by its recipien
     assert.deepEqual([name, files[0]?.path], ['20261128T183000Z-0a1b2c3d', 'state.json'])
     const bytes = await buffer(contentsOf(repository, files[0]!, 'state.json'))
     assert.equal(bytes.toString(), '{"origin":"log.example/vector"}')
+  }
+})
+
+test('ciphertext in an S3 store is backed up, only what is new, and restored to a folder or to another store', async () => {
+  const [one, two] = await Promise.all([startS3(), startS3()])
+  const place = (endpoint: string): S3Settings => ({ kind: 's3', ...s3Credentials, endpoint, prefix: 'blobs-of/' })
+  const config = JSON.parse(readFileSync(join(data, 'config/manager.json'), 'utf8'))
+  const known = await database.tables.selectFrom('blobs').select('sha256').orderBy('sha256').execute()
+  const names = known.map(({ sha256 }) => sha256)
+  const bytesOf = (name: string): Buffer => readFileSync(join(data, 'manager/blobs/blobs', name.slice(0, 2), name))
+  try {
+    const { kind: _, ...settings } = place(one.endpoint)
+    const store = await openS3Store(settings)
+    const upload = async (name: string, bytes: Uint8Array): Promise<void> => {
+      await store.put({ name, sha256: name }, bytes)
+    }
+    for (const name of names.slice(1)) await upload(name, bytesOf(name))
+    write('config/manager.json', JSON.stringify({ ...config, blobs: place(one.endpoint) }))
+    const repository = await repositoryAt('s3')
+    // One that the database names is not there, or is another than its name says.
+    await assert.rejects(create(repository), { code: 'ERR_BACKUP_SOURCE', message: new RegExp(names[0]!) })
+    await store.put({ name: names[0]!, sha256: digestOf(encodeUtf8('another')) }, encodeUtf8('another'))
+    await assert.rejects(create(repository), { code: 'ERR_BACKUP_SOURCE', message: /SHA-256/ })
+    assert.deepEqual(await repository.snapshots(), [])
+    await store.remove(names[0]!)
+    await upload(names[0]!, bytesOf(names[0]!))
+
+    await create(repository)
+    const late = randomBytes(3_000_000)
+    await upload(digestOf(late), late)
+    await database.tables
+      .insertInto('blobs')
+      .values({ sha256: digestOf(late), size: late.length, organisation: null })
+      .execute()
+    const { bytesWritten } = await create(repository)
+    assert.ok(bytesWritten > 3_000_000 && bytesWritten < 3_500_000, `${bytesWritten}`)
+
+    const snapshot = await chooseSnapshot(repository, undefined)
+    await verifyBackup({ repository, snapshot, onProgress })
+    // As of a folder: what the first test restores to one.
+    const ofFolder = await chooseSnapshot(
+      await Repository.open(join(root, 'whole'), { passphrase: passphrase() }),
+      undefined,
+    )
+    const entries = ({ files }: Snapshot) =>
+      files.filter(({ path }) => path.startsWith('manager/blobs/')).map(({ pieces: _, ...file }) => file)
+    const before = entries(ofFolder)
+    assert.ok(before.length >= 3)
+    assert.deepEqual(
+      entries(snapshot).filter(({ path }) => before.some((entry) => entry.path === path)),
+      before,
+    )
+    const bucket = join(root, 's3-to-s3')
+    const blobs = place(two.endpoint)
+    await restoreBackup({ dataFolder: bucket, repository, snapshot, blobs, onProgress })
+    assert.equal(existsSync(join(bucket, 'manager/blobs')), false)
+    assert.equal(JSON.parse(readFileSync(join(bucket, 'state.json'), 'utf8')).blobs, placeOfBlobs(blobs))
+    const restored = await openS3Store({ ...settings, endpoint: two.endpoint })
+    for (const name of [...names, digestOf(late)]) {
+      assert.equal(digestOf(await buffer(await restored.read(name))), name)
+    }
+  } finally {
+    write('config/manager.json', JSON.stringify(config))
+    await Promise.all([one.close(), two.close()])
   }
 })

@@ -1,14 +1,15 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Readable } from 'node:stream'
 import { createZstdCompress } from 'node:zlib'
+import type { BlobStore } from '@cella/blobs'
 import { DatabaseSnapshot, type TableCopy } from '@cella/manager'
+import { blobFolder, blobPath, openBucket, readBlob } from './bucket.ts'
 import { BackupError } from './error.ts'
 import { inParallel, type OnProgress, Progress } from './progress.ts'
 import { pieceBytes, type Repository } from './repository.ts'
 import type { Contents, FileEntry, Snapshot } from './snapshot.ts'
-import { blobFiles, blobFolder, LogSource, readSettings, stateFiles } from './source.ts'
+import { blobFiles, LogSource, readSettings, stateFiles } from './source.ts'
 
 export interface CreateReport {
   readonly name: string
@@ -43,9 +44,7 @@ export async function createBackup(options: {
     const edge = await writer.tilesOf(log, log.partialTiles())
     const tables = await writer.tablesOf(database)
     const known = await immutableFiles(repository)
-    const blobs = await blobFiles(dataFolder)
-    await demandBlobs(database, blobs)
-    const copied = await writer.filesOf(dataFolder, blobs, known)
+    const copied = await copyBlobs(writer, { settings, database, dataFolder, known })
     const tiles = await writer.tilesOf(log, log.fullTiles(), known)
     const checkpoint = await writer.bytesOf('log/checkpoint', log.checkpoint)
     const name = `${at.toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z-${randomBytes(4).toString('hex')}`
@@ -85,6 +84,25 @@ async function immutableFiles(repository: Repository): Promise<Map<string, FileE
   )
 }
 
+/** All blobs of a folder; of an S3 store, which others may use as well, those that the database names. */
+async function copyBlobs(
+  writer: Writer,
+  options: {
+    readonly settings: Awaited<ReturnType<typeof readSettings>>
+    readonly database: DatabaseSnapshot
+    readonly dataFolder: string
+    readonly known: Map<string, FileEntry>
+  },
+): Promise<FileEntry[]> {
+  const { settings, database, dataFolder, known } = options
+  if (settings.blobs.kind === 's3') {
+    return writer.blobsOf(await openBucket(settings.blobs), await database.blobs(), known)
+  }
+  const blobs = await blobFiles(dataFolder)
+  await demandBlobs(database, blobs)
+  return writer.filesOf(dataFolder, blobs, known)
+}
+
 /** Whatever the database names is there: blobs are written before their rows. */
 async function demandBlobs(database: DatabaseSnapshot, paths: readonly string[]): Promise<void> {
   const there = new Set(paths.map((path) => path.split('/').at(-1)))
@@ -117,6 +135,26 @@ class Writer {
         return before
       }
       return { path, mode: mode & 0o777, ...(await this.#contents(readPieces(join(folder, path)))) }
+    })
+  }
+
+  /** Blobs of an S3 store; one that `known` has is not read. */
+  async blobsOf(
+    store: BlobStore,
+    names: readonly string[],
+    known: ReadonlyMap<string, FileEntry>,
+  ): Promise<FileEntry[]> {
+    return inParallel(names.toSorted(), atOnce, async (name) => {
+      const path = blobPath(name)
+      const before = known.get(path)
+      if (before !== undefined) return before
+      const contents = await this.#contents(inPieces(await readBlob(store, name)))
+      if (contents.sha256 !== name) {
+        throw new BackupError('ERR_BACKUP_SOURCE', `blob ${name} in the S3 store has the SHA-256 ${contents.sha256}`, {
+          hint: 'the store is damaged; ciphertext that its publisher still has is published again',
+        })
+      }
+      return { path, mode: 0o600, ...contents }
     })
   }
 
@@ -172,10 +210,10 @@ async function* readPieces(path: string): AsyncGenerator<Uint8Array> {
   }
 }
 
-async function* inPieces(stream: Readable): AsyncGenerator<Uint8Array> {
+async function* inPieces(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let parts: Uint8Array[] = []
   let length = 0
-  for await (const chunk of stream as AsyncIterable<Uint8Array>) {
+  for await (const chunk of stream) {
     for (let rest = chunk; rest.length > 0; ) {
       const taken = rest.subarray(0, pieceBytes - length)
       rest = rest.subarray(taken.length)

@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
+import { readS3Settings } from '@cella/blobs'
 import { Secret } from '@cella/bytes'
 import { generateDek } from '@cella/seal'
 import { createBackup } from './create.ts'
@@ -17,7 +18,7 @@ import { verifyBackup } from './verify.ts'
 // node main.ts create REPOSITORY --data FOLDER [--to FILE]…   backs up the installation that runs on FOLDER
 // node main.ts list REPOSITORY                                what is there; needs the secret of --data, or an opener
 // node main.ts verify REPOSITORY [--name NAME]
-// node main.ts restore REPOSITORY --data FOLDER [--name NAME]
+// node main.ts restore REPOSITORY --data FOLDER [--name NAME] [--blobs FILE]
 // node main.ts succeed FOLDER                                 gives the log of the installation on FOLDER a successor
 // node main.ts keygen FILE                                    FILE is a recipient's key, FILE.pub what to give --to
 //
@@ -30,6 +31,7 @@ const { values, positionals } = parseArgs({
     data: { type: 'string' },
     to: { type: 'string', multiple: true, default: [] },
     key: { type: 'string' },
+    blobs: { type: 'string' },
     name: { type: 'string' },
     passphrase: { type: 'boolean', default: false },
   },
@@ -65,7 +67,8 @@ async function run(command: string | undefined, place: string): Promise<object> 
     const repository = await openToRead(place)
     const snapshot = await chooseSnapshot(repository, values.name)
     const databaseUrl = process.env.DATABASE_URL
-    await restoreBackup({ dataFolder: dataFolder(), repository, snapshot, databaseUrl, onProgress })
+    const blobs = values.blobs === undefined ? undefined : await readS3Settings(values.blobs)
+    await restoreBackup({ dataFolder: dataFolder(), repository, snapshot, databaseUrl, blobs, onProgress })
     return { name: snapshot.name, at: snapshot.at, log: snapshot.log, data: dataFolder() }
   }
   throw new BackupError('ERR_USAGE', `${command}: one of create, list, verify, restore, succeed, keygen`)

@@ -4,7 +4,9 @@ import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs
 import { dirname, join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { createZstdDecompress } from 'node:zlib'
+import { placeOfBlobs, type S3Settings } from '@cella/blobs'
 import { loadDatabase } from '@cella/manager'
+import { blobOf, openBucket, writeBlob } from './bucket.ts'
 import { BackupError } from './error.ts'
 import { writeSecret } from './installation-secret.ts'
 import { inParallel, type OnProgress, Progress } from './progress.ts'
@@ -24,18 +26,24 @@ export async function restoreBackup(options: {
   readonly repository: Repository
   readonly snapshot: Snapshot
   readonly databaseUrl?: string | undefined
+  /** Where ciphertext goes; a folder below the data folder, where it is left out. */
+  readonly blobs?: S3Settings | undefined
   readonly onProgress: OnProgress
 }): Promise<void> {
-  const { repository, snapshot, databaseUrl } = options
+  const { repository, snapshot, databaseUrl, blobs } = options
   const target = resolve(options.dataFolder)
   await demandEmpty(target)
   const work = `${target}.restoring`
   await begin(work, snapshot.name)
+  const bucket = blobs && (await openBucket(blobs))
   const progress = new Progress(options.onProgress)
   const { files, database } = snapshot
   progress.expect([...files, ...database.tables].reduce((sum, { size }) => sum + size, 0))
   await inParallel(files, atOnce, async (file) => {
-    await restoreFile(repository, join(work, file.path), file)
+    const name = bucket && blobOf(file.path)
+    if (bucket !== undefined && name !== undefined) {
+      await writeBlob(bucket, { name, size: file.size, pieces: contentsOf(repository, file, file.path) })
+    } else await restoreFile(repository, join(work, file.path), file)
     progress.add(file.size)
   })
   await rm(join(work, 'manager', 'postgres'), { recursive: true, force: true })
@@ -53,10 +61,19 @@ export async function restoreBackup(options: {
       return compressed.pipe(rows)
     },
   })
+  await sayPlace(join(work, 'state.json'), blobs)
   await writeSecret(work, repository.secret)
   await rm(join(work, marker))
   await rmdir(target).catch(() => undefined)
   await rename(work, target)
+}
+
+/** Where the installation finds its blobs from now on. */
+async function sayPlace(path: string, blobs: S3Settings | undefined): Promise<void> {
+  const state: { readonly blobs?: string } = JSON.parse(await readFile(path, 'utf8'))
+  const place = blobs === undefined ? 'folder' : placeOfBlobs(blobs)
+  if ((state.blobs ?? 'folder') === place) return
+  await writeWhole(path, Buffer.from(`${JSON.stringify({ ...state, blobs: place }, null, 2)}\n`))
 }
 
 /** Names the backup that a half-made folder is of. */

@@ -1,7 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
+import { blobSettingsSchema } from '@cella/blobs'
 import { parseVkey, partialTiles, tilePath, tileWidth, verifyCheckpoint } from '@cella/log'
 import { z } from 'zod'
+import { blobFolder } from './bucket.ts'
 import { BackupError } from './error.ts'
 
 // What an installation consists of, seen from its data folder.
@@ -24,12 +26,11 @@ const never: ReadonlySet<string> = new Set([
 /** Copied in ways of their own. */
 const apart: ReadonlySet<string> = new Set(['log', 'manager/postgres', 'manager/blobs'])
 
-export const blobFolder = 'manager/blobs/blobs'
-
 const settingsSchema = z.object({
   dataFolder: z.string(),
   database: z.object({ url: z.string() }).optional(),
   log: z.object({ url: z.string(), vkey: z.string() }),
+  blobs: blobSettingsSchema.default({ kind: 'folder' }),
 })
 
 /** Where a running installation keeps its database, and where its log answers: from the manager's settings. */

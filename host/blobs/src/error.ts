@@ -6,6 +6,7 @@ export type BlobErrorCode =
   | 'ERR_BLOB_TOO_LARGE'
   | 'ERR_BLOB_CONFLICT'
   | 'ERR_BLOB_UNAVAILABLE'
+  | 'ERR_BLOB_SETTINGS'
   | 'ERR_UPLOAD_ABSENT'
   | 'ERR_UPLOAD_OFFSET'
   | 'ERR_UPLOAD_BUSY'
@@ -20,10 +21,12 @@ export type BlobErrorCode =
 export class BlobError extends Error {
   readonly code: BlobErrorCode
   readonly offset: number | undefined
-  constructor(code: BlobErrorCode, message: string, options?: ErrorOptions & { offset?: number }) {
+  readonly hint: string | undefined
+  constructor(code: BlobErrorCode, message: string, options?: ErrorOptions & { offset?: number; hint?: string }) {
     super(message, options)
     this.name = 'BlobError'
     this.code = code
     this.offset = options?.offset
+    this.hint = options?.hint
   }
 }

@@ -1,4 +1,5 @@
 import { readFile, stat } from 'node:fs/promises'
+import { blobSettingsSchema } from '@cella/blobs'
 import { keyIdField } from '@cella/documents'
 import { z } from 'zod'
 import { ManagerError } from './error.ts'
@@ -28,20 +29,7 @@ const configSchema = z.strictObject({
   dataFolder: z.string().min(1),
   /** `postgresql://…`; absent: the environment's DATABASE_URL, and without that a PostgreSQL of one's own. */
   database: z.strictObject({ url: z.string().regex(/^postgres(?:ql)?:\/\//) }).optional(),
-  blobs: z
-    .discriminatedUnion('kind', [
-      z.strictObject({ kind: z.literal('folder') }),
-      z.strictObject({
-        kind: z.literal('s3'),
-        endpoint: url,
-        bucket: z.string().min(3).max(63),
-        region: z.string().min(1).max(100),
-        prefix: z.string().max(200).default(''),
-        accessKeyId: z.string().min(1).max(200),
-        secretAccessKey: z.string().min(1).max(500),
-      }),
-    ])
-    .default({ kind: 'folder' }),
+  blobs: blobSettingsSchema.default({ kind: 'folder' }),
   log: z.strictObject({
     /** Below it lie `checkpoint`, `tile/…` and `entries`. */
     url,

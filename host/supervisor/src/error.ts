@@ -7,6 +7,7 @@ export type SupervisorErrorCode =
   | 'ERR_ENCLAVES_MISSING'
   /** Something in the data folder is not of the form it has to be. */
   | 'ERR_DATA_MALFORMED'
+  | 'ERR_DATA_MISMATCH'
   /** The port that was asked for is another program's. */
   | 'ERR_PORT_TAKEN'
   /** The log signer does not hold the key of this log. */

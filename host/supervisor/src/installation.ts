@@ -219,7 +219,7 @@ export class Installation {
 
   /** Returns the ids of the vaults that it serves. */
   async #startManager({ vaults: names, ports }: Plan, { state, vkey }: RunningLog): Promise<string[]> {
-    const { dataFolder, databaseUrl, vaultUntil, attest, traces, leaseSeconds } = this.#options
+    const { dataFolder, databaseUrl, blobs, vaultUntil, attest, traces, leaseSeconds } = this.#options
     const ids = names.map((name) => String(this.#processes.reported(`${name}:listening`)!.id))
     const config = join(dataFolder, 'config', 'manager.json')
     writeJson(config, {
@@ -227,6 +227,7 @@ export class Installation {
       ...(await this.#public()),
       dataFolder: join(dataFolder, 'manager'),
       ...(databaseUrl && { database: { url: databaseUrl } }),
+      ...(blobs && { blobs }),
       log: { url: `http://127.0.0.1:${ports.log}`, vkey },
       vaults: ids.map((id, at) => ({
         id,

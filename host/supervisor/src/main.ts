@@ -2,6 +2,7 @@ import { rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { readS3Settings } from '@cella/blobs'
 import { SupervisorError } from './error.ts'
 import { Installation } from './installation.ts'
 import { lockData } from './lock.ts'
@@ -19,6 +20,7 @@ import type { InstallationOptions } from './options.ts'
 //   [--upgrade-log-signer]         the log's key passes to the log signer among the enclaves, where that is another one
 //   [--public-url URL]             under which others reach the manager: part of the attestation service's issuer
 //   [--manager-url URL]            what the enclaves are told instead of the manager's own address
+//   [--blobs FILE]                 an S3 store for ciphertext, in JSON as a manager's configuration has it
 //   [--traces URL]                 an OTLP/HTTP collector, which the manager sends spans to
 //   [--cover-seconds N]            at least one entry for each organisation in each N seconds, so that quiet does not show
 //   [--lease-seconds N]            how long a worker may be silent before its run is given to the next attempt
@@ -49,6 +51,7 @@ try {
       'upgrade-log-signer': { type: 'boolean', default: false },
       'public-url': { type: 'string' },
       'manager-url': { type: 'string' },
+      blobs: { type: 'string' },
       traces: { type: 'string' },
       'lease-seconds': { type: 'string', default: '30' },
       'rehearse-clock': { type: 'string' },
@@ -85,6 +88,7 @@ try {
     hostClockOffset:
       values['rehearse-clock'] === undefined ? undefined : seconds(values['rehearse-clock'], '--rehearse-clock'),
     coverSeconds: values['cover-seconds'] === undefined ? undefined : coverSeconds(values['cover-seconds']),
+    blobs: values.blobs === undefined ? undefined : await readS3Settings(values.blobs),
     databaseUrl: databaseUrl(process.env.DATABASE_URL),
   })
   let stopping = false

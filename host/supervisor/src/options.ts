@@ -1,3 +1,4 @@
+import type { S3Settings } from '@cella/blobs'
 import type { CertificateFiles } from './certificate.ts'
 
 export interface InstallationOptions {
@@ -52,6 +53,8 @@ export interface InstallationOptions {
   readonly traces?: string | undefined
   /** Seconds in which each organisation's stream of events gets at least one entry; absent: none beside its events. */
   readonly coverSeconds?: number | undefined
+  /** An S3 store for ciphertext; without it a folder below `dataFolder`. */
+  readonly blobs?: S3Settings | undefined
   /** A PostgreSQL of the operator's; without it one of the installation's own. */
   readonly databaseUrl?: string | undefined
 }

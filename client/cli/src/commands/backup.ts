@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { z } from 'zod'
 import { type Cli, does, group, leaf } from '../command.ts'
@@ -18,6 +18,7 @@ interface Flags {
   readonly to?: string[]
   readonly key?: string
   readonly name?: string
+  readonly blobs?: string
 }
 
 /** `cella backup …` */
@@ -156,14 +157,18 @@ function addRestore(backup: Command, cli: Cli): void {
           summary: 'restore a backup into a data folder that is empty',
           details:
             'The newest, unless --name says which. The log in it does not go on by itself: docs/operations.md, “When the machine is lost”.',
-          examples: ['cella backup restore /mnt/backup/cella --data /srv/cella'],
+          examples: [
+            'cella backup restore /mnt/backup/cella --data /srv/cella',
+            'cella backup restore /mnt/backup/cella --data /srv/cella --blobs s3.json',
+          ],
         }),
       ),
     ),
-  )
+  ).option('--blobs <file>', 'ciphertext goes into the S3 store that this file names, in place of a folder')
   does<Flags>(command, cli, async (context, [folder], flags) => {
     const data = await dataFolder(context, flags.data)
-    const parameters = ['restore', folder!, '--data', data]
+    const blobs = flags.blobs === undefined ? [] : ['--blobs', resolve(flags.blobs)]
+    const parameters = ['restore', folder!, '--data', data, ...blobs]
     const made = restoredSchema.parse(await runOpening(context, 'restoring', parameters, flags))
     return {
       data: made,

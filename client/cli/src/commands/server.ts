@@ -96,6 +96,10 @@ function addUp(program: Command, cli: Cli): void {
       integerOption('--cover-seconds', 1),
     )
     .option(
+      '--blobs <file>',
+      'ciphertext lies in an S3 store, which this file names (docs/manager.md), in place of a folder',
+    )
+    .option(
       '--public-url <url>',
       'under which others reach the manager: the attestation service’s issuer begins with it',
     )
