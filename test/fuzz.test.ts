@@ -50,6 +50,7 @@ const reached: Readonly<Record<string, string>> = {
   readEvidenceJson: 'parseEvidenceJson',
   readTable: 'parseTable',
   readLogSigners: 'parseSignerStatement',
+  parseSignerProof: 'parseReceiptBundle',
 }
 /** These are given a door, or things that were read, and no bytes. */
 const notBytes = ['readAttestationPolicy', 'readDocumentSet', 'readEnclave', 'readEntries']

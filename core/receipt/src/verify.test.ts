@@ -14,17 +14,24 @@ import {
   verifyReceipt,
 } from './index.ts'
 
-const bytes = new Uint8Array(readFileSync(new URL('../testdata/run.cella-receipt', import.meta.url)))
-const stored = JSON.parse(readFileSync(new URL('../testdata/anchors.json', import.meta.url), 'utf8'))
+const fileOf = (name: string): Uint8Array =>
+  new Uint8Array(readFileSync(new URL(`../testdata/${name}`, import.meta.url)))
+const bytes = fileOf('run.cella-receipt')
 const bundle = parseReceiptBundle(bytes)
-const anchors: Anchors = {
-  organisations: stored.organisations,
-  logs: stored.logs.map(({ policy }: { policy: string }) => ({
-    policy: parseLogPolicy(encodeUtf8(policy)),
-    independentWitnesses: [],
-  })),
-  roots: stored.roots,
-  now: 4_102_444_800,
+const anchors = anchorsOf('anchors.json')
+const policy: string = JSON.parse(decodeUtf8(fileOf('anchors.json'), 'anchors')).logs[0].policy
+
+function anchorsOf(name: string): Anchors {
+  const { organisations, logs, roots } = JSON.parse(decodeUtf8(fileOf(name), name))
+  return {
+    organisations,
+    logs: logs.map(({ policy }: { policy: string }) => ({
+      policy: parseLogPolicy(encodeUtf8(policy)),
+      independentWitnesses: [],
+    })),
+    roots,
+    now: 4_102_444_800,
+  }
 }
 
 type Envelope = { payload: string; signatures: { protected: string; signature: string }[] }
@@ -108,6 +115,21 @@ describe('a real receipt', () => {
     assert.ok(!verdict.notProved.some(({ code }) => code === 'NOBODY_INDEPENDENT_WATCHED'))
   })
 
+  test('shows which code signed for the log, and that an owner who names builds of it accepts them', async () => {
+    const own = anchorsOf('log-signers-anchors.json')
+    const read = parseReceiptBundle(fileOf('log-signers.cella-receipt'))
+    const verdict = await verifyReceipt(read, own)
+    assert.deepEqual([verdict.outcome, verdict.wrong, verdict.missing], ['proved', [], []])
+    const said = verdict.statements.filter(({ code }) => code.includes('SIGNER'))
+    assert.deepEqual([...new Set(said.map(({ code }) => code))], ['SIGNER_SIMULATED', 'LOG_SIGNER'])
+    assert.match(said[0]!.text, /code measured [0-9a-f]{96} in a SIMULATED sev-snp/)
+    // Evidence that is genuine, of another log.
+    const [shown] = read.logSigners!
+    const foreign = await verifyReceipt({ ...bundle, logSigners: [shown!] }, anchors)
+    assert.deepEqual([foreign.outcome, foreign.wrong.map(({ code }) => code)], ['disproved', ['SIGNER']])
+    assert.match(foreign.wrong[0]!.text, /another key than the log’s/)
+  })
+
   test('encodes to the bytes that were read', () => {
     assert.deepEqual(encodeReceiptBundle(bundle), bytes)
   })
@@ -146,7 +168,6 @@ describe('anchors are the verifier’s own', () => {
   })
 
   test('a policy that demands another witness is not satisfied', async () => {
-    const { policy } = stored.logs[0] as { policy: string }
     const vkey = 'witness.example+0afe2cbd+BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB'
     assert.ok(policy.includes('quorum'))
     const other = policy.replace(/^witness .*$/m, (line) => line.replace(/ [^ ]+\+[^ ]+/, ` ${vkey}`))

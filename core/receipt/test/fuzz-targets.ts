@@ -16,6 +16,7 @@ import {
 
 const bundle = new Uint8Array(readFileSync(new URL('../testdata/run.cella-receipt', import.meta.url)))
 
+const withSigners = new Uint8Array(readFileSync(new URL('../testdata/log-signers.cella-receipt', import.meta.url)))
 const stored = JSON.parse(readFileSync(new URL('../testdata/anchors.json', import.meta.url), 'utf8'))
 const anchors: Anchors = {
   organisations: stored.organisations,
@@ -31,7 +32,7 @@ await initPolicyEngine(new Uint8Array(readFileSync(policyEngineUrl())))
 export const fuzzTargets: readonly FuzzTarget[] = [
   {
     name: 'parseReceiptBundle',
-    seeds: [bundle],
+    seeds: [bundle, withSigners],
     run: parseReceiptBundle,
     encode: encodeReceiptBundle,
     errors: [ReceiptError],
