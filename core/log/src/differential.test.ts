@@ -7,13 +7,16 @@ import { leafOf, TestLog } from '../test/support.ts'
 import {
   consistencyProof,
   inclusionProof,
+  isSubtree,
   leafHash,
   parseTile,
   partialTiles,
+  subtreeConsistencyProof,
   tileHashes,
   tilePath,
   verifyConsistency,
   verifyInclusion,
+  verifySubtreeConsistency,
 } from './index.ts'
 
 // A second implementation of RFC 6962 §2.1, written from its text: whole lists of leaves, recursion, no tiles, no edge. It
@@ -59,6 +62,15 @@ const readerOf = (size: number) => {
   return tileHashes((at) => log.tile(at), size)
 }
 
+/** draft-ietf-plants-merkle-tree-certs-03 §4.4: SUBTREE_SUBPROOF(start, end, D[n], b). */
+function subtreeSubproof(start: number, end: number, d: readonly Uint8Array[], b: boolean): Uint8Array[] {
+  if (start === 0 && end === d.length) return b ? [] : [mth(d)]
+  const k = split(d.length)
+  if (end <= k) return [...subtreeSubproof(start, end, d.slice(0, k), b), mth(d.slice(k))]
+  if (start >= k) return [...subtreeSubproof(start - k, end - k, d.slice(k), b), mth(d.slice(0, k))]
+  return [...subtreeSubproof(0, end - k, d.slice(k), false), mth(d.slice(0, k))]
+}
+
 test('roots and proofs of every small tree are those of the RFC’s text', async () => {
   for (let size = 1; size <= 33; size++) {
     const d = leaves.slice(0, size)
@@ -74,6 +86,22 @@ test('roots and proofs of every small tree are those of the RFC’s text', async
       const expected = subproof(oldSize, d, true)
       assert.deepEqual(hexes(await consistencyProof({ oldSize, newSize: size, hashes })), hexes(expected))
       verifyConsistency({ oldSize, newSize: size, oldRoot: mth(d.slice(0, oldSize)), newRoot: root, path: expected })
+    }
+    for (let start = 0; start < size; start++) {
+      for (let end = start + 1; end <= size; end++) {
+        if (!isSubtree({ start, end })) {
+          await assert.rejects(subtreeConsistencyProof({ start, end, size, hashes }), RangeError)
+          continue
+        }
+        const expected = subtreeSubproof(start, end, d, true)
+        assert.deepEqual(hexes(await subtreeConsistencyProof({ start, end, size, hashes })), hexes(expected))
+        const subtree = { start, end, size, subtreeRoot: mth(d.slice(start, end)), root }
+        verifySubtreeConsistency({ ...subtree, path: expected })
+        const others = [expected.slice(1), expected.slice(0, -1), [...expected, root], expected.toReversed()]
+        for (const bent of others.filter((one) => hexes(one).join() !== hexes(expected).join())) {
+          assert.throws(() => verifySubtreeConsistency({ ...subtree, path: bent }), { code: 'ERR_LOG_PROOF' })
+        }
+      }
     }
   }
 })

@@ -30,18 +30,35 @@ export {
   tagLength,
 } from './leaf.ts'
 export { LeafStore } from './leaf-store.ts'
+export { LogCopy, type MirrorStore } from './log-copy.ts'
 export { LogError, type LogErrorCode } from './log-error.ts'
 export {
   type CopyReport,
   checkCopy,
   type MirrorOptions,
   type MirrorSigner,
-  type MirrorStore,
   mirrorLog,
   mirrorPrefix,
+  timeToSign,
 } from './mirror.ts'
 export {
+  type AddEntries,
+  AddEntriesReader,
+  type EntryPackage,
+  encodeAddEntries,
+  encodeEntryPackage,
+  encodeMirrorInfo,
+  type MirrorInfo,
+  mirrorInfoType,
+  type PackageRange,
+  packageRanges,
+  packagesMax,
+  parseMirrorInfo,
+} from './mirror-protocol.ts'
+export {
+  type CosignedSubtree,
   cosignNote,
+  cosignSubtree,
   encodeNote,
   encodeSignatureLine,
   type Note,
@@ -50,6 +67,7 @@ export {
   signNote,
   type VerifiedSignature,
   verifyNote,
+  verifySubtree,
 } from './note.ts'
 export {
   encodeLogPolicy,
@@ -67,11 +85,16 @@ export {
   edgePlaces,
   type HashReader,
   inclusionProof,
+  isSubtree,
   type NodePlace,
+  type Subtree,
+  subtreeConsistencyProof,
   verifyConsistency,
   verifyInclusion,
+  verifySubtreeConsistency,
 } from './proofs.ts'
 export { isProvenEntry, makeProofFile, type ProvenEntry, proveEntry, verifyOfflineProof } from './proven-entry.ts'
+export { type MirrorAnswer, type PostToMirror, type PushOptions, pushLog } from './push.ts'
 export { type ProvenCcfEntry, receiptsOf, verifyCcfReceipt } from './receipts/ccf.ts'
 export type { ReceiptKey } from './receipts/cose.ts'
 export { type ProvenRekorEntry, verifyRekorEntry } from './receipts/rekor.ts'
@@ -126,10 +149,13 @@ export {
   addCheckpointBytesMax,
   encodeAddCheckpoint,
   encodeCosignatures,
+  encodeSignSubtree,
   encodeWitnessSize,
   parseAddCheckpoint,
   parseCosignatures,
+  parseSignSubtree,
   parseWitnessSize,
+  type SignSubtree,
   witnessSizeType,
 } from './witness-protocol.ts'
 export {

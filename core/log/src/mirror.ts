@@ -1,20 +1,13 @@
-import { concatBytes, encodeHex, encodeUtf8, equalBytes } from '@cella/bytes'
+import { encodeHex, encodeUtf8, equalBytes } from '@cella/bytes'
 import { sha256 } from '@cella/primitives'
 import type { NoteSigner } from './keys.ts'
+import { fileReader, LogCopy, type MirrorStore, TileWriter } from './log-copy.ts'
 import { LogError } from './log-error.ts'
 import { cosignNote, parseNote, verifyNote } from './note.ts'
 import type { LogPolicy } from './policy.ts'
-import { edgePlaces, type HashReader, inclusionProof, verifyInclusion } from './proofs.ts'
+import { type HashReader, inclusionProof, verifyInclusion } from './proofs.ts'
 import { verifySuccessor } from './successor.ts'
-import {
-  encodeEntryBundle,
-  parseEntryBundle,
-  partialTiles,
-  readEntries,
-  tileHashes,
-  tilePath,
-  tileWidth,
-} from './tiles.ts'
+import { parseEntryBundle, readEntries, tileHashes, tilePath, tileWidth } from './tiles.ts'
 import { leafHash, TreeBuilder } from './tree.ts'
 import type { LogReader } from './view.ts'
 import { addSignatures, verifyCheckpoint, type WitnessedCheckpoint } from './witnessed.ts'
@@ -22,14 +15,6 @@ import { addSignatures, verifyCheckpoint, type WitnessedCheckpoint } from './wit
 // A copy of a log as c2sp.org/tlog-mirror has it: the same files under the same paths, so that any static server can serve
 // it and any client of tlog-tiles read it. An entry is authenticated against the checkpoint before it is written, and the
 // checkpoint is written last: what the folder's checkpoint says is in the folder.
-
-/** The folder of a mirror. */
-export interface MirrorStore {
-  /** `undefined` where there is no such file. */
-  read(path: string): Promise<Uint8Array | undefined>
-  /** Durable and whole when it resolves; replaces a file that is there. */
-  write(path: string, bytes: Uint8Array): Promise<void>
-}
 
 /** What signs that the mirror holds every byte, and the time for it in seconds since 1970. */
 export interface MirrorSigner {
@@ -69,7 +54,7 @@ export async function mirrorLog(options: MirrorOptions): Promise<WitnessedCheckp
   if (held !== undefined) await verifySuccessor({ seen: held, checkpoint, tile: (path) => log.tile(path) })
   await copyEntries({ checkpoint, held, log, store, onProgress })
   const { bytes } = checkpoint
-  const own = sign && cosignNote(parseNote(bytes).text, sign.signer, timeToSign(sign, held))
+  const own = sign && cosignNote(parseNote(bytes).text, sign.signer, timeToSign(sign, held?.bytes))
   await store.write(checkpointPath, own === undefined ? bytes : addSignatures(bytes, [own]))
   return checkpoint
 }
@@ -117,9 +102,9 @@ export async function checkCopy(options: {
   return { checkpoint, tiles: compared, problems }
 }
 
-/** Never earlier than what it signed before. */
-function timeToSign({ signer, now }: MirrorSigner, held: WitnessedCheckpoint | undefined): number {
-  const before = held === undefined ? [] : verifyNote(parseNote(held.bytes), [signer.key])
+/** Never earlier than what it signed before on `held`, the note of the copy's checkpoint. */
+export function timeToSign({ signer, now }: MirrorSigner, held: Uint8Array | undefined): number {
+  const before = held === undefined ? [] : verifyNote(parseNote(held), [signer.key])
   return Math.max(Math.floor(now()), before[0]?.time ?? 0)
 }
 
@@ -144,25 +129,15 @@ async function copyEntries(options: {
   onProgress: MirrorOptions['onProgress']
 }): Promise<void> {
   const { checkpoint, held, log, store } = options
-  // A bundle that was not full is read again; the tiles below it say what it continues.
-  const whole = held === undefined ? 0 : held.size - (held.size % tileWidth)
-  const edge = await tileHashes(fileReader(store), whole)(edgePlaces(whole))
-  const tree = new TreeBuilder({ size: whole, edge })
-  const tiles = new TileWriter((path, bytes) => store.write(path, bytes))
-  await tiles.resume(store, whole)
-  const source = new BundleSource({ checkpoint, log, store, from: whole })
-  while (tree.size < checkpoint.size) {
-    const place = bundleAt(tree.size, checkpoint.size)
-    const entries = await source.next()
-    await store.write(tilePath(place), encodeEntryBundle(entries))
-    for (const entry of entries) tiles.append(tree, leafHash(entry))
-    await tiles.flushFull()
-    options.onProgress?.(tree.size, checkpoint.size)
+  const copy = await LogCopy.open(store, held?.size ?? 0)
+  const source = new BundleSource({ checkpoint, log, store, from: copy.size })
+  let last: readonly Uint8Array[] = []
+  for (let done = copy.size; done < checkpoint.size; done += last.length) {
+    last = await source.next()
+    if (last.length === tileWidth) await copy.append(last)
+    options.onProgress?.(done + last.length, checkpoint.size)
   }
-  if (!equalBytes(tree.root(), checkpoint.root)) {
-    throw new LogError('ERR_LOG_FORKED', 'the tiles of the copy are damaged; copy the log into an empty folder')
-  }
-  await tiles.flushPartial(checkpoint.size)
+  await copy.finish(checkpoint, last.length === tileWidth ? [] : last)
 }
 
 /** Authenticated bundles, one after the other: of the copy where an earlier try left them, else of the log. */
@@ -235,61 +210,4 @@ interface BundlePlace {
 
 function bundleAt(first: number, size: number): BundlePlace {
   return { level: 'entries', index: first / tileWidth, width: Math.min(tileWidth, size - first) }
-}
-
-/** Puts the hashes of a growing tree into its tiles. */
-class TileWriter {
-  readonly #write: (path: string, bytes: Uint8Array) => Promise<void>
-  /** Of each level of tiles, the hashes of the one that is not full yet. */
-  readonly #open: Uint8Array[][] = []
-  #full: { readonly path: string; readonly bytes: Uint8Array }[] = []
-
-  constructor(write: (path: string, bytes: Uint8Array) => Promise<void>) {
-    this.#write = write
-  }
-
-  /** Goes on with a copy of `size` leaves, a multiple of 256. */
-  async resume(store: MirrorStore, size: number): Promise<void> {
-    const hashes = tileHashes(fileReader(store), size)
-    for (const { level, index, width } of partialTiles(size)) {
-      if (level === 'entries') continue
-      const places = Array.from({ length: width }, (_, at) => ({ level: level * 8, index: index * tileWidth + at }))
-      this.#open[level] = await hashes(places)
-    }
-  }
-
-  append(tree: TreeBuilder, leaf: Uint8Array): void {
-    tree.append(leaf, (level, index, hash) => {
-      if (level % 8 !== 0) return
-      this.#open[level / 8] ??= []
-      const open = this.#open[level / 8]!
-      open.push(hash)
-      if (open.length < tileWidth) return
-      const place = { level: level / 8, index: Math.floor(index / tileWidth), width: tileWidth }
-      this.#full.push({ path: tilePath(place), bytes: concatBytes(...open) })
-      this.#open[level / 8] = []
-    })
-  }
-
-  async flushFull(): Promise<void> {
-    const full = this.#full
-    this.#full = []
-    for (const { path, bytes } of full) await this.#write(path, bytes)
-  }
-
-  async flushPartial(size: number): Promise<void> {
-    for (const place of partialTiles(size)) {
-      if (place.level === 'entries') continue
-      await this.#write(tilePath(place), concatBytes(...this.#open[place.level]!))
-    }
-  }
-}
-
-/** The copy's own files as a log's. */
-function fileReader(store: Pick<MirrorStore, 'read'>): (path: string) => Promise<Uint8Array> {
-  return async (path) => {
-    const bytes = await store.read(path)
-    if (bytes === undefined) throw new LogError('ERR_LOG_UNAVAILABLE', `the copy has no ${path}`)
-    return bytes
-  }
 }

@@ -4,6 +4,7 @@ import { parseCheckpointText } from './checkpoint.ts'
 import { isKeyName, type NoteKey, type NoteSigner } from './keys.ts'
 import { LogError } from './log-error.ts'
 import { malformed, parseText, parsing } from './parsing.ts'
+import type { Subtree } from './proofs.ts'
 
 // c2sp.org/signed-note and c2sp.org/tlog-cosignature:
 //
@@ -98,6 +99,43 @@ export function cosignNote(text: string, signer: NoteSigner, time: number): Note
   return { name, keyId: id, bytes: concatBytes(uint64Bytes(time), signature) }
 }
 
+/** A part of a log that ML-DSA-44 cosigns: the leaves from `start` to before `end`, with their root. */
+export interface CosignedSubtree extends Subtree {
+  readonly origin: string
+  /** 32 bytes. */
+  readonly root: Uint8Array
+}
+
+/** A cosignature line on a subtree, without a time. Only keys of ML-DSA-44 make one: RangeError for others. */
+export function cosignSubtree(subtree: CosignedSubtree, signer: NoteSigner): NoteSignature {
+  const { name, id, algorithm } = signer.key
+  if (algorithm !== 'ml-dsa-44') throw new RangeError('cosignSubtree wants a key of ML-DSA-44')
+  const signature = mlDsa44Sign(signer.seed.expose(), subtreeBytes(signer.key, subtree, 0))
+  return { name, keyId: id, bytes: concatBytes(uint64Bytes(0), signature) }
+}
+
+/**
+ * The keys among `keys` that cosigned the subtree, at most once each; lines of other keys are passed over. Throws
+ * ERR_LOG_SIGNATURE when one that claims to be of a known key is not.
+ */
+export function verifySubtree(
+  subtree: CosignedSubtree,
+  signatures: readonly NoteSignature[],
+  keys: readonly NoteKey[],
+): NoteKey[] {
+  const verified = new Set<NoteKey>()
+  for (const { name, keyId, bytes } of signatures) {
+    const key = keys.find((known) => known.name === name && known.id === keyId)
+    if (key === undefined || key.algorithm !== 'ml-dsa-44') continue
+    const isOwn = bytes.length > 8 && bytes.subarray(0, 8).every((byte) => byte === 0)
+    if (!isOwn || !mlDsa44Verify(key.publicKey, subtreeBytes(key, subtree, 0), bytes.subarray(8))) {
+      throw new LogError('ERR_LOG_SIGNATURE', `the subtree signature of ${name} (${keyId}) does not verify`)
+    }
+    verified.add(key)
+  }
+  return [...verified]
+}
+
 /**
  * The signatures of `keys` on a note, at most one a key; those of other keys are passed over. Throws ERR_LOG_SIGNATURE
  * when one that claims to be of a known key is not.
@@ -136,13 +174,18 @@ function cosignedBytes(key: NoteKey, text: string, time: number): Uint8Array {
   if (!Number.isSafeInteger(time) || time < 0) throw new RangeError(`a cosignature's time is ${time}`)
   if (key.algorithm === 'ed25519') return encodeUtf8(`cosignature/v1\ntime ${time}\n${text}`)
   const { origin, size, root } = parseCheckpointText(text)
+  return subtreeBytes(key, { origin, start: 0, end: size, root }, time)
+}
+
+/** tlog-cosignature: what ML-DSA-44 signs. */
+function subtreeBytes(key: NoteKey, { origin, start, end, root }: CosignedSubtree, time: number): Uint8Array {
   return concatBytes(
     encodeUtf8('subtree/v1\n\0'),
     shortText(key.name, 'cosigner name'),
     uint64Bytes(time),
     shortText(origin, 'checkpoint origin'),
-    uint64Bytes(0),
-    uint64Bytes(size),
+    uint64Bytes(start),
+    uint64Bytes(end),
     root,
   )
 }

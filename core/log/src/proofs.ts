@@ -86,34 +86,71 @@ export function verifyConsistency(options: {
     if (!equalBytes(oldRoot, newRoot)) refuse(`two roots for size ${oldSize}`)
     return
   }
-  if (options.path.length === 0) refuse('the consistency path is empty')
-  const path = isPowerOfTwo(oldSize) ? [oldRoot, ...options.path] : options.path
-  let node = oldSize - 1
-  let last = newSize - 1
-  while (node % 2 === 1) {
+  verifySubtreeConsistency({
+    start: 0,
+    end: oldSize,
+    size: newSize,
+    subtreeRoot: oldRoot,
+    root: newRoot,
+    path: options.path,
+  })
+}
+
+/** The leaves from `start` to before `end`, as a subtree of draft-ietf-plants-merkle-tree-certs §4.1. */
+export interface Subtree {
+  readonly start: number
+  readonly end: number
+}
+
+/** Whether a tree can have such a subtree: not empty, and it begins at a multiple of a power of two that it fits into. */
+export function isSubtree({ start, end }: Subtree): boolean {
+  if (!isSize(start) || !isSize(end) || start >= end) return false
+  let width = 1
+  while (width < end - start) width *= 2
+  return start % width === 0
+}
+
+/**
+ * Throws ERR_LOG_PROOF unless `path` shows that the leaves from `start` to before `end` have the root `subtreeRoot` and
+ * are those of the tree of `size` leaves with `root`. draft-ietf-plants-merkle-tree-certs-03 §4.4; from `start` 0 it is a
+ * consistency proof of RFC 9162.
+ */
+export function verifySubtreeConsistency(
+  options: Subtree & { size: number; subtreeRoot: Uint8Array; root: Uint8Array; path: readonly Uint8Array[] },
+): void {
+  const { start, end, size, subtreeRoot, root } = options
+  if (!isSubtree(options) || !isSize(size) || end > size) {
+    refuse(`a tree of ${size} leaves has no subtree from ${start} to ${end}`)
+  }
+  checkPath(options.path)
+  let first = start
+  let node = end - 1
+  let last = size - 1
+  const up = (): void => {
+    first = Math.floor(first / 2)
     node = Math.floor(node / 2)
     last = Math.floor(last / 2)
   }
-  let older = path[0]!
+  // What ends where the tree does is whole at any level; else its last node is whole while it is a right child.
+  while (first !== node && (node === last || node % 2 === 1)) up()
+  const isWhole = first === node
+  if (!isWhole && options.path.length === 0) refuse('the consistency path is empty')
+  let older = isWhole ? subtreeRoot : options.path[0]!
   let newer = older
-  for (const hash of path.slice(1)) {
+  for (const hash of isWhole ? options.path : options.path.slice(1)) {
     if (last === 0) refuse('the consistency path is longer than the tree is deep')
     if (node % 2 === 1 || node === last) {
-      older = nodeHash(hash, older)
+      if (first < node) older = nodeHash(hash, older)
       newer = nodeHash(hash, newer)
-      while (node % 2 === 0 && node !== 0) {
-        node = node / 2
-        last = Math.floor(last / 2)
-      }
+      while (node % 2 === 0 && node !== 0) up()
     } else {
       newer = nodeHash(newer, hash)
     }
-    node = Math.floor(node / 2)
-    last = Math.floor(last / 2)
+    up()
   }
   if (last !== 0) refuse('the consistency path is shorter than the tree is deep')
-  if (!equalBytes(older, oldRoot)) refuse(`the consistency path does not lead to the root of size ${oldSize}`)
-  if (!equalBytes(newer, newRoot)) refuse(`the consistency path does not lead to the root of size ${newSize}`)
+  if (!equalBytes(older, subtreeRoot)) refuse(`the consistency path does not lead to the root of ${start} to ${end}`)
+  if (!equalBytes(newer, root)) refuse(`the consistency path does not lead to the root of size ${size}`)
 }
 
 /** The inclusion path of `index` in the tree of the first `size` leaves, sibling first. RFC 9162 §2.1.3.1. */
@@ -135,11 +172,22 @@ export async function consistencyProof(options: {
   newSize: number
   hashes: HashReader
 }): Promise<Uint8Array[]> {
-  const { oldSize, newSize } = options
+  const { oldSize, newSize, hashes } = options
   if (!isSize(oldSize) || !isSize(newSize) || oldSize === 0 || oldSize > newSize) {
     throw new RangeError(`consistencyProof: from ${oldSize} to ${newSize} leaves`)
   }
-  return fillPath(consistencyRanges(oldSize, { start: 0, end: newSize }, true), options.hashes)
+  return subtreeConsistencyProof({ start: 0, end: oldSize, size: newSize, hashes })
+}
+
+/** What `verifySubtreeConsistency` verifies. */
+export async function subtreeConsistencyProof(
+  options: Subtree & { size: number; hashes: HashReader },
+): Promise<Uint8Array[]> {
+  const { start, end, size, hashes } = options
+  if (!isSubtree(options) || !isSize(size) || end > size) {
+    throw new RangeError(`subtreeConsistencyProof: ${start} to ${end} of ${size} leaves`)
+  }
+  return fillPath(subtreeRanges({ start, end }, { start: 0, end: size }, true), hashes)
 }
 
 /** The perfect subtrees, largest first, that the tree of the first `size` leaves consists of. */
@@ -158,13 +206,14 @@ function inclusionRanges(index: number, range: LeafRange): LeafRange[] {
   return index < left.end ? [...inclusionRanges(index, left), right] : [...inclusionRanges(index, right), left]
 }
 
-// SUBPROOF of RFC 9162 §2.1.4.1; `whole` says that the old root is that of the subtree itself.
-function consistencyRanges(oldEnd: number, range: LeafRange, whole: boolean): LeafRange[] {
-  if (oldEnd === range.end) return whole ? [] : [range]
+// SUBPROOF of RFC 9162 §2.1.4.1, and of a subtree; `whole` says that the old root is that of the subtree itself.
+function subtreeRanges(old: LeafRange, range: LeafRange, whole: boolean): LeafRange[] {
+  if (old.start === range.start && old.end === range.end) return whole ? [] : [range]
   const [left, right] = split(range)
-  return oldEnd <= left.end
-    ? [...consistencyRanges(oldEnd, left, whole), right]
-    : [...consistencyRanges(oldEnd, right, false), left]
+  if (old.end <= left.end) return [...subtreeRanges(old, left, whole), right]
+  // What reaches over the middle begins where the range does.
+  const rest = { start: Math.max(old.start, right.start), end: old.end }
+  return [...subtreeRanges(rest, right, whole && rest.start === old.start), left]
 }
 
 function split({ start, end }: LeafRange): [LeafRange, LeafRange] {
@@ -202,12 +251,6 @@ function largestPowerBelow(value: number): number {
   let power = 1
   while (power * 2 < value) power *= 2
   return power
-}
-
-function isPowerOfTwo(value: number): boolean {
-  let rest = value
-  while (rest > 1 && rest % 2 === 0) rest /= 2
-  return rest === 1
 }
 
 function isSize(value: number): boolean {

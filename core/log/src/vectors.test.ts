@@ -9,7 +9,13 @@ import { LogError } from './log-error.ts'
 import { cosignNote, encodeNote, parseNote, signNote, verifyNote } from './note.ts'
 import { parseLogPolicy } from './policy.ts'
 import { encodeProofFile, parseProofFile } from './proof-file.ts'
-import { consistencyProof, inclusionProof, verifyConsistency, verifyInclusion } from './proofs.ts'
+import {
+  consistencyProof,
+  inclusionProof,
+  verifyConsistency,
+  verifyInclusion,
+  verifySubtreeConsistency,
+} from './proofs.ts'
 import { encodeEntryBundle, parseTile, parseTilePath, readEntries, tileHashes, tilePath } from './tiles.ts'
 import { leafHash, TreeBuilder } from './tree.ts'
 import { encodeAddCheckpoint, parseAddCheckpoint } from './witness-protocol.ts'
@@ -45,6 +51,17 @@ sharedTest('agrees with every inclusion probe', `${root}merkle-probes/inclusion.
         root: hash(probe.root ?? ''),
       })
     assert.equal(refused(run), probe.wantErr, probe.path)
+  }
+})
+
+sharedTest('agrees with every probe of a subtree', `${root}merkle-probes/subtreeconsistency.json`, () => {
+  const probes = jsonOf('merkle-probes/subtreeconsistency.json')
+  assert.ok(probes.length >= 60)
+  for (const { start, end, size, root1, root2, proof, wantErr, path } of probes) {
+    const roots = { subtreeRoot: hash(root1 ?? ''), root: hash(root2 ?? '') }
+    const run = () => verifySubtreeConsistency({ start, end, size, ...roots, path: hashes(proof) })
+    // Of nothing there is nothing to prove: draft-ietf-plants-merkle-tree-certs-03 §4.1 has no empty subtree.
+    assert.equal(refused(run), start === end ? true : wantErr, path)
   }
 })
 

@@ -1,6 +1,7 @@
 import { concatBytes, encodeBase64, encodeUtf8 } from '@cella/bytes'
 import { encodeSignatureLine, type NoteSignature, parseSignatureLines } from './note.ts'
 import { malformed, parseDecimal, parseHash, parseText } from './parsing.ts'
+import { isSubtree, type Subtree } from './proofs.ts'
 
 // c2sp.org/tlog-witness, POST PREFIX/add-checkpoint:
 //
@@ -35,6 +36,51 @@ export function parseAddCheckpoint(bytes: Uint8Array): AddCheckpoint {
     path: lines.map((line) => parseHash(line, 'add-checkpoint path')),
     checkpoint: encodeUtf8(text.slice(end + 2)),
   }
+}
+
+// c2sp.org/tlog-witness, POST PREFIX/sign-subtree:
+//
+//   subtree START END
+//   BASE64                     (root of the subtree)
+//   BASE64 …                   (consistency path, at most 63 lines)
+//
+//   checkpoint note with a cosignature of the witness, verbatim
+
+export interface SignSubtree extends Subtree {
+  /** Of the subtree, 32 bytes. */
+  readonly root: Uint8Array
+  /** From the subtree to the checkpoint. */
+  readonly path: readonly Uint8Array[]
+  /** The note, to be verified. */
+  readonly checkpoint: Uint8Array
+}
+
+/** Throws ERR_LOG_MALFORMED, also for what no tree has as a subtree. Nothing in the result is verified. */
+export function parseSignSubtree(bytes: Uint8Array): SignSubtree {
+  const text = parseText(bytes, 'sign-subtree', addCheckpointBytesMax)
+  const end = text.indexOf('\n\n')
+  if (end < 0) throw malformed('sign-subtree', 'has no empty line before its checkpoint')
+  const [range, root, ...lines] = text.slice(0, end).split('\n')
+  const [word, first, after, ...rest] = range!.split(' ')
+  if (word !== 'subtree' || first === undefined || after === undefined || rest.length > 0) {
+    throw malformed('sign-subtree', 'does not begin with the range of the subtree')
+  }
+  if (root === undefined) throw malformed('sign-subtree', 'has no root of the subtree')
+  if (lines.length > 63) throw malformed('sign-subtree', 'has a path of more than 63 hashes')
+  const subtree = { start: parseDecimal(first, 'subtree start'), end: parseDecimal(after, 'subtree end') }
+  if (!isSubtree(subtree)) throw malformed('sign-subtree', `no tree has a subtree from ${first} to ${after}`)
+  return {
+    ...subtree,
+    root: parseHash(root, 'subtree root'),
+    path: lines.map((line) => parseHash(line, 'sign-subtree path')),
+    checkpoint: encodeUtf8(text.slice(end + 2)),
+  }
+}
+
+/** The inverse of `parseSignSubtree`. */
+export function encodeSignSubtree({ start, end, root, path, checkpoint }: SignSubtree): Uint8Array {
+  const lines = [`subtree ${start} ${end}`, encodeBase64(root), ...path.map(encodeBase64)]
+  return concatBytes(encodeUtf8(`${lines.join('\n')}\n\n`), checkpoint)
 }
 
 /** The inverse of `parseAddCheckpoint`. */

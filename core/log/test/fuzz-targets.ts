@@ -3,17 +3,25 @@ import { CborTag, type CborValue, encodeCbor } from '@cella/cbor'
 import { ed25519PublicKey, ed25519Sign, sha256 } from '@cella/primitives'
 import type { FuzzTarget } from '@cella/testing/fuzz'
 import {
+  type AddEntries,
+  AddEntriesReader,
   cosignNote,
+  type EntryPackage,
   edgeLength,
+  emptyRoot,
   encodeAddCheckpoint,
+  encodeAddEntries,
   encodeCheckpointText,
   encodeCosignatures,
   encodeEntryBundle,
+  encodeEntryPackage,
   encodeLeaf,
   encodeLogMemory,
   encodeLogPolicy,
+  encodeMirrorInfo,
   encodeNote,
   encodeProofFile,
+  encodeSignSubtree,
   encodeSkey,
   encodeSuccession,
   encodeVkey,
@@ -29,8 +37,10 @@ import {
   parseLeaf,
   parseLogMemory,
   parseLogPolicy,
+  parseMirrorInfo,
   parseNote,
   parseProofFile,
+  parseSignSubtree,
   parseSkey,
   parseSuccession,
   parseTile,
@@ -207,6 +217,20 @@ const text =
   (bytes: Uint8Array): Value =>
     run(decodeUtf8(bytes, 'text'))
 
+const upload = { origin: 'log.example/one', uploadStart: 0, uploadEnd: 2, ticket: new Uint8Array([1, 2]) }
+
+/** A request of `add-entries` with one package of two entries. */
+async function readUpload(bytes: Uint8Array): Promise<{ head: AddEntries; read: EntryPackage }> {
+  const parts = async function* (): AsyncGenerator<Uint8Array> {
+    for (let at = 0; at < bytes.length; at += 50) yield bytes.subarray(at, at + 50)
+  }
+  const reader = new AddEntriesReader(parts())
+  const head = await reader.head()
+  const read = await reader.package(2)
+  if (read === undefined || !(await reader.atEnd())) throw new LogError('ERR_LOG_MALFORMED', 'is no whole upload')
+  return { head, read }
+}
+
 export const fuzzTargets: readonly FuzzTarget[] = [
   { name: 'parseNote', seeds: [note], run: parseNote, encode: encodeNote, ...ours },
   {
@@ -256,6 +280,28 @@ export const fuzzTargets: readonly FuzzTarget[] = [
   { name: 'parseLogPolicy', seeds: [policyText, encodeLogPolicy(policy)], run: parseLogPolicy, ...ours },
   { name: 'parseProofFile', seeds: [proofFile], run: parseProofFile, encode: encodeProofFile, ...ours },
   { name: 'parseAddCheckpoint', seeds: [request], run: parseAddCheckpoint, encode: encodeAddCheckpoint, ...ours },
+  {
+    name: 'parseSignSubtree',
+    seeds: [encodeSignSubtree({ start: 4, end: 6, root: emptyRoot(), path: [emptyRoot()], checkpoint: note })],
+    run: parseSignSubtree,
+    encode: encodeSignSubtree,
+    ...ours,
+  },
+  {
+    name: 'parseMirrorInfo',
+    seeds: [encodeMirrorInfo({ size: 700, nextEntry: 256, ticket: note })],
+    run: parseMirrorInfo,
+    encode: encodeMirrorInfo,
+    ...ours,
+  },
+  {
+    name: 'AddEntriesReader',
+    seeds: [concatBytes(encodeAddEntries(upload), encodeEntryPackage({ entries: [leaf, other], path: [emptyRoot()] }))],
+    run: readUpload,
+    encode: ({ head, read }: Awaited<ReturnType<typeof readUpload>>) =>
+      concatBytes(encodeAddEntries(head), encodeEntryPackage(read)),
+    ...ours,
+  },
   {
     name: 'parseCosignatures',
     seeds: [encodeCosignatures(signatures.slice(1))],
