@@ -31,6 +31,7 @@ export async function openWitness(options: {
   const server = await startWitnessServer({
     witness: {
       addCheckpoint: (body) => current()?.addCheckpoint(body) ?? unknown,
+      signSubtree: (body) => current()?.signSubtree(body) ?? unknown,
       latest: (origin) => current()?.latest(origin),
       close: () => witness?.close(),
     },

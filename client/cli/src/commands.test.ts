@@ -61,7 +61,7 @@ describe('the tree of commands', () => {
   test('has every command of the reference', () => {
     const names = all.map(([path]) => path.slice(1).join(' '))
     const wanted =
-      'up|down|status|doctor|org create|org show|org member add|org member remove|org trust|org terms|keys list|keys backup|keys restore|keys change-passphrase|inspect|publish|assets list|assets show|assets revoke|workflow create|workflow show|workflow check|contract create|contract show|contract approve|contract revoke|run|runs list|runs show|runs cancel|open|receipt show|verify|log show|log tail|log search|log disclose|log export|log check|log prove|log verify|log mirror|log monitor|witness serve|policy show|policy explain'
+      'up|down|status|doctor|org create|org show|org member add|org member remove|org trust|org terms|keys list|keys backup|keys restore|keys change-passphrase|inspect|publish|assets list|assets show|assets revoke|workflow create|workflow show|workflow check|contract create|contract show|contract approve|contract revoke|run|runs list|runs show|runs cancel|open|receipt show|verify|log show|log tail|log search|log disclose|log export|log check|log prove|log verify|log mirror|log push|log monitor|witness serve|witness mirror|policy show|policy explain'
     assert.deepEqual(
       wanted.split('|').filter((name) => !names.includes(name)),
       [],

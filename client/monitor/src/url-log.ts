@@ -49,7 +49,8 @@ async function answerOf(url: URL, fetchFrom: typeof fetch): Promise<Uint8Array |
   }
 }
 
-function reasonOf(error: unknown): string {
+/** Why a fetch failed, in one word where there is one. */
+export function reasonOf(error: unknown): string {
   const { message, cause } = error as { message: string; cause?: { code?: string } }
   return cause?.code ?? message
 }

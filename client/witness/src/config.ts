@@ -15,6 +15,8 @@ export interface WitnessConfig {
   readonly mlDsaKeyFile: string | undefined
   /** Verifier keys of the logs that it watches. */
   readonly logs: readonly string[]
+  /** Folder of a mirror's copies. Without it, it is a witness. */
+  readonly copies: string | undefined
   readonly listen: ListenAddress
   /** Of all logs and readers; default 1000. */
   readonly requestsPerSecond: number
@@ -31,7 +33,7 @@ export function readWitnessConfig(file: string): WitnessConfig {
     throw new WitnessError('ERR_WITNESS_CONFIG', `the settings ${file} can't be read as JSON`, { cause })
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('is no object')
-  const { name, file: state, keyFile, mlDsaKeyFile, logs, listen, ...rest } = value as Record<string, unknown>
+  const { name, file: state, keyFile, mlDsaKeyFile, logs, copies, listen, ...rest } = value as Record<string, unknown>
   const { requestsPerSecond = 1000, logRequestsPerSecond: perLog = logRequestsPerSecond, ...others } = rest
   for (const other of Object.keys(others)) throw wrong(`has a member ${other}, which no witness knows`)
   if (typeof name !== 'string' || !isKeyName(name)) throw wrong('needs name: no space, no plus')
@@ -41,12 +43,14 @@ export function readWitnessConfig(file: string): WitnessConfig {
   if (mlDsaKeyFile !== undefined && (typeof mlDsaKeyFile !== 'string' || mlDsaKeyFile === '')) {
     throw wrong('has an mlDsaKeyFile that is no path')
   }
+  if (copies !== undefined && (typeof copies !== 'string' || copies === '')) throw wrong('has copies that is no path')
   return {
     name,
     file: state,
     keyFile,
     mlDsaKeyFile,
     logs,
+    copies,
     listen: parseListen(listen),
     requestsPerSecond: parseRate(requestsPerSecond, 'requestsPerSecond'),
     logRequestsPerSecond: parseRate(perLog, 'logRequestsPerSecond'),

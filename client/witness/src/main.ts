@@ -1,8 +1,7 @@
 import { parseArgs } from 'node:util'
 import { readWitnessConfig } from './config.ts'
 import { loadWitnessKeys } from './key-file.ts'
-import { startWitnessServer } from './server.ts'
-import { createWitness } from './witness.ts'
+import { openWitness } from './open.ts'
 
 // node main.ts --config FILE           serve; the first line on standard output is {"url", "vkey", "vkeys"}
 // node main.ts --config FILE --init    make keys where there are none, print {"vkey", "vkeys"}, and end
@@ -12,30 +11,19 @@ async function main(): Promise<void> {
   const { values } = parseArgs({ options: { config: { type: 'string' }, init: { type: 'boolean' } } })
   if (values.config === undefined) throw new TypeError('usage: --config FILE [--init]')
   const config = readWitnessConfig(values.config)
-  const { keys, vkeys } = loadWitnessKeys(config)
+  const { vkeys } = loadWitnessKeys(config)
   const shown = { vkey: vkeys[0], vkeys }
   if (values.init) {
     process.stdout.write(`${JSON.stringify(shown)}\n`)
     return
   }
-  const witness = createWitness({
-    file: config.file,
-    keys,
-    logs: config.logs,
-    now: () => Date.now() / 1000,
-    logRequestsPerSecond: config.logRequestsPerSecond,
-  })
-  const { listen, requestsPerSecond } = config
-  const server = await startWitnessServer({ witness, listen, requestsPerSecond })
+  const witness = await openWitness(config)
   const stop = (): void => {
-    server.close().then(
-      () => witness.close(),
-      () => process.exit(1),
-    )
+    witness.close().catch(() => process.exit(1))
   }
   process.once('SIGTERM', stop)
   process.once('SIGINT', stop)
-  process.stdout.write(`${JSON.stringify({ url: server.url, ...shown })}\n`)
+  process.stdout.write(`${JSON.stringify({ url: witness.url, ...shown })}\n`)
 }
 
 main().catch((error: unknown) => {

@@ -25,7 +25,8 @@ import {
 } from '@cella/log'
 import { sha256 } from '@cella/primitives'
 import { sharedPath, sharedTest } from '@cella/testing'
-import { createWitness, type Witness, type WitnessAnswer } from './witness.ts'
+import type { WitnessAnswer } from './answer.ts'
+import { createWitness, type Witness } from './witness.ts'
 
 const origin = 'log.example/one'
 const log = generateNoteSigner({ name: origin, type: 'note' })

@@ -1,4 +1,4 @@
-import { encodeHex, encodeUtf8, equalBytes } from '@cella/bytes'
+import { equalBytes } from '@cella/bytes'
 import {
   type AddCheckpoint,
   type Checkpoint,
@@ -8,6 +8,7 @@ import {
   encodeNote,
   encodeWitnessSize,
   LogError,
+  mirrorPrefix,
   type Note,
   type NoteKey,
   type NoteSigner,
@@ -19,20 +20,17 @@ import {
   verifyNote,
   witnessSizeType,
 } from '@cella/log'
-import { sha256 } from '@cella/primitives'
+import { refusal, text, type WitnessAnswer } from './answer.ts'
 import { Bucket } from './bucket.ts'
+import { signSubtree } from './sign-subtree.ts'
 import { WitnessState } from './state.ts'
 import { WitnessError } from './witness-error.ts'
-
-export interface WitnessAnswer {
-  readonly status: 200 | 400 | 403 | 404 | 409 | 422 | 429
-  readonly type: string
-  readonly body: Uint8Array
-}
 
 export interface Witness {
   /** One `add-checkpoint` exchange of c2sp.org/tlog-witness. The state is on disk before this returns 200. */
   addCheckpoint(body: Uint8Array): WitnessAnswer
+  /** One `sign-subtree` exchange; 404 where no key signs subtrees. */
+  signSubtree(body: Uint8Array): WitnessAnswer
   /** The newest note it cosigned for the origin of this SHA-256 (64 hexadecimal digits), with its cosignatures. */
   latest(originHash: string): Uint8Array | undefined
   close(): void
@@ -46,25 +44,40 @@ export const logRequestsPerSecond = 200
  * `logs` are verifier keys, whose names are the origins; `now` gives seconds since 1970. Times that it writes never go
  * backwards, whatever `now` does. Throws ERR_WITNESS_CONFIG or ERR_WITNESS_STATE.
  */
-export function createWitness(options: {
+export function createWitness(options: WitnessOptions): Witness {
+  checkKeys(options.keys)
+  return createWatcher({ ...options, cosigns: true })
+}
+
+export interface WitnessOptions {
   /** SQLite file of the state. Whoever sets it back makes the witness forget. */
-  file: string
-  keys: readonly NoteSigner[]
-  logs: readonly string[]
-  now: () => number
+  readonly file: string
+  readonly keys: readonly NoteSigner[]
+  readonly logs: readonly string[]
+  readonly now: () => number
   /** Requests that a log signed, answered a second (over two seconds); above it is 429. */
-  logRequestsPerSecond?: number
-}): Witness {
-  if (options.keys.length === 0 || options.keys.some((signer) => signer.key.type !== 'cosignature')) {
-    throw new WitnessError('ERR_WITNESS_CONFIG', 'a witness needs at least one key, of type cosignature')
+  readonly logRequestsPerSecond?: number
+}
+
+/** Keys that cosign. Throws ERR_WITNESS_CONFIG. */
+export function checkKeys(keys: readonly NoteSigner[]): void {
+  if (keys.length === 0 || keys.some((signer) => signer.key.type !== 'cosignature')) {
+    throw new WitnessError('ERR_WITNESS_CONFIG', 'a witness or mirror needs at least one key, of type cosignature')
   }
+}
+
+/** A witness, or what a mirror remembers of the logs that it is to copy: that answers 200 without a cosignature. */
+export function createWatcher(options: WitnessOptions & { readonly cosigns: boolean }): Witness {
   const logs = options.logs.map(logKey)
-  const origins = new Map(logs.map((key) => [encodeHex(sha256(encodeUtf8(key.name))), key.name]))
+  const origins = new Map(logs.map((key) => [mirrorPrefix(key.name), key.name]))
   const rate = options.logRequestsPerSecond ?? logRequestsPerSecond
   const buckets = new Map(logs.map(({ name }) => [name, new Bucket(rate)]))
   const state = new WitnessState(options.file)
+  const { keys, now, cosigns } = options
+  const context: Context = { state, logs, buckets, keys, now, cosigns }
   return {
-    addCheckpoint: (body) => answer(body, { state, logs, buckets, keys: options.keys, now: options.now }),
+    addCheckpoint: (body) => answer(body, context),
+    signSubtree: (body) => signSubtree(body, context),
     latest: (originHash) => {
       const origin = origins.get(originHash)
       return origin === undefined ? undefined : state.get(origin)?.note
@@ -73,7 +86,8 @@ export function createWitness(options: {
   }
 }
 
-function logKey(vkey: string): NoteKey {
+/** The key of a log to follow. Throws ERR_WITNESS_CONFIG. */
+export function logKey(vkey: string): NoteKey {
   try {
     const key = parseVkey(vkey)
     if (key.type === 'note') return key
@@ -90,6 +104,8 @@ interface Context {
   readonly buckets: ReadonlyMap<string, Bucket>
   readonly keys: readonly NoteSigner[]
   readonly now: () => number
+  /** Whether `add-checkpoint` is answered by cosignatures. */
+  readonly cosigns: boolean
 }
 
 // The order of the checks is that of the text of tlog-witness.
@@ -124,7 +140,7 @@ function answer(body: Uint8Array, context: Context): WitnessAnswer {
 
 function judge(
   submitted: { request: AddCheckpoint; note: Note; checkpoint: Checkpoint },
-  { state, logs, keys, now }: Context,
+  { state, logs, keys, now, cosigns }: Context,
 ): WitnessAnswer {
   const { request, note, checkpoint } = submitted
   const last = state.get(checkpoint.origin)
@@ -137,7 +153,7 @@ function judge(
     return refusal(422, error)
   }
   const time = Math.max(Math.floor(now()), state.time())
-  const cosignatures = keys.map((signer) => cosignNote(note.text, signer, time))
+  const cosignatures = (cosigns ? keys : []).map((signer) => cosignNote(note.text, signer, time))
   // Signatures of keys that nobody here knows are not passed on.
   const own = note.signatures.filter((line) => logs.some(({ name, id }) => line.name === name && line.keyId === id))
   const { size, root, origin } = checkpoint
@@ -159,13 +175,4 @@ function demandContinuation(request: AddCheckpoint, checkpoint: Checkpoint, oldR
   } else if (path.length > 0) {
     throw new LogError('ERR_LOG_PROOF', 'a consistency proof from size 0 is empty')
   }
-}
-
-function refusal(status: 400 | 403 | 422, error: unknown): WitnessAnswer {
-  if (!(error instanceof LogError)) throw error
-  return text(status, status === 422 ? `consistency proof: ${error.message}` : error.message)
-}
-
-function text(status: WitnessAnswer['status'], message: string): WitnessAnswer {
-  return { status, type: 'text/plain; charset=utf-8', body: encodeUtf8(`${message}\n`) }
 }

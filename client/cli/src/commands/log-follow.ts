@@ -32,7 +32,7 @@ import { formatCount } from '../terminal/units.ts'
 import { openStream, type Stream, type VaultFlag, vaultOption } from './log-events.ts'
 
 /** Which log, and by whose word. */
-interface LogFlags {
+export interface LogFlags {
   readonly url?: string
   readonly policy?: string
 }
@@ -44,7 +44,7 @@ interface NamedLog {
   readonly log: LogReader
 }
 
-function logOptions(command: Command): Command {
+export function logOptions(command: Command): Command {
   return command
     .option('--url <url>', 'a log of c2sp.org/tlog-tiles (default: that of the profile’s manager)')
     .option('--policy <file>', 'a C2SP tlog-policy, in place of the one among the anchors')

@@ -34,6 +34,7 @@ import { printable } from '../terminal/text.ts'
 import { formatCount, formatTime } from '../terminal/units.ts'
 import { addEventCommands, entryNumber, openStream, type VaultFlag, vaultOption } from './log-events.ts'
 import { addFollowCommands, namedLog } from './log-follow.ts'
+import { addPushCommand } from './log-push.ts'
 import { addSuccessionCommands } from './log-succession.ts'
 import { addVerifyCommand } from './verify.ts'
 
@@ -46,6 +47,7 @@ export function addLogCommands(program: Command, cli: Cli): void {
   addProve(log, cli)
   addVerifyCommand(log, cli)
   addFollowCommands(log, cli)
+  addPushCommand(log, cli)
   addSuccessionCommands(log, cli)
 }
 
