@@ -58,16 +58,20 @@ export interface Inbox {
   readonly approve: readonly ToApprove[]
   readonly asked: readonly Asked[]
   readonly runs: readonly RunNews[]
+  /** There is more to approve, or asked: what stands before this log entry. Null: that is all. */
+  readonly next: number | null
+  /** Whether there are more runs of the last 30 days than these. */
+  readonly moreRuns: boolean
 }
 
 /**
  * What waits for this profile’s organisation. The manager says where to look; what is shown was verified here, and stands
- * in the log. Whether it hides something, nobody can see from here.
+ * in the log. Whether it hides something, nobody can see from here. A page has at most 200 of a kind; `before` goes on.
  */
-export async function readInbox(session: Session): Promise<Inbox> {
+export async function readInbox(session: Session, { before }: { before?: number | undefined } = {}): Promise<Inbox> {
   const own = await session.organisation()
   await session.keys()
-  const waiting = await session.manager.inbox()
+  const waiting = await session.manager.inbox(before)
   const contracts = [...new Set([...waiting.approvals, ...waiting.runs.map(({ contract }) => contract)])]
   const said = await gather(session, { digests: [...contracts, ...waiting.asked, ...waiting.asking] })
   const more = said.documents.all('cella/request').map(({ payload }) => payload.contract)
@@ -83,6 +87,8 @@ export async function readInbox(session: Session): Promise<Inbox> {
     approve: await reader.approvals(waiting.approvals),
     asked: await reader.asked(),
     runs: await reader.runs(waiting.runs),
+    next: waiting.next,
+    moreRuns: waiting.moreRuns,
   }
 }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { encodeLeaf, generateNoteSigner, randomTag } from '@cella/log'
 import { createLogServer, type EmbeddedLogOptions, loadLogKey, localSigner, openLog } from '@cella/log-server'
+import pg from 'pg'
 import { parse } from 'yaml'
 import { openDatabase } from './database/database.ts'
 import { LogClient } from './log-client.ts'
@@ -176,18 +177,21 @@ describe('what nobody names any more', () => {
   })
   after(() => harness.stop())
 
+  async function store(party: Party, text: string): Promise<string> {
+    const bytes = Buffer.from(text)
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    const { json } = await harness.send(party.account, 'POST', '/v1/uploads', { size: bytes.length, sha256 })
+    await harness.send(party.account, 'PUT', `/v1/uploads/${json.upload}?offset=0`, bytes)
+    await harness.send(party.account, 'POST', `/v1/uploads/${json.upload}/complete`, {})
+    return sha256
+  }
+
+  const isThere = async (sha256: string): Promise<boolean> =>
+    (await harness.send('worker', 'GET', `/v1/blobs/${sha256}`)).status === 200
+
   test('is removed once it is old, at once where settings say so; what is named stays', async () => {
     const party = await harness.party('Owner')
-    const stored = async (text: string): Promise<string> => {
-      const bytes = Buffer.from(text)
-      const sha256 = createHash('sha256').update(bytes).digest('hex')
-      const { json } = await harness.send(party.account, 'POST', '/v1/uploads', { size: bytes.length, sha256 })
-      await harness.send(party.account, 'PUT', `/v1/uploads/${json.upload}?offset=0`, bytes)
-      await harness.send(party.account, 'POST', `/v1/uploads/${json.upload}/complete`, {})
-      return sha256
-    }
-    const there = async (sha256: string): Promise<boolean> =>
-      (await harness.send('worker', 'GET', `/v1/blobs/${sha256}`)).status === 200
+    const stored = (text: string): Promise<string> => store(party, text)
     const [orphan, sealed, outboard, old] = [
       await stored('orphan'),
       await stored('sealed'),
@@ -200,7 +204,8 @@ describe('what nobody names any more', () => {
     await harness.mustSubmit(withdrawn, { sealed: old, outboard })
     await harness.mustSubmit(await revocation(party, withdrawn.digest))
     // The settings of the first manager keep orphans for a week and what was withdrawn for ever.
-    assert.deepEqual(await Promise.all([orphan, sealed, outboard, old].map(there)), [true, true, true, true])
+    assert.deepEqual(await Promise.all([orphan, sealed, outboard, old].map(isThere)), [true, true, true, true])
+    const { url } = harness
     const strict = await harness.startManager({ retention: { orphanHours: 0, withdrawnDays: 0 } })
     const removed = async (): Promise<number> => {
       const { bytes } = await harness.send('nobody', 'GET', '/metrics')
@@ -208,13 +213,56 @@ describe('what nobody names any more', () => {
     }
     while ((await removed()) === 0) await new Promise((resolve) => setTimeout(resolve, 20))
     assert.equal(await removed(), 2)
-    assert.deepEqual(await Promise.all([orphan, sealed, outboard, old].map(there)), [false, true, true, false])
+    assert.deepEqual(await Promise.all([orphan, sealed, outboard, old].map(isThere)), [false, true, true, false])
     // Bytes that were removed are taken anew.
     assert.equal(await stored('orphan'), orphan)
-    assert.ok(await there(orphan))
+    assert.ok(await isThere(orphan))
     // Who reads the document gets no location of what is gone.
     const shown = await harness.send(party.account, 'GET', `/v1/documents/${withdrawn.digest}`)
     assert.deepEqual([shown.status, shown.json.locations], [200, undefined])
     await strict.stop()
+    harness.url = url
+  })
+
+  test('outputs are kept for as long as settings say, and who asks for them later is told; the receipt stays', async () => {
+    const party = await harness.party('Receiver')
+    const blob = await store(party, 'sealed output')
+    const outboard = await store(party, 'its hashes')
+    const { digest } = await harness.contract(party)
+    const client = new pg.Client({ connectionString: harness.postgres.url })
+    await client.connect()
+    // A run that ended two days ago.
+    await client.query('insert into participants (contract, organisation) values ($1, $2)', [digest, party.id])
+    await client.query(
+      `insert into runs (contract, run, attempt, attempts_max, status, phase, boundary, isolation, organisation,
+         receipt, bundle, outputs, updated_at)
+       values ($1, 1, 1, 1, 'finished', 'finished', 'vm', 2, $2, $1, '{}', $3, now() - interval '2 days')`,
+      [digest, party.id, JSON.stringify([{ name: 'gap.csv', blob, outboard, keys: [] }])],
+    )
+    await client.end()
+    const path = `/v1/runs/${digest}/1`
+    const outputs = () => harness.send(party.account, 'GET', `${path}/outputs`)
+    const removedOf = async (): Promise<number> => {
+      const { bytes } = await harness.send('nobody', 'GET', '/metrics')
+      return samplesOf(bytes.toString()).find(({ name }) => name === 'cella_blobs_removed_total')!.value
+    }
+    // Something else to remove shows that a round was made.
+    const { url } = harness
+    const round = async (outputDays: number): Promise<void> => {
+      await store(party, `orphan of ${outputDays}`)
+      const manager = await harness.startManager({ retention: { orphanHours: 0, outputDays } })
+      while ((await removedOf()) === 0) await new Promise((resolve) => setTimeout(resolve, 20))
+      await manager.stop()
+      harness.url = url
+    }
+    await round(3)
+    assert.equal((await outputs()).json.outputs[0].blob, blob)
+    assert.deepEqual(await Promise.all([blob, outboard].map(isThere)), [true, true])
+    await round(1)
+    assert.deepEqual(await Promise.all([blob, outboard].map(isThere)), [false, false])
+    const { status, json } = await outputs()
+    assert.deepEqual([status, json.error.code], [404, 'ERR_NOT_FOUND'])
+    assert.match(json.error.message, /retention/)
+    assert.equal((await harness.send(party.account, 'GET', `${path}/receipt`)).status, 200)
   })
 })

@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { type Cli, does, group, leaf } from '../command.ts'
 import type { Context } from '../context.ts'
 import { UsageError } from '../error.ts'
+import { integerOption } from '../options.ts'
 import { renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
 import { formatTime, shortDigest } from '../terminal/units.ts'
@@ -19,11 +20,13 @@ function addInbox(program: Command, cli: Cli): void {
     summary: 'what waits for you: contracts to approve, answers to what you asked, results',
     details:
       'What is shown was verified here and stands in the log. Who asked is told that you have seen it, unless you say otherwise.',
-    examples: ['cella inbox', 'cella inbox --unseen --json'],
-  }).option('--unseen', 'don’t tell who asked that you have seen it')
-  does<{ unseen?: boolean }>(command, cli, async (context, _, { unseen }) => {
+    examples: ['cella inbox', 'cella inbox --unseen --json', 'cella inbox --before 812'],
+  })
+    .option('--unseen', 'don’t tell who asked that you have seen it')
+    .option('--before <entry>', 'the next page: what stands before this log entry', integerOption('--before', 0))
+  does<{ unseen?: boolean; before?: number }>(command, cli, async (context, _, { unseen, before }) => {
     const session = await context.session()
-    const inbox = await readInbox(session)
+    const inbox = await readInbox(session, { before })
     if (unseen !== true) {
       for (const { request, delegatedTo, declined, seen } of inbox.approve) {
         if (request === null || seen || declined || delegatedTo !== null) continue
@@ -36,7 +39,7 @@ function addInbox(program: Command, cli: Cli): void {
 }
 
 function inboxText(
-  { approve, asked, runs }: Awaited<ReturnType<typeof readInbox>>,
+  { approve, asked, runs, next, moreRuns }: Awaited<ReturnType<typeof readInbox>>,
   own: string,
   context: Context,
 ): string {
@@ -51,7 +54,11 @@ function inboxText(
   const texts = sections
     .filter(([, items]) => items.length > 0)
     .map(([title, items]) => [style.bold(title), ...items.map((item) => `  ${item}`)].join('\n'))
-  return texts.length === 0 ? 'nothing waits for you' : texts.join('\n\n')
+  const more = [
+    ...(next === null ? [] : [`older ones are there as well: cella inbox --before ${next}`]),
+    ...(moreRuns ? ['there were more runs in these 30 days: cella runs list'] : []),
+  ]
+  return texts.length + more.length === 0 ? 'nothing waits for you' : [...texts, ...more].join('\n\n')
 }
 
 function approveText(item: ToApprove, own: string, context: Context): string {

@@ -179,6 +179,8 @@ export const inboxSchema = z.object({
   asked: digests,
   asking: digests,
   last: index,
+  next: index.nullable(),
+  moreRuns: z.boolean(),
   runs: z
     .array(z.object({ contract: digestField, run: z.int().min(1), status: runStatusSchema, at: z.number().min(0) }))
     .max(10_000),

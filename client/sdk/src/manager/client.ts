@@ -222,8 +222,9 @@ export class ManagerClient {
   }
 
   /** What waits for the account’s organisations: digests, for the reader to verify. */
-  inbox(): Promise<z.infer<typeof inboxSchema>> {
-    return this.#get('/v1/inbox', inboxSchema)
+  /** `before` a log entry: older ones than those of the page before. */
+  inbox(before?: number): Promise<z.infer<typeof inboxSchema>> {
+    return this.#get(`/v1/inbox${before === undefined ? '' : `?before=${before}`}`, inboxSchema)
   }
 
   /** What concerns the account’s organisations, from after `after` on, across lost connections, until aborted. */

@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { SignedDocument } from '@cella/documents'
 import { signDocument } from '@cella/documents'
+import pg from 'pg'
 import { deliver } from '../notices/deliver.ts'
 import { contract, manifest, type Party, revocation, token } from '../testing/fixtures.ts'
 import { Harness } from '../testing/harness.ts'
@@ -70,6 +71,52 @@ describe('inbox, events and webhooks', () => {
     assert.ok(!(await inbox(other)).approvals.includes(open.digest))
   })
 
+  test('more than a page goes on at its end: nothing that waits is left out, and more runs are told of', async () => {
+    const client = new pg.Client({ connectionString: harness.postgres.url })
+    await client.connect()
+    // Rows as of 450 further contracts and 201 runs.
+    await client.query(
+      `insert into documents (digest, leaf_index, type, organisation, signer, envelope, salt, leaf)
+       select lpad(to_hex(n), 64, '0'), 1000000 + n, type, organisation, signer, envelope, salt, leaf
+       from documents, generate_series(1, 450) as n where digest = $1`,
+      [asked.digest],
+    )
+    await client.query(
+      `insert into mentions (digest, about) select lpad(to_hex(n), 64, '0'), about
+       from mentions, generate_series(1, 450) as n where digest = $1`,
+      [asked.digest],
+    )
+    await client.query('insert into participants (contract, organisation) values ($1, $2)', [asked.digest, owner.id])
+    await client.query(
+      `insert into runs (contract, run, attempt, attempts_max, status, phase, boundary, isolation, organisation)
+       select $1, n, 1, 1, 'cancelled', 'cancelled', 'vm', 2, $2 from generate_series(1, 201) as n`,
+      [asked.digest, asker.id],
+    )
+    const pages = [await inbox(owner)]
+    while (pages.at(-1).next !== null) {
+      pages.push((await harness.send(owner.account, 'GET', `/v1/inbox?before=${pages.at(-1).next}`)).json)
+    }
+    assert.deepEqual(
+      pages.map(({ approvals }) => approvals.length),
+      [200, 200, 51],
+    )
+    assert.equal(new Set(pages.flatMap(({ approvals }) => approvals)).size, 451)
+    assert.equal(pages.at(-1).approvals.at(-1), asked.digest)
+    assert.deepEqual(
+      pages.map(({ runs, moreRuns }) => [runs.length, moreRuns]),
+      [
+        [200, true],
+        [0, false],
+        [0, false],
+      ],
+    )
+    await client.query('delete from documents where leaf_index > 1000000; delete from runs; delete from participants')
+    await client.end()
+    for (const query of ['before=-1', 'before=x', 'before=1.5']) {
+      assert.equal((await harness.send(owner.account, 'GET', `/v1/inbox?${query}`)).status, 400)
+    }
+  })
+
   test('a request is seen by both sides, and by nobody else', async () => {
     const made = await request(4_000_000_000)
     await harness.mustSubmit(made)
@@ -89,7 +136,7 @@ describe('inbox, events and webhooks', () => {
     assert.deepEqual((await inbox(owner)).approvals, [asked.digest])
     await harness.mustSubmit(await revocation(asker, asked.digest))
     const { last, ...rest } = await inbox(owner)
-    assert.deepEqual(rest, { approvals: [], asked: [], asking: [], runs: [] })
+    assert.deepEqual(rest, { approvals: [], asked: [], asking: [], next: null, runs: [], moreRuns: false })
     assert.ok(last > 0)
   })
 

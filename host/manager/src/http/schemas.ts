@@ -1,4 +1,4 @@
-import { bytesField, digestField } from '@cella/documents'
+import { bytesField, digestField, documentBytesMax } from '@cella/documents'
 import { z } from 'zod'
 
 // Shapes that several routes share. Answers are plain: what we send we made.
@@ -28,6 +28,16 @@ export const flagQuery = z
   .transform((text) => text === 'true')
   .optional()
 export const saltField = bytesField({ exactly: 32 })
+
+/** A document that an enclave signed and logged itself, with what shows its leaf. */
+export const loggedDocument = z.strictObject({
+  document: z.string().max(documentBytesMax),
+  salt: saltField,
+  /** 64 bytes. */
+  leaf: z.string().regex(/^[A-Za-z0-9_-]{86}$/),
+  index: z.int().min(0).max(Number.MAX_SAFE_INTEGER),
+})
+export const loggedDocumentBytesMax: number = 2 * documentBytesMax + 4096
 export const runParam = z.coerce.number().int().min(1).max(1_000_000)
 /** A position in a list, from an earlier answer's `next`. */
 export const positionQuery = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional()

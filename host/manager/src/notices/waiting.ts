@@ -8,32 +8,39 @@ export interface Waiting {
   /** Requests made to them, and by them, for contracts that have not ended. */
   readonly asked: readonly string[]
   readonly asking: readonly string[]
-  /** Runs of the last 30 days that they take part in, newest first. */
+  /** There is more of these: what stands before this entry of the log. Null: that is all. */
+  readonly next: number | null
+  /** Runs of the last 30 days that they take part in, newest first; on the first page alone. */
   readonly runs: readonly {
     readonly contract: string
     readonly run: number
     readonly status: string
     readonly at: number
   }[]
+  /** Whether there are more runs than these: GET /v1/runs lists all. */
+  readonly moreRuns: boolean
   /** Id of their newest notice, 0 where there is none: what a follower goes on after. */
   readonly last: number
 }
 
+/** Of a kind, on a page. */
 const itemsMax = 200
 
+/** What waits, newest first: of what stands in the log before the entry `before`, where it is given. */
 export async function waitingFor(
   tables: Kysely<Tables>,
   organisations: readonly string[],
-  now: number,
+  { now, before }: { now: number; before?: number | undefined },
 ): Promise<Waiting> {
   const inForce = (name: string): ReturnType<typeof sql<boolean>> =>
     sql<boolean>`${sql.ref(`${name}.leaf_index`)} is not null and coalesce(${sql.ref(`${name}.ends_at`)}, ${now}) >= ${now}
       and not exists (select from documents as gone where gone.subject = ${sql.ref(`${name}.digest`)})`
   const approvals = await tables
     .selectFrom('documents as contract')
-    .select('contract.digest')
+    .select(['contract.digest', 'contract.leaf_index'])
     .where('contract.type', '=', 'cella/contract')
     .where(inForce('contract'))
+    .$if(before !== undefined, (query) => query.where('contract.leaf_index', '<', before!))
     .where(({ exists, selectFrom }) =>
       exists(
         selectFrom('mentions')
@@ -58,14 +65,15 @@ export async function waitingFor(
       ),
     )
     .orderBy('contract.leaf_index', 'desc')
-    .limit(itemsMax)
+    .limit(itemsMax + 1)
     .execute()
   const requests = (side: 'asked' | 'asking') =>
     tables
       .selectFrom('documents as request')
       .innerJoin('mentions', 'mentions.digest', 'request.digest')
       .innerJoin('documents as contract', 'contract.digest', 'mentions.about')
-      .select('request.digest')
+      .select(['request.digest', 'request.leaf_index'])
+      .$if(before !== undefined, (query) => query.where('request.leaf_index', '<', before!))
       .where('request.type', '=', 'cella/request')
       .where('contract.type', '=', 'cella/contract')
       .where(inForce('request'))
@@ -82,7 +90,7 @@ export async function waitingFor(
         ),
       )
       .orderBy('request.leaf_index', 'desc')
-      .limit(itemsMax)
+      .limit(itemsMax + 1)
       .execute()
   const runs = await tables
     .selectFrom('runs')
@@ -97,23 +105,37 @@ export async function waitingFor(
       ),
     )
     .orderBy('position', 'desc')
-    .limit(itemsMax)
+    .limit(before === undefined ? itemsMax + 1 : 0)
     .execute()
   const newest = await tables
     .selectFrom('notices')
     .select((select) => select.fn.max('id').as('id'))
     .where('organisation', 'in', organisations)
     .executeTakeFirst()
+  const [toApprove, asked, asking] = [approvals, await requests('asked'), await requests('asking')].map(pageOf)
+  // Of several kinds that go on, the one that got least far: some are told twice, and none is left out.
+  const next = Math.max(...[toApprove, asked, asking].map((page) => page!.next ?? -1))
   return {
     last: Number(newest?.id ?? 0),
-    approvals: approvals.map(({ digest }) => digest),
-    asked: (await requests('asked')).map(({ digest }) => digest),
-    asking: (await requests('asking')).map(({ digest }) => digest),
-    runs: runs.map(({ contract, run, status, updated_at }) => ({
+    approvals: toApprove!.digests,
+    asked: asked!.digests,
+    asking: asking!.digests,
+    next: next < 0 ? null : next,
+    moreRuns: runs.length > itemsMax,
+    runs: runs.slice(0, itemsMax).map(({ contract, run, status, updated_at }) => ({
       contract,
       run,
       status,
       at: Math.floor(updated_at.getTime() / 1000),
     })),
   }
+}
+
+/** What is on a page, and before which entry the next one goes on. */
+function pageOf(rows: readonly { digest: string; leaf_index: number | null }[]): {
+  digests: string[]
+  next: number | null
+} {
+  const shown = rows.slice(0, itemsMax)
+  return { digests: shown.map(({ digest }) => digest), next: rows.length > itemsMax ? shown.at(-1)!.leaf_index : null }
 }

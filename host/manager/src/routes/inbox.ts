@@ -3,7 +3,7 @@ import { ManagerError } from '../error.ts'
 import type { App, Manager } from '../http/app.ts'
 import { type Caller, organisationsOf } from '../http/authentication.ts'
 import { type EventSource, sendEvents } from '../http/event-stream.ts'
-import { digestParam, passedOn, refusals } from '../http/schemas.ts'
+import { digestParam, passedOn, positionQuery, refusals } from '../http/schemas.ts'
 import { WebhookKey } from '../notices/deliver.ts'
 import { noticesAfter, showNotice } from '../notices/notices.ts'
 import { waitingFor } from '../notices/waiting.ts'
@@ -31,13 +31,17 @@ export function inboxRoutes(app: App, manager: Manager): void {
     {
       config: { access: 'account' },
       schema: {
-        summary: 'What waits for the account’s organisations: contracts to approve, requests, runs',
+        summary:
+          'What waits for the account’s organisations: contracts to approve, requests, runs; newest first, page by page',
+        querystring: z.object({ before: positionQuery }),
         response: {
           200: z.object({
             approvals: digests,
             asked: digests,
             asking: digests,
             last: z.int(),
+            next: z.int().nullable(),
+            moreRuns: z.boolean(),
             runs: z.array(z.object({ contract: z.string(), run: z.int(), status: z.string(), at: z.int() })),
           }),
           ...refusals,
@@ -45,12 +49,16 @@ export function inboxRoutes(app: App, manager: Manager): void {
       },
     },
     async (request) => {
-      const found = await waitingFor(tables, organisationsOf(request.caller), Math.floor(Date.now() / 1000))
+      const { before } = request.query
+      const now = Math.floor(Date.now() / 1000)
+      const found = await waitingFor(tables, organisationsOf(request.caller), { now, before })
       return {
         approvals: [...found.approvals],
         asked: [...found.asked],
         asking: [...found.asking],
         last: found.last,
+        next: found.next,
+        moreRuns: found.moreRuns,
         runs: [...found.runs],
       }
     },

@@ -1,11 +1,7 @@
-import { documentBytesMax } from '@cella/documents'
 import { z } from 'zod'
 import { bearingOnTerms, keepJoin } from '../documents/joins.ts'
 import type { App, Manager } from '../http/app.ts'
-import { digestParam, refusals, saltField } from '../http/schemas.ts'
-
-const joinBytesMax = 2 * documentBytesMax + 4096
-const leafField = z.string().regex(/^[A-Za-z0-9_-]{86}$/)
+import { digestParam, loggedDocument, loggedDocumentBytesMax, refusals } from '../http/schemas.ts'
 
 /** What vaults ask of their host when one of them joins another. Nothing that is answered here is believed there. */
 export function joinRoutes(app: App, manager: Manager): void {
@@ -27,16 +23,11 @@ export function joinRoutes(app: App, manager: Manager): void {
   app.post(
     '/v1/joins',
     {
-      bodyLimit: joinBytesMax,
+      bodyLimit: loggedDocumentBytesMax,
       config: { access: 'worker' },
       schema: {
         summary: 'Keeps a join that two vaults signed and logged',
-        body: z.strictObject({
-          document: z.string().max(documentBytesMax),
-          salt: saltField,
-          leaf: leafField,
-          index: z.int().min(0).max(Number.MAX_SAFE_INTEGER),
-        }),
+        body: loggedDocument,
         response: { 200: z.object({ digest: z.string() }), ...refusals },
       },
     },

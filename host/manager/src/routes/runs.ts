@@ -174,10 +174,16 @@ export function runRoutes(app: App, manager: Manager): void {
     async (request, reply) => {
       const { outputs, status } = await own(request.caller, request.params)
       if (status !== 'finished') throw new ManagerError('ERR_NOT_FOUND', 'the run has no outputs')
-      return reply
-        .type('application/json')
-        .serializer(JSON.stringify)
-        .send({ outputs: outputs ?? [] })
+      if (outputs === null) {
+        throw new ManagerError(
+          'ERR_NOT_FOUND',
+          'the outputs of the run were removed, as this manager’s retention says',
+          {
+            hint: 'its receipt is still here; for its outputs, run the contract again',
+          },
+        )
+      }
+      return reply.type('application/json').serializer(JSON.stringify).send({ outputs })
     },
   )
 

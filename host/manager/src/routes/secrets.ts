@@ -1,13 +1,11 @@
 import { readFile, stat } from 'node:fs/promises'
-import { documentBytesMax, nameField } from '@cella/documents'
+import { nameField } from '@cella/documents'
 import { z } from 'zod'
 import { bearingOnSecret, keepSecretDecision } from '../documents/secret.ts'
 import type { App, Manager } from '../http/app.ts'
-import { digestParam, locations, refusals, saltField } from '../http/schemas.ts'
+import { digestParam, locations, loggedDocument, loggedDocumentBytesMax, refusals } from '../http/schemas.ts'
 
-const decisionBytesMax = 2 * documentBytesMax + 4096
 const collateralBytesMax = 4 * 2 ** 20
-const leafField = z.string().regex(/^[A-Za-z0-9_-]{86}$/)
 
 /** What a vault asks of its host when a guest asks it for a secret. Nothing that is answered here is believed there. */
 export function secretRoutes(app: App, manager: Manager): void {
@@ -49,16 +47,11 @@ export function secretRoutes(app: App, manager: Manager): void {
   app.post(
     '/v1/secrets/decisions',
     {
-      bodyLimit: decisionBytesMax,
+      bodyLimit: loggedDocumentBytesMax,
       config: { access: 'worker' },
       schema: {
         summary: 'Keeps a vault’s logged decision about a secret for its owner',
-        body: z.strictObject({
-          document: z.string().max(documentBytesMax),
-          salt: saltField,
-          leaf: leafField,
-          index: z.int().min(0).max(Number.MAX_SAFE_INTEGER),
-        }),
+        body: loggedDocument,
         response: { 200: z.object({ digest: z.string() }), ...refusals },
       },
     },
