@@ -38,11 +38,7 @@ export async function buildPackages(outFolder: string): Promise<BuiltPackages> {
     files: ['dist'],
     dependencies: { zod: (await readManifest('client/sdk/package.json')).dependencies!.zod },
   })
-  await bundle('client/cli/src/main.ts', join(cli, 'dist/main.js'))
-  await bundle('client/tables/src/parquet-worker.ts', join(cli, 'dist/parquet-worker.js'))
-  await buildPage(join(cli, 'dist/verify.html'))
-  await mkdir(join(cli, 'bin'), { recursive: true })
-  await copyFile(join(root, 'client/cli/bin/cella.js'), join(cli, 'bin/cella.js'))
+  await buildCommand(cli)
   await writeManifest(cli, {
     name: '@cella/cli',
     description: 'The command cella: confidential computing for owners and receivers of data.',
@@ -58,10 +54,24 @@ export async function buildPackages(outFolder: string): Promise<BuiltPackages> {
   ] as const) {
     await copyFile(join(root, source, 'README.md'), join(folder, 'README.md'))
     await copyFile(join(root, 'LICENSE'), join(folder, 'LICENSE'))
-    const engine = 'node_modules/@cedar-policy/cedar-wasm/web/cedar_wasm_bg.wasm'
-    await copyFile(join(root, engine), join(folder, 'dist/cedar_wasm_bg.wasm'))
   }
+  await copyPolicyEngine(join(sdk, 'dist'))
   return { sdk: await pack(sdk, outFolder), cli: await pack(cli, outFolder) }
+}
+
+/** Builds what the command `cella` runs, all of it below `folder`; it is started by `bin/cella.js`. */
+export async function buildCommand(folder: string): Promise<void> {
+  await bundle('client/cli/src/main.ts', join(folder, 'dist/main.js'))
+  await bundle('client/tables/src/parquet-worker.ts', join(folder, 'dist/parquet-worker.js'))
+  await copyPolicyEngine(join(folder, 'dist'))
+  await buildPage(join(folder, 'dist/verify.html'))
+  await mkdir(join(folder, 'bin'), { recursive: true })
+  await copyFile(join(root, 'client/cli/bin/cella.js'), join(folder, 'bin/cella.js'))
+}
+
+async function copyPolicyEngine(folder: string): Promise<void> {
+  const engine = 'node_modules/@cedar-policy/cedar-wasm/web/cedar_wasm_bg.wasm'
+  await copyFile(join(root, engine), join(folder, 'cedar_wasm_bg.wasm'))
 }
 
 /** Entries of threads are bundles of their own, beside the one that starts them. */

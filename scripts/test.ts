@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 import { fileURLToPath } from 'node:url'
+import { buildCommand } from './build-packages.ts'
 
 // Runs every *.test.ts of the project. `--long` also runs what takes minutes (CELLA_LONG=1); names of files or folders
 // after it narrow the run.
@@ -28,7 +29,7 @@ if (files.length === 0) {
   process.exit(2)
 }
 
-// End-to-end tests start the enclaves that a user would start.
+// End-to-end tests start the enclaves and the command that a user would start.
 const built = spawnSync(
   process.execPath,
   ['--disable-warning=ExperimentalWarning', join(root, 'scripts/build-enclave.ts')],
@@ -38,6 +39,7 @@ const built = spawnSync(
   },
 )
 if (built.status !== 0) process.exit(1)
+await buildCommand(join(root, 'dist/command-line'))
 
 // What one process compiled, the next ones need not: the tests start some thousand. Enclaves start without it.
 process.env.NODE_COMPILE_CACHE = join(root, 'node_modules/.cache/cella/compiled')
@@ -48,7 +50,8 @@ const tests = run({
   files: files.map((file) => join(root, file)),
   concurrency: availableParallelism() + 1,
   timeout: 300_000,
-  execArgv: ['--disable-warning=ExperimentalWarning'],
+  // Optimized WebAssembly would come when a test has ended.
+  execArgv: ['--disable-warning=ExperimentalWarning', '--wasm-tiering-budget=2000000000'],
 })
 tests.on('test:fail', ({ todo }) => {
   if (todo === undefined || todo === false) process.exitCode = 1

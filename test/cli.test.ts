@@ -21,6 +21,7 @@ import {
   readStream,
   type Session,
 } from '@cella/sdk'
+import { commandLine } from '@cella/testing'
 import { Collector, type ReceivedSpan } from './support/collector.ts'
 import { freePort } from './support/installation.ts'
 
@@ -49,17 +50,7 @@ async function cella(
 ): Promise<Ended> {
   const child: ChildProcess = spawn(
     process.execPath,
-    [
-      join(root, 'client/cli/bin/cella.js'),
-      '--home',
-      home,
-      '--profile',
-      profile,
-      '--passphrase-fd',
-      '3',
-      '--yes',
-      ...args,
-    ],
+    [commandLine, '--home', home, '--profile', profile, '--passphrase-fd', '3', '--yes', ...args],
     {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
       env: { ...process.env, OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, ...more.env },

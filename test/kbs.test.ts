@@ -4,16 +4,15 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import type { Digest } from '@cella/bytes'
 import { openTee, type SimulatedLaunch, simulatedMeasurementHex, type TeeDriver } from '@cella/tee'
+import { commandLine } from '@cella/testing'
 import { KbsGuest } from '@cella/testing/kbs-guest'
 import { freePort } from './support/installation.ts'
 
 // An owner publishes a secret by commands alone, and a guest of somebody else's gets it over HTTP from the manager: real
 // processes, a real database, log and witness; the guest's machine is simulated.
 
-const root = fileURLToPath(new URL('..', import.meta.url))
 const secretText = 'postgres://ledger:correct-horse@db\n'
 const launchOf = (digit: string): SimulatedLaunch => ({
   nodeDigest: digit.repeat(64) as Digest,
@@ -31,16 +30,7 @@ let tee: TeeDriver
 async function cella<Value>(args: readonly string[], input = ''): Promise<Value> {
   const child = spawn(
     process.execPath,
-    [
-      join(root, 'client/cli/bin/cella.js'),
-      '--home',
-      join(folder, 'home'),
-      '--passphrase-fd',
-      '3',
-      '--yes',
-      '--json',
-      ...args,
-    ],
+    [commandLine, '--home', join(folder, 'home'), '--passphrase-fd', '3', '--yes', '--json', ...args],
     { stdio: ['pipe', 'pipe', 'pipe', 'pipe'] },
   )
   const passphrase = child.stdio[3] as NodeJS.WritableStream

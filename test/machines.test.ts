@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { commandLine } from '@cella/testing'
 import { freePort } from './support/installation.ts'
 import { type Machines, makeMachines } from './support/machines.ts'
 
@@ -26,7 +27,7 @@ async function cella(machine: string, args: readonly string[]): Promise<Ended> {
   const [command, ...parameters] = [
     ...machines.on(machine),
     process.execPath,
-    join(root, 'client/cli/bin/cella.js'),
+    commandLine,
     ...['--home', join(folder, machine), '--passphrase-fd', '3', '--yes', ...args],
   ] as [string, ...string[]]
   const child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'pipe', 'pipe'] })

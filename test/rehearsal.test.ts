@@ -4,15 +4,14 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { encodeBase64url } from '@cella/bytes'
 import { bindingDigest } from '@cella/evidence'
 import { randomBytes } from '@cella/primitives'
 import { createSimulatedPlatform } from '@cella/tee'
+import { commandLine } from '@cella/testing'
 
 // A TCB recovery as an operator rehearses it: with the command alone.
 
-const launcher = fileURLToPath(new URL('../client/cli/bin/cella.js', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'cella-rehearsal-'))
 const platform = join(folder, 'tee')
 const file = (name: string): string => join(folder, name)
@@ -30,7 +29,7 @@ function cella(...args: string[]): Promise<Ended> {
   return new Promise((resolve) => {
     execFile(
       process.execPath,
-      [launcher, '--home', file('home'), '--json', ...args],
+      [commandLine, '--home', file('home'), '--json', ...args],
       { maxBuffer: 1 << 24 },
       (error, stdout, stderr) => {
         const json = stdout === '' ? {} : (JSON.parse(stdout) as Record<string, unknown>)

@@ -7,6 +7,7 @@ import nodeModule, { createRequire } from 'node:module'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
 
 const wanted = 26
 const own = fileURLToPath(import.meta.url)
@@ -21,6 +22,8 @@ async function runHere() {
   process.removeAllListeners('warning')
   process.on('warning', (warning) => warning.name !== 'ExperimentalWarning' && print?.(warning))
   keepCompiled()
+  // A command asks the policy engine a few times and ends: optimized WebAssembly would come after it, and not for nothing.
+  setFlagsFromString('--wasm-tiering-budget=2000000000')
   const built = join(here, '..', 'dist', 'main.js')
   const main = existsSync(built) ? built : join(here, '..', 'src', 'main.ts')
   await import(pathToFileURL(main).href)

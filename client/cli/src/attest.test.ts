@@ -5,21 +5,20 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
+
 import { encodeBase64url } from '@cella/bytes'
 import { signDocument } from '@cella/documents'
 import { appraisalPolicyJson, presets } from '@cella/evidence'
 import { ed25519PublicKey, keyIdOf, randomBytes } from '@cella/primitives'
+import { commandLine } from '@cella/testing'
 
-const main = fileURLToPath(new URL('main.ts', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'cella-cli-attest-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
 
 function spawnCella(args: readonly string[]): ChildProcess {
-  const options = ['--disable-warning=ExperimentalWarning', main, '--home', join(folder, 'home')]
-  return spawn(process.execPath, [...options, ...args], {
+  return spawn(process.execPath, [commandLine, '--home', join(folder, 'home'), ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env.PATH },
+    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
   })
 }
 

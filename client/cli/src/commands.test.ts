@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { encodeVkey, generateNoteSigner } from '@cella/log'
+import { commandLine } from '@cella/testing'
 import type { Command } from 'commander'
 import { buildProgram } from './index.ts'
 
@@ -23,7 +24,7 @@ interface Ended {
 }
 
 async function cella(args: readonly string[], passphrases: readonly string[] = []): Promise<Ended> {
-  const child: ChildProcess = spawn(process.execPath, [launcher, '--home', home, ...args], {
+  const child: ChildProcess = spawn(process.execPath, [commandLine, '--home', home, ...args], {
     stdio: ['ignore', 'pipe', 'pipe', ...passphrases.map(() => 'pipe' as const)],
     env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
   })

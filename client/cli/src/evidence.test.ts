@@ -7,16 +7,14 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import type { Digest } from '@cella/bytes'
 import { CborTag, type CborValue, encodeCbor } from '@cella/cbor'
 import { type Payload, signDocument } from '@cella/documents'
 import { appraisalPolicyJson, presets } from '@cella/evidence'
 import { issueIntelCrl, issueIntelRoot } from '@cella/evidence/intel-issue'
 import { ed25519PublicKey, keyIdOf } from '@cella/primitives'
-import { sharedPath, sharedTest } from '@cella/testing'
+import { commandLine, sharedPath, sharedTest } from '@cella/testing'
 
-const launcher = fileURLToPath(new URL('../bin/cella.js', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'cella-evidence-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -28,7 +26,7 @@ interface Ended {
 
 function cella(home: string, ...args: string[]): Promise<Ended> {
   return new Promise((resolve) => {
-    const all = [launcher, '--home', join(folder, home), ...args]
+    const all = [commandLine, '--home', join(folder, home), ...args]
     execFile(process.execPath, all, { maxBuffer: 1 << 24 }, (error, stdout, stderr) =>
       resolve({ code: Number(error?.code ?? 0), stdout, stderr }),
     )
