@@ -42,6 +42,8 @@ export const enclaveOptions: readonly string[] = [
   '--no-addons',
   '--no-experimental-ffi',
   '--max-http-header-size=16384',
+  // The policy engine's WebAssembly: what only a start needs is not optimized, which took as long as the start itself.
+  '--wasm-tiering-budget=30000000',
 ]
 
 /** What vault and worker may be told beside what those of the first release know: a host tells an older one nothing else. */

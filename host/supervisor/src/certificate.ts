@@ -1,7 +1,6 @@
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
-import { generate } from 'selfsigned'
 
 export interface CertificateFiles {
   readonly certificateFile: string
@@ -18,6 +17,8 @@ export async function selfSignedCertificate(dataFolder: string, host: string): P
   const folder = join(dataFolder, 'tls')
   const files = { certificateFile: join(folder, 'certificate.pem'), keyFile: join(folder, 'key.pem') }
   if (existsSync(files.certificateFile)) return files
+  // Some two hundred modules, needed once.
+  const { generate } = await import('selfsigned')
   const made = await generate([{ name: 'commonName', value: host }], {
     keyType: 'ec',
     curve: 'P-256',

@@ -157,6 +157,7 @@ const nodeOptions = [
   '--no-addons',
   '--no-experimental-ffi',
   '--max-http-header-size=16384',
+  '--wasm-tiering-budget=30000000',
 ]
 
 function start(configuration: Json): ChildProcess {
