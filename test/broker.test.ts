@@ -18,11 +18,11 @@ import {
 import { inspectFile, toCanonical } from '@cella/tables'
 import { createSimulatedPlatform } from '@cella/tee'
 import {
-  buildBundles,
   type InstallationFile,
   processesNaming,
   RealInstallation,
   removeFolder,
+  takeBundles,
   temporaryFolder,
 } from './support/installation.ts'
 import { approvedContract, endOf, month, runOnce, type Scene, setScene } from './support/scene.ts'
@@ -43,7 +43,7 @@ const tee = { kind: 'simulated', folder: join(home, 'tee') } as const
 const serve = (): Promise<RunningBroker> => startBroker(scene.south.session, { folder: home, enclaves, tee })
 
 before(async () => {
-  enclaves = await buildBundles(join(folder, 'enclaves'))
+  enclaves = takeBundles(join(folder, 'enclaves'))
   const options = ['--port', '0', '--local-witnesses', '1', '--workers', '1', '--lease-seconds', '5']
   installation = new RealInstallation(join(folder, 'data'), [...options, '--enclaves', enclaves])
   scene = await setScene(await installation.up(), { folder, uses: 100 })

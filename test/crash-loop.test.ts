@@ -19,7 +19,7 @@ import {
   startRuns,
 } from '@cella/sdk'
 import { type ClientAct, clientActs } from './support/client-acts.ts'
-import { buildBundles, postgresPid, RealInstallation, removeFolder, temporaryFolder } from './support/installation.ts'
+import { postgresPid, RealInstallation, removeFolder, takeBundles, temporaryFolder } from './support/installation.ts'
 import { approvedContract, draftOf, endOf, publishPayroll, runOnce, type Scene, setScene } from './support/scene.ts'
 
 // Runs are started without a pause while processes are killed at random moments. CELLA_SEED repeats a series, CELLA_LONG
@@ -55,7 +55,7 @@ const doing = new Set([
 ])
 
 before(async () => {
-  const enclaves = await buildBundles(join(folder, 'enclave'))
+  const enclaves = takeBundles(join(folder, 'enclave'))
   const options = ['--port', '0', '--local-witnesses', '2', '--workers', '2', '--lease-seconds', '5']
   installation = new RealInstallation(join(folder, 'data'), [...options, '--enclaves', enclaves])
   const file = await installation.up()

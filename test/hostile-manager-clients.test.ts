@@ -27,7 +27,7 @@ import {
   routes,
   withoutCosignatures,
 } from './support/attacks.ts'
-import { buildBundles, RealInstallation, removeFolder, temporaryFolder } from './support/installation.ts'
+import { RealInstallation, removeFolder, takeBundles, temporaryFolder } from './support/installation.ts'
 import { founded, freshKeys, type Party, sessionAt } from './support/parties.ts'
 import { approvedContract, draftOf, month, publishPayroll, runOnce, type Scene, setScene } from './support/scene.ts'
 
@@ -45,7 +45,7 @@ let office: Session
 
 before(async () => {
   proxy = await HostileProxy.open()
-  const enclaves = await buildBundles(join(folder, 'enclave'))
+  const enclaves = takeBundles(join(folder, 'enclave'))
   const options = ['--port', '0', '--local-witnesses', '1', '--enclaves', enclaves]
   installation = new RealInstallation(join(folder, 'data'), options)
   const file = await installation.up()

@@ -16,11 +16,11 @@ import {
   startRuns,
 } from '@cella/sdk'
 import {
-  buildBundles,
   DidNotStart,
   processesNaming,
   RealInstallation,
   removeFolder,
+  takeBundles,
   temporaryFolder,
 } from './support/installation.ts'
 import { approvedContract, endOf, plaintextCanary, runOnce, type Scene, setScene } from './support/scene.ts'
@@ -37,7 +37,7 @@ let scene: Scene
 let contract: Digest
 
 before(async () => {
-  const enclaves = await buildBundles(join(folder, 'enclave'))
+  const enclaves = takeBundles(join(folder, 'enclave'))
   options = ['--port', '0', '--local-witnesses', '1', '--lease-seconds', '5', '--attest', '--enclaves', enclaves]
   installation = new RealInstallation(data, options)
   const file = await installation.up()

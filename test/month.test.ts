@@ -37,7 +37,7 @@ import {
   trustOrganisation,
 } from '@cella/sdk'
 import { type EnclaveBundle, signBuilds } from '../scripts/build-enclave.ts'
-import { buildBundles, freePort, RealInstallation, removeFolder, temporaryFolder } from './support/installation.ts'
+import { freePort, RealInstallation, removeFolder, takeBundles, temporaryFolder } from './support/installation.ts'
 import { freshKeys, joined, type Party, termsFor } from './support/parties.ts'
 import { draftOf, publishPayroll, publishProgram, runOnce, type Scene, setScene } from './support/scene.ts'
 import { openWitness } from './support/witnesses.ts'
@@ -85,7 +85,7 @@ before(async () => {
     now: () => now() + witnesses.ahead * daySeconds,
     dataFolders,
   })
-  await buildBundles(join(folder, 'enclave'))
+  takeBundles(join(folder, 'enclave'))
   scene = await setScene(await startOn(dataFolders[0]!), { folder: join(folder, 'people'), uses: 100, now })
 })
 

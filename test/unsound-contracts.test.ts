@@ -5,7 +5,7 @@ import { type Digest, encodeHex } from '@cella/bytes'
 import type { Contract } from '@cella/documents'
 import { randomBytes } from '@cella/primitives'
 import { approveContract, createContract, resolveContract, startRuns } from '@cella/sdk'
-import { buildBundles, RealInstallation, removeFolder, temporaryFolder } from './support/installation.ts'
+import { RealInstallation, removeFolder, takeBundles, temporaryFolder } from './support/installation.ts'
 import { draftOf, month, type Scene, setScene } from './support/scene.ts'
 
 // An output without a receiver's role or key, an asset without a policy: nobody may come to depend on such a contract. It
@@ -16,7 +16,7 @@ let installation: RealInstallation
 let scene: Scene
 
 before(async () => {
-  const enclaves = await buildBundles(join(folder, 'enclave'))
+  const enclaves = takeBundles(join(folder, 'enclave'))
   installation = new RealInstallation(join(folder, 'data'), ['--port', '0', '--enclaves', enclaves])
   scene = await setScene(await installation.up(), { folder, uses: 10 })
 })

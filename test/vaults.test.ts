@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Digest } from '@cella/bytes'
 import { digestOf, type KeyId } from '@cella/primitives'
 import { fetchReceipt, listVaults, openOutput, publishTerms, rotateKek, startRuns } from '@cella/sdk'
-import { buildEnclaves, signBuilds } from '../scripts/build-enclave.ts'
-import { RealInstallation, removeFolder, temporaryFolder } from './support/installation.ts'
+import { signBuilds } from '../scripts/build-enclave.ts'
+import { RealInstallation, removeFolder, takeBundles, temporaryFolder } from './support/installation.ts'
 import { termsFor } from './support/parties.ts'
 import { approvedContract, endOf, runOnce, type Scene, setScene } from './support/scene.ts'
 
@@ -29,7 +29,7 @@ interface Standing {
 }
 
 before(async () => {
-  await signBuilds(enclaves, await buildEnclaves(enclaves))
+  takeBundles(enclaves)
   const options = ['--port', '0', '--local-witnesses', '1', '--workers', '2', '--lease-seconds', '5']
   installation = new RealInstallation(join(folder, 'data'), [...options, '--enclaves', enclaves, '--replicas', '1'])
   scene = await setScene(await installation.up(), { folder, uses })

@@ -1,11 +1,11 @@
 import { join } from 'node:path'
 import { HostileProxy } from '../../testing/src/hostile-proxy.ts'
 import {
-  buildBundles,
   freePort,
   type InstallationFile,
   RealInstallation,
   removeFolder,
+  takeBundles,
   temporaryFolder,
 } from './installation.ts'
 import { type Scene, setScene } from './scene.ts'
@@ -29,7 +29,7 @@ export async function setStage(
   const proxy = await HostileProxy.open()
   const port = await freePort()
   proxy.upstream = `http://127.0.0.1:${port}`
-  const enclaves = await buildBundles(join(folder, 'enclave'))
+  const enclaves = takeBundles(join(folder, 'enclave'))
   const installation = new RealInstallation(join(folder, 'data'), [
     ...['--port', String(port), '--local-witnesses', '1', '--manager-url', proxy.url, '--enclaves', enclaves],
     ...options,
