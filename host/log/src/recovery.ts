@@ -152,17 +152,20 @@ export class SignedMeter {
           'or its newest part is damaged; bring the newest copy back',
       )
     }
-    throw new LogServerError('ERR_LOG_DAMAGED', `no batch of the log ends at the signed size ${this.#signed.size}`)
+    throw this.#others()
   }
 
   #demandRoot(root: Uint8Array): void {
-    if (!equalBytes(root, this.#signed!.root)) {
-      throw new LogServerError(
-        'ERR_LOG_DAMAGED',
-        `the first ${this.#signed!.size} leaves are not those that were signed`,
-      )
-    }
+    if (!equalBytes(root, this.#signed!.root)) throw this.#others()
     this.#reached = true
+  }
+
+  #others(): LogServerError {
+    return new LogServerError(
+      'ERR_LOG_DAMAGED',
+      `the first ${this.#signed!.size} leaves are not those that were signed: the log was restored from a backup and went ` +
+        'on, or it is damaged; bring the newest copy back',
+    )
   }
 }
 

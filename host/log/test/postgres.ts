@@ -1,9 +1,9 @@
-import { existsSync, mkdtempSync } from 'node:fs'
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { openFolderObjects } from '@cella/blobs'
-import { generateNoteSigner } from '@cella/log'
+import { encodeSkey, generateNoteSigner } from '@cella/log'
 import pg from 'pg'
 import { type Log, localSigner, openPostgresLog, type PostgresLogOptions } from '../src/index.ts'
 import { checkPostgresLog } from '../src/postgres/check.ts'
@@ -53,6 +53,24 @@ export async function placeOnPostgres(
     },
   }
   return place
+}
+
+/** Settings of the log's process, with its key: the path of their file. */
+export function settingsFileOf({ url, storeFolder, lastSignedFile, signer }: TestPostgresLog): string {
+  const keyFile = `${lastSignedFile}.key`
+  writeFileSync(keyFile, `${encodeSkey(signer)}\n`, { mode: 0o600 })
+  const settings = {
+    origin: signer.key.name,
+    postgres: { url },
+    tiles: { folder: storeFolder },
+    lastSigned: lastSignedFile,
+    keyFile,
+    witnesses: [],
+    listen: { host: '127.0.0.1', port: 0 },
+  }
+  const file = `${lastSignedFile}.json`
+  writeFileSync(file, JSON.stringify(settings))
+  return file
 }
 
 /** The database is checked with its tiles, unless it is what stopped the log. */

@@ -41,6 +41,16 @@ export function inTurn(client: pg.Client): Ask {
 /** The database's failure, with nothing of its own text: that may hold what a statement held. */
 function unavailable(cause: unknown): LogServerError {
   const { code } = asError(cause) as NodeJS.ErrnoException
+  // https://www.postgresql.org/docs/current/errcodes-appendix.html
+  if (code === '53100') {
+    return new LogServerError(
+      'ERR_LOG_UNAVAILABLE',
+      'the disk of the database is full; make room and send the same again',
+      {
+        cause,
+      },
+    )
+  }
   const message = `the database does not answer as it should${code === undefined ? '' : ` (${code})`}; send the same again`
   return new LogServerError('ERR_LOG_UNAVAILABLE', message, { cause })
 }

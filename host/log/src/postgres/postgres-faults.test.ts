@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chownSync, cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { after, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BlobError, type ObjectStore, openFolderObjects, openS3Objects } from '@cella/blobs'
 import { LogView, verifyCheckpoint } from '@cella/log'
@@ -225,16 +225,58 @@ test('shows no older checkpoint than may have been seen, where the database lost
   assert.equal(verifyCheckpoint(again.checkpoint()!, place.policy).size, 10)
 })
 
-const small = mkdtempSync(join(tmpdir(), 'cella-log-pg-small-'))
-const mounts = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', small]).status === 0
-after(() => {
-  if (mounts) spawnSync('umount', [small])
-  rmSync(small, { recursive: true, force: true })
+/** A small file system; `undefined` where none can be mounted. */
+function smallDisk(context: TestContext, size: string): string | undefined {
+  const folder = mkdtempSync(join(tmpdir(), 'cella-log-pg-small-'))
+  const mounts = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder]).status === 0
+  context.after(() => {
+    if (mounts) spawnSync('umount', ['-l', folder])
+    rmSync(folder, { recursive: true, force: true })
+  })
+  if (mounts) return folder
+  context.skip('a small file system can’t be mounted here')
+  return undefined
+}
+
+test('a full disk below the database: appends are refused, and with more room the log goes on where it was', async (context) => {
+  const small = smallDisk(context, '12m')
+  if (small === undefined) return
+  const place = await placeOnPostgres(context, server.url)
+  const [{ data_directory: data }] = (await inDatabase(server.url, 'show data_directory')).rows
+  const { uid, gid } = statSync(data)
+  chownSync(small, uid, gid)
+  const name = new URL(place.url).pathname.slice(1)
+  await inDatabase(server.url, `create tablespace small location '${small}'`)
+  await inDatabase(server.url, `alter database ${name} set tablespace small`)
+  const log = await place.open({ witnessTimeoutMs: 2_000 })
+  const told: number[] = []
+  const append = async (): Promise<LogServerError | undefined> => {
+    try {
+      told.push(...(await log.append(range(told.length, told.length + 1000))).indices)
+    } catch (error) {
+      return error as LogServerError
+    }
+  }
+  let refused: LogServerError | undefined
+  while (refused === undefined && told.length < 500_000) refused = await append()
+  assert.match(`${refused?.code} ${refused?.message}`, /ERR_LOG_UNAVAILABLE the disk of the database is full/)
+  assert.ok(told.length > 0)
+  assert.equal(spawnSync('mount', ['-o', 'remount,size=200m', small]).status, 0)
+  while ((await append()) !== undefined) await sleep(20)
+  assert.deepEqual(told, [...told.keys()])
+  await log.close()
+  assert.deepEqual(place.fatal, [])
+  const store = await openFolderObjects({ folder: place.storeFolder })
+  const report = await checkPostgresLog({ url: place.url, store, policy: place.policy })
+  assert.deepEqual([report.problems, report.size], [[], told.length])
+  place.isBent = true
+  await inDatabase(server.url, `drop database ${name} with (force)`)
+  await inDatabase(server.url, 'drop tablespace small')
 })
 
-test('a full disk below the tiles: appends are refused, and with more room the log goes on where it was', {
-  skip: mounts ? false : 'a small file system can’t be mounted here',
-}, async (context) => {
+test('a full disk below the tiles: appends are refused, and with more room the log goes on where it was', async (context) => {
+  const small = smallDisk(context, '256k')
+  if (small === undefined) return
   const place = await placeOnPostgres(context, server.url)
   const log = await place.open({ store: await openFolderObjects({ folder: small }), witnessTimeoutMs: 1_000 })
   const told: number[] = []

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openFolderObjects } from '@cella/blobs'
-import { encodeSkey, type LogError, LogView } from '@cella/log'
+import { type LogError, LogView } from '@cella/log'
 import { type PostgresServer, startPostgres } from '@cella/manager/postgres'
-import { placeOnPostgres } from '../../test/postgres.ts'
+import { placeOnPostgres, settingsFileOf } from '../../test/postgres.ts'
 import { kill, post, type Running, start } from '../../test/process.ts'
 import { leafOf } from '../../test/support.ts'
 import type { LogServerError } from '../log-server-error.ts'
@@ -45,19 +45,7 @@ test('SIGKILL of a front-end or of the database loses nothing that was acknowled
   skip: process.platform === 'linux' ? false : 'finds the processes of the server below /proc',
 }, async (context) => {
   const place = await placeOnPostgres(context, server.url)
-  const config = `${place.lastSignedFile}.json`
-  const keyFile = `${place.lastSignedFile}.key`
-  writeFileSync(keyFile, `${encodeSkey(place.signer)}\n`, { mode: 0o600 })
-  const settings = {
-    origin: place.signer.key.name,
-    postgres: { url: place.url },
-    tiles: { folder: place.storeFolder },
-    lastSigned: place.lastSignedFile,
-    keyFile,
-    witnesses: [],
-    listen: { host: '127.0.0.1', port: 0 },
-  }
-  writeFileSync(config, JSON.stringify(settings))
+  const config = settingsFileOf(place)
   const frontEnds: Running[] = [await start(config), await start(config)]
   context.after(() => Promise.all(frontEnds.map((one) => end(one))))
   // Who reads at one place keeps what it saw over all kills: nothing smaller or other may come from there.
