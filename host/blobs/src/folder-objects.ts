@@ -1,30 +1,35 @@
-import { constants } from 'node:fs'
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { Disk, type Files } from './disk.ts'
 import { BlobError } from './error.ts'
 import { checkKey, type ObjectStore } from './objects.ts'
 
 const writesAtOnce = 4
 
 /** Opens an object store in a folder, one file an object. Several processes may have it open. */
-export async function openFolderObjects(options: { readonly folder: string }): Promise<ObjectStore> {
-  const store = new FolderObjects(options.folder)
-  await world(() => makeFolder(options.folder))
-  return store
+export async function openFolderObjects(options: {
+  readonly folder: string
+  /** In place of the file system. */
+  readonly files?: Files
+}): Promise<ObjectStore> {
+  const disk = new Disk(options.files)
+  await world(() => disk.makeFolder(options.folder))
+  return new FolderObjects(disk, options.folder)
 }
 
 class FolderObjects implements ObjectStore {
+  readonly #disk: Disk
   readonly #folder: string
   /** Folders known to be there, durably. */
   readonly #made = new Set<string>()
   #writes = 0
 
-  constructor(folder: string) {
+  constructor(disk: Disk, folder: string) {
+    this.#disk = disk
     this.#folder = folder
   }
 
   get(key: string): Promise<Uint8Array | undefined> {
-    return world(() => readIfPresent(this.#file(key)))
+    return world(() => this.#disk.readIfPresent(this.#file(key)))
   }
 
   async putNew(objects: ReadonlyMap<string, Uint8Array>): Promise<void> {
@@ -34,11 +39,14 @@ class FolderObjects implements ObjectStore {
     await world(async () => {
       for (const folder of folders) await this.#makeFolder(folder)
       const write = async (): Promise<void> => {
-        for (let next = rest.pop(); next !== undefined; next = rest.pop()) await this.#writeNew(next)
+        for (let next = rest.pop(); next !== undefined; next = rest.pop()) {
+          const { key, file, bytes } = next
+          if (!(await this.#disk.writeNew(file, bytes, this.#temporary(file)))) throw changed(key)
+        }
       }
       await Promise.all(Array.from({ length: writesAtOnce }, write))
       // Also where the file was there: its writer may have ended before its name was durable.
-      await Promise.all([...folders].map(syncFolder))
+      await Promise.all([...folders].map((folder) => this.#disk.syncFolder(folder)))
     })
   }
 
@@ -46,15 +54,15 @@ class FolderObjects implements ObjectStore {
     const file = this.#file(key)
     await world(async () => {
       await this.#makeFolder(dirname(file))
-      await this.#write(file, bytes, 0o644)
-      await syncFolder(dirname(file))
+      await this.#disk.writeWhole(file, bytes, { mode: 0o644, ...this.#temporary(file) })
+      await this.#disk.syncFolder(dirname(file))
     })
   }
 
   async removeBelow(folder: string): Promise<void> {
     const path = this.#file(folder)
     this.#made.delete(path)
-    await world(() => rm(path, { recursive: true, force: true }))
+    await world(() => this.#disk.files.rm(path))
   }
 
   #file(key: string): string {
@@ -62,69 +70,18 @@ class FolderObjects implements ObjectStore {
     return join(this.#folder, key)
   }
 
-  async #writeNew({ key, file, bytes }: { key: string; file: string; bytes: Uint8Array }): Promise<void> {
-    const present = await readIfPresent(file)
-    if (present === undefined) return this.#write(file, bytes, 0o444)
-    if (Buffer.compare(present, bytes) !== 0) throw changed(key)
-  }
-
-  /** Whole or not at all; the folder's sync is left to the caller. */
-  async #write(file: string, bytes: Uint8Array, mode: number): Promise<void> {
+  /** Of this process alone: others write to the folder too. */
+  #temporary(file: string): { temporary: string } {
     this.#writes += 1
-    const temporary = `${file}.${process.pid}.${this.#writes}.new`
-    const make = () => open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode)
-    const handle = await make().catch(async (error: unknown) => {
-      // Of an earlier process with the same number, which ended before it was done.
-      if (!isCode(error, 'EEXIST')) throw error
-      await rm(temporary)
-      return make()
-    })
-    try {
-      await handle.writeFile(bytes)
-      await handle.datasync()
-    } finally {
-      await handle.close()
-    }
-    await rename(temporary, file)
+    return { temporary: `${file}.${process.pid}.${this.#writes}.new` }
   }
 
   async #makeFolder(folder: string): Promise<void> {
     if (this.#made.has(folder)) return
-    await makeFolder(folder)
+    await this.#disk.makeFolder(folder)
     // Partial tiles come and go; what is known of them must not grow for ever.
     if (this.#made.size > 10_000) this.#made.clear()
     this.#made.add(folder)
-  }
-}
-
-/** A folder and its parents, each durable in its own parent. */
-async function makeFolder(folder: string): Promise<void> {
-  try {
-    await mkdir(folder, { mode: 0o755 })
-  } catch (error) {
-    if (isCode(error, 'EEXIST')) return
-    if (!isCode(error, 'ENOENT')) throw error
-    await makeFolder(dirname(folder))
-    return makeFolder(folder)
-  }
-  await syncFolder(dirname(folder))
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
-async function readIfPresent(file: string): Promise<Uint8Array | undefined> {
-  try {
-    return await readFile(file)
-  } catch (error) {
-    if (isCode(error, 'ENOENT') || isCode(error, 'ENOTDIR')) return undefined
-    throw error
   }
 }
 

@@ -1,3 +1,4 @@
+export { Disk, type Files, type OpenFile, readAt, writeAll } from './disk.ts'
 export { BlobError, type BlobErrorCode } from './error.ts'
 export { openFolderStore } from './folder.ts'
 export { openFolderObjects } from './folder-objects.ts'

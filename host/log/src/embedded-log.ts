@@ -1,8 +1,8 @@
 import { dirname, join } from 'node:path'
+import { Disk, type Files } from '@cella/blobs'
 import { encodeHex, equalBytes } from '@cella/bytes'
 import { leafHash } from '@cella/log'
 import { Cosigner } from './cosigner.ts'
-import { Disk, type Files } from './disk.ts'
 import { LastSigned, type SignedTree } from './last-signed.ts'
 import { lockFolder } from './lock.ts'
 import {
@@ -310,7 +310,7 @@ class EmbeddedLog implements Log {
     await tiles.writePartial(checkpoint.size)
     // Their names are durable before the checkpoint is that needs them.
     await tiles.forgetWritten()
-    await disk.writeWhole(join(this.#options.folder, 'checkpoint'), checkpoint.bytes, 0o644)
+    await disk.writeWhole(join(this.#options.folder, 'checkpoint'), checkpoint.bytes, { mode: 0o644 })
     await disk.syncFolder(this.#options.folder)
     await tiles.removePartials(checkpoint.size)
     await wal.forget(checkpoint.size)

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
+import { Disk, type Files } from '@cella/blobs'
 import { encodeHex } from '@cella/bytes'
 import { checkCopy, type LogPolicy } from '@cella/log'
-import { Disk, type Files } from './disk.ts'
 
 export interface FsckReport {
   readonly origin: string

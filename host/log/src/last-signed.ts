@@ -1,8 +1,8 @@
 import { constants } from 'node:fs'
 import { dirname } from 'node:path'
+import { type Disk, type OpenFile, readAt, writeAll } from '@cella/blobs'
 import { ByteReader, concatBytes, encodeUtf8, equalBytes, uint64Bytes } from '@cella/bytes'
 import { sha256 } from '@cella/primitives'
-import { type Disk, type OpenFile, readAt, writeAll } from './disk.ts'
 import { LogServerError } from './log-server-error.ts'
 
 // Two slots of 4096 bytes, written in turn, so that one is whole whenever the other is torn:

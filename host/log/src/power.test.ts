@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { dirname } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
+import { Disk } from '@cella/blobs'
 import { edgePlaces, foldEdge, parseCheckpointText, parseNote, tileHashes } from '@cella/log'
-import { type Fault, SimulatedDisk } from '../test/simulated-disk.ts'
+import { type Fault, mayFail, newScope, randomFrom, SimulatedDisk } from '../test/simulated-disk.ts'
 import { leafOf, placeForLog, type TestLog } from '../test/support.ts'
-import { Disk } from './disk.ts'
 import { fsck } from './fsck.ts'
 import type { Log } from './log.ts'
 import { LogServerError } from './log-server-error.ts'
@@ -129,30 +129,4 @@ for (const code of ['EIO', 'ENOSPC'] as const) {
     }
     assert.ok(stopped > 5, `only ${stopped} faults stopped the log`)
   })
-}
-
-/** What a test would do at its end, done at the end of a block: thousands of logs are opened here. */
-function newScope(): AsyncDisposable & Pick<TestContext, 'after'> {
-  const ends: (() => unknown)[] = []
-  return {
-    after: (end) => void ends.push(end as () => unknown),
-    [Symbol.asyncDispose]: async () => {
-      for (const end of ends.reverse()) await end()
-    },
-  }
-}
-
-function mayFail(code: 'EIO' | 'ENOSPC', name: string): boolean {
-  return code === 'EIO' || /^(?:open|write|mkdir|rename|datasync|sync)$/.test(name)
-}
-
-/** Mulberry32. */
-function randomFrom(start: number): () => number {
-  let state = start
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let value = Math.imul(state ^ (state >>> 15), state | 1)
-    value ^= value + Math.imul(value ^ (value >>> 7), value | 61)
-    return ((value ^ (value >>> 14)) >>> 0) / 2 ** 32
-  }
 }

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import type { Disk } from '@cella/blobs'
 import { equalBytes } from '@cella/bytes'
 import {
   type Checkpoint,
@@ -18,7 +19,6 @@ import {
   tileWidth,
   verifyNote,
 } from '@cella/log'
-import type { Disk } from './disk.ts'
 import type { SignedTree } from './last-signed.ts'
 import { LogServerError } from './log-server-error.ts'
 import { RecentLeaves } from './recent-leaves.ts'

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
+import { Disk } from '@cella/blobs'
 import { emptyRoot, encodeCheckpointText, encodeNote, encodeSuccession, type NoteKey, successionLeaf } from '@cella/log'
-import { Disk } from './disk.ts'
 import { openLog } from './embedded-log.ts'
 import { LastSigned } from './last-signed.ts'
 import { LogServerError } from './log-server-error.ts'
@@ -35,7 +35,7 @@ export async function beginSuccessor(options: {
     proof: async () => [],
     entry: async () => undefined,
   })
-  await disk.writeWhole(path, encodeNote({ text, signatures: [signature] }), 0o644)
+  await disk.writeWhole(path, encodeNote({ text, signatures: [signature] }), { mode: 0o644 })
   await disk.syncFolder(folder)
   const lastSigned = await LastSigned.open(disk, lastSignedFile, signer.key.name)
   try {

@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path'
+import type { Disk } from '@cella/blobs'
 import { equalBytes } from '@cella/bytes'
 import { parseTilePath, partialTiles, type TileReader, tilePath, tileWidth } from '@cella/log'
-import type { Disk } from './disk.ts'
 import { LogServerError } from './log-server-error.ts'
 import { prefixOf, storedTiles, type TileState } from './tile-state.ts'
 
@@ -59,7 +59,7 @@ export class TileFolder {
     for (const [path, bytes] of [...this.#state.unstored]) {
       const file = join(this.#folder, path)
       await this.#disk.makeFolder(dirname(file))
-      await this.#disk.writeImmutable(file, bytes)
+      if (!(await this.#disk.writeNew(file, bytes))) throw changed(path)
     }
   }
 
@@ -72,7 +72,7 @@ export class TileFolder {
       const file = join(this.#folder, path)
       await this.#disk.makeFolder(dirname(file))
       // Full tiles with the same content decide; a partial one left by a crash is replaced.
-      await this.#disk.writeWhole(file, bytes, 0o444)
+      await this.#disk.writeWhole(file, bytes, { mode: 0o444 })
       await this.#disk.syncFolder(dirname(file))
       this.#complete.add(tilePath({ ...place, width: tileWidth }))
     }
@@ -85,9 +85,7 @@ export class TileFolder {
     for (const [path, bytes] of [...this.#state.unstored]) {
       const present = await this.#disk.readIfPresent(join(this.#folder, path))
       if (present === undefined) continue
-      if (!equalBytes(present, bytes)) {
-        throw new LogServerError('ERR_LOG_DAMAGED', `${path} holds other bytes than the log's; restore it and run fsck`)
-      }
+      if (!equalBytes(present, bytes)) throw changed(path)
       written.push(path)
       folders.add(dirname(join(this.#folder, path)))
     }
@@ -105,4 +103,8 @@ export class TileFolder {
       this.#complete.delete(path)
     }
   }
+}
+
+function changed(path: string): LogServerError {
+  return new LogServerError('ERR_LOG_DAMAGED', `${path} holds other bytes than the log's; restore it and run fsck`)
 }

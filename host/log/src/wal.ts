@@ -1,9 +1,9 @@
 import { constants } from 'node:fs'
 import { join } from 'node:path'
+import { type Disk, type OpenFile, readAt, writeAll } from '@cella/blobs'
 import { ByteReader, concatBytes, encodeUtf8, equalBytes, uint32Bytes, uint64Bytes } from '@cella/bytes'
 import { leafLength } from '@cella/log'
 import { sha256 } from '@cella/primitives'
-import { type Disk, type OpenFile, readAt, writeAll } from './disk.ts'
 import { LogServerError } from './log-server-error.ts'
 
 // A record, one a batch:

@@ -19,7 +19,7 @@ let databases = 0
 
 /** A database of its own on a server, for one log. */
 export async function placeOnPostgres(
-  context: TestContext,
+  context: Pick<TestContext, 'after'>,
   server: string,
   witnesses: readonly TestWitness[] = [],
 ): Promise<TestPostgresLog> {

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import type { Files, OpenFile } from '../src/disk.ts'
+import type { TestContext } from 'node:test'
+import type { Files, OpenFile } from '@cella/blobs'
 
 // A disk in memory that knows what a power loss takes: every write to a file since its last sync, every name made, moved or
 // removed since the last sync of its folder. Any part of that may survive, in any order, writes torn at sectors.
@@ -241,4 +242,31 @@ function rename(
 
 function failure(code: string, what: string): Error {
   return Object.assign(new Error(`${code}: ${what}`), { code })
+}
+
+/** What a test would do at its end, done at the end of a block: thousands of logs are opened here. */
+export function newScope(): AsyncDisposable & Pick<TestContext, 'after'> {
+  const ends: (() => unknown)[] = []
+  return {
+    after: (end) => void ends.push(end as () => unknown),
+    [Symbol.asyncDispose]: async () => {
+      for (const end of ends.reverse()) await end()
+    },
+  }
+}
+
+/** Whether a call can fail so. */
+export function mayFail(code: 'EIO' | 'ENOSPC', name: string): boolean {
+  return code === 'EIO' || /^(?:open|write|mkdir|rename|datasync|sync)$/.test(name)
+}
+
+/** Mulberry32: the same numbers for the same start, from 0 to 1. */
+export function randomFrom(start: number): () => number {
+  let state = start
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let value = Math.imul(state ^ (state >>> 15), state | 1)
+    value ^= value + Math.imul(value ^ (value >>> 7), value | 61)
+    return ((value ^ (value >>> 14)) >>> 0) / 2 ** 32
+  }
 }

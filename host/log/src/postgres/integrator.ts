@@ -1,4 +1,4 @@
-import type { ObjectStore } from '@cella/blobs'
+import { Disk, type Files, type ObjectStore } from '@cella/blobs'
 import { concatBytes, encodeBase64, equalBytes } from '@cella/bytes'
 import {
   emptyRoot,
@@ -13,7 +13,6 @@ import {
 import { sha256 } from '@cella/primitives'
 import type pg from 'pg'
 import { Cosigner, type WitnessStanding } from '../cosigner.ts'
-import { Disk } from '../disk.ts'
 import { LastSigned } from '../last-signed.ts'
 import { asError, type LogOptions } from '../log.ts'
 import { LogServerError } from '../log-server-error.ts'
@@ -125,14 +124,14 @@ export class Integrator {
   static async start(options: {
     client: pg.Client
     store: ObjectStore
-    log: LogOptions & { readonly quorum: number }
+    log: LogOptions & { readonly quorum: number; readonly files?: Files }
   }): Promise<Integrator> {
     const { store, log } = options
     const { key } = log.signer
     const ask = inTurn(options.client)
     // Leaves are on disk before they come here; what this connection writes is made again out of them.
     await ask({ text: 'set synchronous_commit = off' })
-    const lastSigned = await LastSigned.open(new Disk(), log.lastSignedFile, key.name)
+    const lastSigned = await LastSigned.open(new Disk(log.files), log.lastSignedFile, key.name)
     try {
       const marks = await Promise.all(
         ['signed', 'checkpoint'].map(async (name) => {

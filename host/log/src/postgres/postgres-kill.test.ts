@@ -3,15 +3,18 @@ import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { openFolderObjects } from '@cella/blobs'
+import { Disk, openFolderObjects } from '@cella/blobs'
 import { type LogError, LogView } from '@cella/log'
 import { type PostgresServer, startPostgres } from '@cella/manager/postgres'
 import { placeOnPostgres, settingsFileOf } from '../../test/postgres.ts'
 import { kill, post, type Running, start } from '../../test/process.ts'
+import { mayFail, newScope, randomFrom, SimulatedDisk } from '../../test/simulated-disk.ts'
 import { leafOf } from '../../test/support.ts'
+import { fsck } from '../fsck.ts'
+import type { Log } from '../log.ts'
 import type { LogServerError } from '../log-server-error.ts'
 import { checkPostgresLog } from './check.ts'
 
@@ -108,6 +111,85 @@ test('SIGKILL of a front-end or of the database loses nothing that was acknowled
   const report = await checkPostgresLog({ url: place.url, store, policy: place.policy })
   assert.deepEqual(report.problems, [])
   assert.ok(report.size >= acknowledged.size)
+})
+
+/** A log whose tiles and last signed tree lie on a simulated disk; the database is the real one, which loses nothing. */
+async function placeOnSimulatedDisk(scope: Pick<TestContext, 'after'>) {
+  const place = await placeOnPostgres(scope, server.url)
+  // Nothing of it is on the real disk.
+  place.isBent = true
+  const after = async (disk: SimulatedDisk): Promise<SimulatedDisk> => {
+    // The folder that holds the log is older than it.
+    await new Disk(disk).makeFolder(dirname(place.storeFolder))
+    return disk
+  }
+  const open = async (files: SimulatedDisk): Promise<Log> =>
+    place.open({ files, store: await openFolderObjects({ folder: place.storeFolder, files }), witnessTimeoutMs: 500 })
+  /** Appends until something fails; the index of each leaf that was acknowledged. */
+  const run = async (files: SimulatedDisk): Promise<Map<number, number>> => {
+    const told = new Map<number, number>()
+    let log: Log | undefined
+    try {
+      log = await open(files)
+      let next = 0
+      for (const count of [1, 100, 155, 1, 30, 225, 5]) {
+        const leaves = Array.from({ length: count }, () => next++)
+        const { indices } = await log.append(leaves.map(leafOf))
+        for (const [at, leaf] of leaves.entries()) told.set(leaf, indices[at]!)
+      }
+    } catch (error) {
+      assert.match((error as Error).name, /^(?:LogServerError|BlobError)$/, String(error))
+    }
+    await log?.close().catch(() => undefined)
+    return told
+  }
+  /** All that was acknowledged is there, the log goes on, and its tiles are what their entries make. */
+  const check = async (files: SimulatedDisk, told: ReadonlyMap<number, number>): Promise<void> => {
+    place.fatal.length = 0
+    const log = await open(files)
+    const leaves = [...told.keys()]
+    if (leaves.length > 0) assert.deepEqual((await log.append(leaves.map(leafOf))).indices, [...told.values()])
+    await log.append([leafOf(1_000_000)])
+    await log.close()
+    assert.deepEqual(place.fatal, [])
+    assert.deepEqual((await fsck(place.storeFolder, place.policy, files)).problems, [])
+  }
+  return { disk: await after(new SimulatedDisk()), after, run, check }
+}
+
+const seed = Number(process.env.CELLA_SEED ?? Math.floor(Math.random() * 2 ** 31))
+
+test(`below the tiles and the last signed tree, power goes off or a call fails, at any moment: nothing acknowledged is lost (CELLA_SEED=${seed})`, {
+  timeout: isLong ? 1_800_000 : 120_000,
+}, async (context) => {
+  const whole = await placeOnSimulatedDisk(context)
+  assert.equal((await whole.run(whole.disk)).size, 517)
+  const { calls } = whole.disk
+  const random = randomFrom(seed)
+  const tryOnce = async (kind: 'off' | 'EIO' | 'ENOSPC'): Promise<void> => {
+    await using scope = newScope()
+    const { disk, after, run, check } = await placeOnSimulatedDisk(scope)
+    const from = 1 + Math.floor(random() * calls)
+    let hasFailed = false
+    disk.fault = (call, name) => {
+      if (call < from) return undefined
+      if (kind === 'off') return kind
+      if (hasFailed || !mayFail(kind, name)) return undefined
+      hasFailed = true
+      return { code: kind }
+    }
+    const told = await run(disk)
+    disk.fault = () => undefined
+    const chance = kind === 'off' ? random() : 0
+    const left = await after(disk.afterPowerLoss(() => random() < chance))
+    await check(left, told).catch((cause: unknown) => {
+      throw new Error(`${kind} at call ${from}`, { cause })
+    })
+  }
+  for (let moment = 0; moment < (isLong ? calls : 3); moment++) {
+    // They wait most of the time.
+    await Promise.all((['off', 'EIO', 'ENOSPC'] as const).map(tryOnce))
+  }
 })
 
 /** Between a log and its database; cuts all connections at one of the messages to the database, once. */

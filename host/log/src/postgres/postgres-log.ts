@@ -1,4 +1,4 @@
-import { BlobError, type ObjectStore } from '@cella/blobs'
+import { BlobError, type Files, type ObjectStore } from '@cella/blobs'
 import { decodeBase64 } from '@cella/bytes'
 import { parseTilePath, tilePath, tileWidth } from '@cella/log'
 import type pg from 'pg'
@@ -30,6 +30,8 @@ export interface PostgresLogOptions extends LogOptions {
   readonly url: string
   /** Where tiles and the public checkpoint lie: outside of the database. */
   readonly store: ObjectStore
+  /** In place of the file system, for the last signed checkpoint. */
+  readonly files?: Files
 }
 
 const statementLeavesMax = 8192

@@ -1,9 +1,7 @@
 import { constants, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { equalBytes } from '@cella/bytes'
-import { LogServerError } from './log-server-error.ts'
 
-/** The calls of the file system that the log is made of. Tests put a disk in their place that fails or loses power. */
+/** The calls of the file system that durable files are made of. Tests put a disk in their place that fails or loses power. */
 export interface Files {
   open(path: string, flags: number, mode?: number): Promise<OpenFile>
   mkdir(path: string, mode: number): Promise<unknown>
@@ -85,9 +83,15 @@ export class Disk {
     await this.syncFolder(dirname(folder))
   }
 
-  /** Writes a file whole or not at all: temporary file, fdatasync, rename. The folder's sync is left to the caller. */
-  async writeWhole(file: string, bytes: Uint8Array, mode: number): Promise<void> {
-    const temporary = join(dirname(file), `.${basename(file)}.new`)
+  /**
+   * Writes a file whole or not at all: temporary file, fdatasync, rename. The folder's sync is left to the caller. Where
+   * several processes write to one folder, each needs temporary names of its own.
+   */
+  async writeWhole(
+    file: string,
+    bytes: Uint8Array,
+    { mode, temporary = join(dirname(file), `.${basename(file)}.new`) }: { mode: number; temporary?: string },
+  ): Promise<void> {
     // A crash may have left one behind.
     await this.files.rm(temporary)
     const handle = await this.files.open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode)
@@ -100,14 +104,11 @@ export class Disk {
     await this.files.rename(temporary, file)
   }
 
-  /** Writes a file that never changes: one that is there must have the same bytes. The folder's sync is left out. */
-  async writeImmutable(file: string, bytes: Uint8Array): Promise<void> {
+  /** Writes a file that never changes. Returns false, and leaves it, where there is one with other bytes. */
+  async writeNew(file: string, bytes: Uint8Array, options: { temporary?: string } = {}): Promise<boolean> {
     const present = await this.readIfPresent(file)
-    if (present === undefined) {
-      await this.writeWhole(file, bytes, 0o444)
-    } else if (!equalBytes(present, bytes)) {
-      throw new LogServerError('ERR_LOG_DAMAGED', `${file} holds other bytes than the log's; restore it and run fsck`)
-    }
+    if (present === undefined) await this.writeWhole(file, bytes, { ...options, mode: 0o444 })
+    return present === undefined || Buffer.compare(present, bytes) === 0
   }
 }
 
