@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { metricsFindings, readinessFindings, serverFolderFindings } from './manager-findings.ts'
+import { metricsFindings, readinessFindings, refusedWorkers, serverFolderFindings } from './manager-findings.ts'
 
 const now = 1_800_000_000
 const good = {
@@ -54,6 +54,21 @@ test('names the part that is not ready, and reads no answer of another form', ()
     metricsFindings('}{"\ncella_ nan', now).map(({ check }) => check),
     ['workers'],
   )
+})
+
+test('names each worker that the manager refuses, with the reason', () => {
+  const refused = { code: 'ERR_EVIDENCE_ROOT_UNKNOWN', text: 'the chain ends at another root' }
+  const answer = {
+    workers: [
+      { name: 'worker-1', url: '/v1/workers/worker-1' },
+      { name: 'worker-2', refused },
+    ],
+  }
+  assert.deepEqual(
+    refusedWorkers(answer).map(({ check, ok, found }) => [check, ok, found]),
+    [['worker worker-2', false, 'is offered no runs: ERR_EVIDENCE_ROOT_UNKNOWN: the chain ends at another root']],
+  )
+  for (const other of [undefined, [], { workers: [{ refused: 1 }] }]) assert.deepEqual(refusedWorkers(other), [])
 })
 
 test('finds a data folder that others can read', { skip: process.platform === 'win32' && 'no modes' }, () => {

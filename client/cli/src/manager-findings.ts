@@ -87,6 +87,33 @@ export function metricsFindings(text: string, now: number): Finding[] {
   return findings
 }
 
+const workersSchema = z.object({
+  workers: z.array(
+    z.object({
+      name: z.string().max(200),
+      refused: z.object({ code: z.string().max(100), text: z.string().max(4096) }).optional(),
+    }),
+  ),
+})
+
+/** Workers that the manager offers nothing, with the reason, as `/v1/workers` has it. */
+export function refusedWorkers(answer: unknown): Finding[] {
+  const parsed = workersSchema.safeParse(answer)
+  if (!parsed.success) return []
+  return parsed.data.workers.flatMap(({ name, refused }) =>
+    refused === undefined
+      ? []
+      : [
+          {
+            check: `worker ${name}`,
+            ok: false,
+            found: `is offered no runs: ${refused.code}: ${refused.text}`,
+            fix: 'docs/manager.md, “The queue”, says what each reason means',
+          },
+        ],
+  )
+}
+
 /** Whether what a server on this machine keeps is closed to others. */
 export function serverFolderFindings(folder: string): Finding[] {
   if (process.platform === 'win32') return []

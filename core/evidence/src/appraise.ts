@@ -1,4 +1,4 @@
-import { encodeHex } from '@cella/bytes'
+import { encodeHex, type Json } from '@cella/bytes'
 import { entryBindingDigest } from './binding.ts'
 import { checkPolicy } from './check-policy.ts'
 import type { Check } from './checks.ts'
@@ -163,6 +163,14 @@ function bindingDemands(verified: VerifiedEvidence, at: number, { reportData }: 
       return [found !== null && found === expected, expected]
     }),
   ])
+}
+
+/** Whether each entry carries the digest of `binding`, the first one with those of the others: docs/formats/evidence-binding.md. */
+export function isBoundTo(verified: VerifiedEvidence, binding: { readonly [name: string]: Json }): boolean {
+  return verified.entries.every(
+    ({ claims }, at) =>
+      claims.reportData !== null && claims.reportData === expectedReportData(verified, at, { binding }),
+  )
 }
 
 function expectedReportData(

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Challenges } from '@cella/tee'
 import { challengeOffer } from './messages.ts'
 import type { WorkerParts } from './parts.ts'
+import type { PollKey } from './poll-key.ts'
 
 const pauseMsMax = 5000
 
@@ -11,7 +12,7 @@ const pauseMsMax = 5000
  */
 export async function answerChallenges(
   { host, tee, isolation, configuration }: Pick<WorkerParts, 'host' | 'tee' | 'isolation' | 'configuration'>,
-  { name, signal }: { name: string; signal: AbortSignal },
+  { name, pollKey, signal }: { name: string; pollKey: PollKey; signal: AbortSignal },
 ): Promise<void> {
   const challenges = new Challenges('worker', tee)
   for (let waitMs = 100; !signal.aborted; ) {
@@ -24,7 +25,7 @@ export async function answerChallenges(
       )
       if (asked !== undefined) {
         const { id, nonce } = challengeOffer.parse(asked)
-        const answer = await challenges.answer(nonce, { isolation, configuration })
+        const answer = await challenges.answer(nonce, { isolation, configuration, pollKey: pollKey.publicKey })
         await host.json('POST', `/v1/worker/challenges/${id}`, { answer }, { signal })
       }
       waitMs = 100

@@ -25,6 +25,7 @@ import { workerConfigurationSchema } from './configuration.ts'
 import { WorkerError } from './error.ts'
 import { offerSchema } from './messages.ts'
 import type { WorkerParts } from './parts.ts'
+import { PollKey } from './poll-key.ts'
 import { WorkerLog } from './worker-log.ts'
 
 // The worker enclave: configuration on standard input, one line of JSON on standard output for each thing that the
@@ -76,17 +77,17 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   })
 }
 
-const { boundary, tee: kind } = tee.describe()
+const pollKey = new PollKey()
 report({ event: 'ready', ...tee.describe() })
-void answerChallenges(parts, { name: configuration.name, signal: stop.signal })
+// Beside the polls: the manager answers the first of them after a challenge.
+void answerChallenges(parts, { name: configuration.name, pollKey, signal: stop.signal })
 for (let waitMs = 100; !stopping; ) {
   try {
-    const answer = await host.json(
-      'POST',
-      '/v1/worker/poll',
-      { worker: configuration.name, tee: kind, boundary, isolation: parts.isolation },
-      { timeoutMs: 60_000, bytesMax: 64 * 1024 * 1024, signal: stop.signal },
-    )
+    const answer = await host.json('POST', '/v1/worker/poll', pollKey.sign(configuration.name), {
+      timeoutMs: 60_000,
+      bytesMax: 64 * 1024 * 1024,
+      signal: stop.signal,
+    })
     waitMs = 100
     if (answer !== undefined) await serve(answer)
   } catch (error) {

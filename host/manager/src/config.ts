@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises'
 import { blobSettingsSchema } from '@cella/blobs'
-import { keyIdField } from '@cella/documents'
+import { keyIdField, rootField } from '@cella/documents'
 import { z } from 'zod'
 import { ManagerError } from './error.ts'
 
@@ -47,6 +47,13 @@ const configSchema = z.strictObject({
   traces: z.strictObject({ endpoint: url }).optional(),
   /** What workers show; it protects the queue, no secret. */
   workerToken: z.string().min(32).max(500),
+  /**
+   * Roots that workers' evidence has to lead to: those of all vendors, or a list, which may name simulated ones. It decides
+   * which workers are offered runs; what they get keys for, vaults decide.
+   */
+  workers: z
+    .strictObject({ roots: z.union([z.literal('vendors'), z.array(rootField).min(1).max(64)]).default('vendors') })
+    .prefault({}),
   /** `inside`: whether plain HTTP and addresses of the operator's own network may be called. */
   webhooks: z.strictObject({ inside: z.boolean().default(false) }).prefault({}),
   limits: z
@@ -91,6 +98,8 @@ const configSchema = z.strictObject({
       attestCallsPerMinute: z.int().min(1).max(1_000_000).default(1200),
       /** Challenges to workers a minute from one address, whoever it is. */
       challengesPerMinute: z.int().min(1).max(1_000_000).default(120),
+      /** How long a worker's evidence is enough to be offered runs. */
+      workerEvidenceSeconds: z.int().min(1).max(604_800).default(3600),
       eventStreamsMax: z.int().min(1).max(100_000).default(256),
     })
     .prefault({}),

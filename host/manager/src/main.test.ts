@@ -43,7 +43,7 @@ describe('the manager as a process', () => {
   }
 
   before(async () => {
-    harness = await Harness.start({ limits: { leaseSeconds: 1, pollSeconds: 2 } })
+    harness = await Harness.start({ limits: { leaseSeconds: 1, pollSeconds: 2 } }, { workers: true })
     party = await harness.party('Crash')
     config = join(harness.folder, 'manager.config.json')
   })
@@ -123,12 +123,10 @@ describe('the manager as a process', () => {
     const other = await harness.party('Stopping')
     const signed = await harness.contract(other)
     await harness.send(other.account, 'POST', `/v1/contracts/${signed.digest}/runs`, {})
-    const poll = harness.send('worker', 'POST', '/v1/worker/poll', {
-      worker: 'w',
-      tee: 'sev-snp',
-      boundary: 'world',
-      isolation: 3,
-    })
+    // Of another boundary than the run that waits.
+    const poll = (await harness.worker('w', { tee: 'sgx' })).poll()
+    const known = async () => (await harness.send('nobody', 'GET', '/v1/workers')).json.workers
+    while ((await known())[0]?.attested === undefined) await sleep(20)
     const stream = harness.send(other.account, 'GET', `/v1/runs/${signed.digest}/1/events`)
     const submission = harness.submit(await manifest(other, 'data'))
     await sleep(100)

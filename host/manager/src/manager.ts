@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type BlobStore, openFolderStore, openS3Store } from '@cella/blobs'
+import { vendorRoots } from '@cella/evidence'
 import pino from 'pino'
 import type { Config } from './config.ts'
 import { openDatabase } from './database/database.ts'
@@ -19,6 +20,7 @@ import { WebhookDelivery } from './notices/webhooks.ts'
 import { Brokers } from './queue/brokers.ts'
 import { WorkerChallenges } from './queue/challenges.ts'
 import { RunQueue } from './queue/queue.ts'
+import { WorkerRegister } from './queue/worker-register.ts'
 import { tidy } from './retention.ts'
 import { TraceExporter } from './traces/exporter.ts'
 import { Traces } from './traces/traces.ts'
@@ -103,6 +105,14 @@ export async function startManager(
       log,
       queue,
       challenges,
+      workers: new WorkerRegister({
+        tables: database.tables,
+        challenges,
+        roots: config.workers.roots === 'vendors' ? vendorRoots : config.workers.roots,
+        seconds: config.limits.workerEvidenceSeconds,
+        now: () => Math.floor(Date.now() / 1000),
+        onJudged: (worker, refusal) => logger.info({ worker, code: refusal?.code }, 'worker judged'),
+      }),
       brokers: new Brokers(),
       metrics,
       bearings: new Bearings(database.tables),

@@ -218,7 +218,7 @@ export class Installation {
   }
 
   /** Returns the ids of the vaults that it serves. */
-  async #startManager({ vaults: names, ports }: Plan, { state, vkey }: RunningLog): Promise<string[]> {
+  async #startManager({ vaults: names, ports, roots }: Plan, { state, vkey }: RunningLog): Promise<string[]> {
     const { dataFolder, databaseUrl, blobs, vaultUntil, attest, traces, leaseSeconds } = this.#options
     const ids = names.map((name) => String(this.#processes.reported(`${name}:listening`)!.id))
     const config = join(dataFolder, 'config', 'manager.json')
@@ -237,6 +237,7 @@ export class Installation {
       ...(attest && { attest: { url: `http://127.0.0.1:${ports.attest}` } }),
       ...(traces && { traces: { endpoint: traces } }),
       workerToken: state.workerToken,
+      workers: { roots },
       limits: { leaseSeconds: leaseSeconds ?? 30 },
     })
     this.#processes.run('manager', [...this.#clock(), this.#entry('host/manager/src/main.ts'), '--config', config])

@@ -5,7 +5,13 @@ import type { Command } from 'commander'
 import { type Cli, does, leaf } from '../command.ts'
 import type { Context } from '../context.ts'
 import { CliError } from '../error.ts'
-import { type Finding, metricsFindings, readinessFindings, serverFolderFindings } from '../manager-findings.ts'
+import {
+  type Finding,
+  metricsFindings,
+  readinessFindings,
+  refusedWorkers,
+  serverFolderFindings,
+} from '../manager-findings.ts'
 import { dataFolder, dataOption, runningServer } from '../supervisor.ts'
 import { askTee } from '../tee-tool.ts'
 import { printable } from '../terminal/text.ts'
@@ -165,11 +171,13 @@ async function checkManager(context: Context, folder: string): Promise<Finding[]
     ]
     const readiness: unknown = await response.json().catch(() => undefined)
     const metrics = await request(`${url}/metrics`, { signal: AbortSignal.timeout(5000) })
+    const workers = await request(`${url}/v1/workers`, { signal: AbortSignal.timeout(5000) })
     return [
       ...findings,
       ...(status === undefined ? [] : serverFolderFindings(folder)),
       ...readinessFindings(readiness),
       ...(metrics.ok ? metricsFindings(await metrics.text(), Date.now() / 1000) : []),
+      ...(workers.ok ? refusedWorkers(await workers.json().catch(() => undefined)) : []),
       await checkLog(context, url),
       ...(await checkSigner(context)),
     ]

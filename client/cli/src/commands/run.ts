@@ -167,9 +167,20 @@ async function ending(context: Context, session: Session, run: Run, events: read
 }
 
 /** Why a run waits, in words. */
-function waitingLine({ position, of, boundary, isolation, workers, busy }: NonNullable<Run['waiting']>): string {
+function waitingLine({
+  position,
+  of,
+  boundary,
+  isolation,
+  workers,
+  busy,
+  refused,
+}: NonNullable<Run['waiting']>): string {
   const kind = `boundary ${printable(boundary)} and isolation ${isolation}`
-  if (workers === 0) return `it waits for a worker of ${kind} or better: none is here`
+  if (workers === 0) {
+    const others = refused ? `; ${formatCount(refused, 'worker')} refused by the manager: cella doctor says why` : ''
+    return `it waits for a worker of ${kind} or better: none is here${others}`
+  }
   const who = `${formatCount(workers, 'worker')} of ${kind} or better, ${busy} at work`
   return `it is ${position} of ${of} that wait for this boundary; ${who}`
 }

@@ -107,6 +107,7 @@ export const runSchema = z.object({
       isolation: z.int().min(1).max(3),
       workers: z.int().min(0),
       busy: z.int().min(0),
+      refused: z.int().min(0).nullish(),
     })
     .nullish(),
 })

@@ -339,6 +339,22 @@ export const migrations: readonly Migration[] = [
       await sql`alter table runs add column traceparent text`.execute(database)
     },
   },
+  {
+    name: '0013-attested-workers',
+    up: async (database) => {
+      await sql`
+        alter table workers
+          add column simulated boolean,
+          add column measurement text,
+          add column platform_id text,
+          add column attested_until timestamptz,
+          add column poll_key text,
+          add column polls bigint not null default 0,
+          add column refusal jsonb`.execute(database)
+      // What they said of themselves: each is challenged at its next poll.
+      await sql`update workers set boundary = null, isolation = null, tee = null`.execute(database)
+    },
+  },
 ]
 
 /** Serves as the lock's name in the whole cluster; chosen once at random. */

@@ -176,14 +176,25 @@ interface EventBodiesTable {
   created_at: Generated<Date>
 }
 
-/** Workers that ask for challenges, by their own names. */
+/** Workers that ask for challenges and runs, by their own names. */
 interface WorkersTable {
   name: string
   seen_at: Date
-  /** What it says of itself, to be offered runs; no more than that. Null before it asked for one. */
+  /** What its evidence said, to be offered runs; no more than that. Null before it was judged, and where it was refused. */
   boundary: Boundary | null
   isolation: number | null
   tee: string | null
+  simulated: boolean | null
+  /** Lower-case hexadecimal. */
+  measurement: string | null
+  platform_id: string | null
+  /** By the database's clock, how long that is enough. */
+  attested_until: Date | null
+  /** Named in the evidence, unpadded base64url of 32 bytes; null for a worker of before poll keys. */
+  poll_key: string | null
+  /** Number of the newest poll under the key. */
+  polls: Generated<number>
+  refusal: JSONColumnType<{ code: string; text: string }> | null
 }
 
 /** When each organisation last took a turn at a worker, by a counter. */

@@ -15,6 +15,7 @@ import type { LogClient } from '../log-client.ts'
 import type { Brokers } from '../queue/brokers.ts'
 import type { WorkerChallenges } from '../queue/challenges.ts'
 import type { RunQueue } from '../queue/queue.ts'
+import type { WorkerRegister } from '../queue/worker-register.ts'
 import { attestRoutes } from '../routes/attest.ts'
 import { blobRoutes } from '../routes/blobs.ts'
 import { bodyRoutes } from '../routes/bodies.ts'
@@ -44,6 +45,7 @@ export interface Manager {
   readonly log: LogClient
   readonly queue: RunQueue
   readonly challenges: WorkerChallenges
+  readonly workers: WorkerRegister
   readonly brokers: Brokers
   readonly logger: FastifyBaseLogger
   readonly metrics: Metrics

@@ -53,6 +53,8 @@ interface Theirs {
   readonly blob: string
   readonly vault: string
   readonly webhook: number
+  /** Of a worker, not sent yet. */
+  readonly poll: object
   readonly forged: readonly SignedDocument[]
 }
 
@@ -202,7 +204,7 @@ const rows: Record<string, Row> = {
   },
   'post /v1/worker/poll': {
     ...worker,
-    calls: () => [{ path: '/v1/worker/poll', body: { worker: 'w2', tee: 'sev-snp', boundary: 'vm', isolation: 1 } }],
+    calls: ({ poll }) => [{ path: '/v1/worker/poll', body: poll }],
   },
   'post /v1/worker/leases/{lease}/renew': {
     ...worker,
@@ -313,10 +315,13 @@ describe('another organisation', () => {
 
   before(async () => {
     const attest = { url: 'http://127.0.0.1:9' }
-    harness = await Harness.start({
-      attest,
-      limits: { documentsPerMinute: 10_000, pollSeconds: 0.1, leaseSeconds: 3600 },
-    })
+    harness = await Harness.start(
+      {
+        attest,
+        limits: { documentsPerMinute: 10_000, pollSeconds: 0.1, leaseSeconds: 3600 },
+      },
+      { workers: true },
+    )
     owner = await harness.party('Owner')
     other = await harness.party('Other')
     theirs = await makeTheirs()
@@ -402,14 +407,14 @@ describe('another organisation', () => {
       return reply.json
     }
     const runs = `/v1/contracts/${made.digest}/runs`
-    const polling = { worker: 'w', tee: 'sev-snp', boundary: 'vm', isolation: 1 }
+    const polling = await harness.worker('w')
     await send(owner.account, 'POST', runs, { count: 1 })
-    const first = await send('worker', 'POST', '/v1/worker/poll', polling)
+    const { json: first } = await polling.poll()
     const bundle = bundleOf(await receiptOf(made.digest, 1, 1), 7)
     const outputs = [{ name: 'gap.csv', blob: 'cc'.repeat(32), outboard: 'dd'.repeat(32), keys: [] }]
     await send('worker', 'POST', `/v1/worker/leases/${first.lease}/outcome`, { status: 'finished', bundle, outputs })
     await send(owner.account, 'POST', runs, { count: 2 })
-    const { lease, run } = await send('worker', 'POST', '/v1/worker/poll', polling)
+    const { lease, run } = (await polling.poll()).json
     // An offer alone is taken back soon.
     await send('worker', 'POST', `/v1/worker/leases/${lease}/renew`, { phase: 'decide' })
     const blob = Buffer.from('ciphertext')
@@ -436,6 +441,7 @@ describe('another organisation', () => {
         upload: await upload(Buffer.from('half')),
         blob: digestOf(blob),
         webhook: webhook.id,
+        poll: polling.nextPoll(),
         vault: newAccount().id,
       },
     }

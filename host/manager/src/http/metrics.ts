@@ -80,7 +80,7 @@ export function createMetrics({ tables, dataFolder, standing, certificateEnd }: 
   })
   new Gauge({
     name: 'cella_workers',
-    help: 'Workers that asked for a run lately, by boundary and isolation',
+    help: 'Workers that asked for a run lately and were shown by their evidence, by boundary and isolation',
     labelNames: ['boundary', 'isolation'] as const,
     registers,
     async collect() {
@@ -89,11 +89,25 @@ export function createMetrics({ tables, dataFolder, standing, certificateEnd }: 
         .selectFrom('workers')
         .select((select) => ['boundary', 'isolation', select.fn.countAll<number>().as('count')])
         .where('seen_at', '>', sql<Date>`now() - make_interval(secs => ${liveSeconds})`)
-        .where('boundary', 'is not', null)
+        .where('attested_until', '>', sql<Date>`now()`)
         .groupBy(['boundary', 'isolation'])
         .execute()) {
         this.set({ boundary: boundary ?? '', isolation: isolation ?? 0 }, count)
       }
+    },
+  })
+  new Gauge({
+    name: 'cella_workers_refused',
+    help: 'Workers that asked for a run lately and are given none, by the reason',
+    labelNames: ['code'] as const,
+    registers,
+    async collect() {
+      this.reset()
+      const { rows } = await sql<{ code: string; count: number }>`
+        select refusal ->> 'code' as code, count(*) as count from workers
+        where refusal is not null and seen_at > now() - make_interval(secs => ${liveSeconds})
+        group by 1`.execute(tables)
+      for (const { code, count } of rows) this.set({ code }, count)
     },
   })
   const simple = (name: string, help: string, value: () => number): void => {

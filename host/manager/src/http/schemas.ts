@@ -73,6 +73,8 @@ export const runAnswer = z.object({
       /** Workers that were here lately and could take it, and how many of them are at work. */
       workers: z.int(),
       busy: z.int(),
+      /** Workers that were here lately and are offered nothing: GET /v1/workers says why. */
+      refused: z.int(),
     })
     .optional(),
 })

@@ -30,18 +30,6 @@ export class WorkerChallenges {
     this.#wake = wake
   }
 
-  /** Names of the workers that asked lately. */
-  async workers(): Promise<string[]> {
-    const rows = await this.#tables
-      .selectFrom('workers')
-      .select('name')
-      .where('seen_at', '>', sql<Date>`now() - make_interval(secs => ${liveSeconds})`)
-      .orderBy('name')
-      .limit(1000)
-      .execute()
-    return rows.map(({ name }) => name)
-  }
-
   /**
    * The answer of `worker` to `nonce`, as JSON text. Throws ERR_NOT_FOUND for a worker that is not there, ERR_REQUEST_RATE
    * while too many wait for it, ERR_WORKER_UNAVAILABLE when it does not answer in time.

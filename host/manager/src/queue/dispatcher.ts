@@ -1,7 +1,7 @@
 import type { Boundary } from '@cella/documents'
 import type { Wake } from './wake.ts'
 
-/** A worker that asks for a run. What it says of itself decides what it is offered, and nothing else. */
+/** A worker that asks for a run, as its evidence shows it. That decides what it is offered, and nothing else. */
 export interface PollingWorker {
   readonly name: string
   readonly tee: string

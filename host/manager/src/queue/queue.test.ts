@@ -17,20 +17,27 @@ import {
   token,
 } from '../testing/fixtures.ts'
 import { Harness, type Reply } from '../testing/harness.ts'
+import type { WorkerKind } from '../testing/worker.ts'
 import { RunQueue } from './queue.ts'
 
-const worker = { worker: 'worker-1', tee: 'sev-snp', boundary: 'vm', isolation: 1 }
+interface Which extends WorkerKind {
+  readonly name?: string
+}
 
 describe('runs', () => {
   let harness: Harness
   let party: Party
   before(async () => {
-    harness = await Harness.start({ limits: { leaseSeconds: 1, pollSeconds: 0.3, queuedRunsMax: 8 } })
+    harness = await Harness.start(
+      { limits: { leaseSeconds: 1, pollSeconds: 0.3, queuedRunsMax: 8 } },
+      { workers: true },
+    )
     party = await harness.party('Author')
   })
   after(() => harness.stop())
 
-  const poll = (as: object = worker): Promise<Reply> => harness.send('worker', 'POST', '/v1/worker/poll', as)
+  const poll = async ({ name = 'worker-1', ...kind }: Which = {}): Promise<Reply> =>
+    (await harness.worker(`${name}-${kind.tee ?? 'sev-snp'}-${kind.isolation ?? 1}`, kind)).poll()
   const start = (digest: Digest, count = 1, as: Account = party.account): Promise<Reply> =>
     harness.send(as, 'POST', `/v1/contracts/${digest}/runs`, { count })
   const show = async (digest: Digest, run = 1) =>
@@ -87,7 +94,9 @@ describe('runs', () => {
 
   test('wake a worker that waits, and go to one of many', async () => {
     const signed = await harness.contract(party)
-    const waiting = [1, 2, 3].map(() => poll())
+    const names = ['one', 'two', 'three']
+    for (const name of names) assert.equal((await poll({ name })).status, 204)
+    const waiting = names.map((name) => poll({ name }))
     // What is left of the time that they wait has to do for the start.
     await sleep(50)
     await start(signed.digest)
@@ -111,10 +120,10 @@ describe('runs', () => {
   test('go to workers of their boundary and at least their isolation', async () => {
     const signed = await harness.contract(party, { isolation: 2 })
     await start(signed.digest)
-    for (const other of [{ isolation: 1 }, { boundary: 'process', isolation: 3 }]) {
-      assert.equal((await poll({ ...worker, ...other })).status, 204)
+    for (const other of [{ isolation: 1 }, { tee: 'sgx', isolation: 3 }] as const) {
+      assert.equal((await poll(other)).status, 204)
     }
-    const { json: offer } = await poll({ ...worker, isolation: 3 })
+    const { json: offer } = await poll({ isolation: 3 })
     assert.equal(offer.contract, signed.digest)
     await lease(offer.lease, 'outcome', { status: 'refused', error: { code: 'ERR_TEST' } })
   })
@@ -159,18 +168,19 @@ describe('runs', () => {
   })
 
   test('that wait say why: no worker of their boundary is here, or all are at work', async () => {
-    const signed = await harness.contract(party, { isolation: 3 })
+    const signed = await harness.contract(party, { boundary: 'world', isolation: 3 })
     await start(signed.digest)
     const { waiting } = await show(signed.digest)
-    assert.deepEqual(waiting, { position: 1, of: 1, boundary: 'vm', isolation: 3, workers: 0, busy: 0 })
+    assert.deepEqual(waiting, { position: 1, of: 1, boundary: 'world', isolation: 3, workers: 0, busy: 0, refused: 0 })
     const busy = await harness.contract(party)
     await start(busy.digest)
-    const { json: offer } = await poll({ ...worker, worker: 'strong', isolation: 2 })
+    const { json: offer } = await poll({ name: 'strong', isolation: 2 })
     assert.equal(offer.contract, busy.digest)
     const second = await harness.contract(party, { isolation: 2 })
     await start(second.digest)
     const { workers, busy: atWork } = (await show(second.digest)).waiting
-    assert.deepEqual([workers, atWork], [1, 1])
+    // Those of isolation 2 and, from before, 3.
+    assert.deepEqual([workers, atWork], [2, 1])
     assert.equal((await show(busy.digest)).waiting, undefined)
     await lease(offer.lease, 'outcome', { status: 'refused', error: { code: 'ERR_TEST' } })
     for (const digest of [signed.digest, second.digest]) {

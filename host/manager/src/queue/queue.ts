@@ -198,17 +198,7 @@ export class RunQueue {
   }
 
   /** Waits for a run that fits, at most `milliseconds`. Ends early and empty-handed when `signal` aborts. */
-  async poll(worker: PollingWorker, milliseconds: number, signal: AbortSignal): Promise<Offer | undefined> {
-    const { name, boundary, isolation, tee } = worker
-    // To be forgotten in a crash of the database costs nothing, so nobody waits for the disk.
-    await sql`
-      insert into workers (name, seen_at, boundary, isolation, tee)
-      select ${name}, now(), ${boundary}, ${isolation}::integer, ${tee}
-      from (select set_config('synchronous_commit', 'off', true)) as setting
-      on conflict (name) do update
-      set seen_at = excluded.seen_at, boundary = excluded.boundary, isolation = excluded.isolation, tee = excluded.tee`.execute(
-      this.#tables,
-    )
+  poll(worker: PollingWorker, milliseconds: number, signal: AbortSignal): Promise<Offer | undefined> {
     return this.#dispatcher.wait(worker, milliseconds, signal)
   }
 

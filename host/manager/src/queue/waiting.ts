@@ -10,6 +10,8 @@ export interface Waiting {
   readonly isolation: number
   readonly workers: number
   readonly busy: number
+  /** Workers that are here and are given nothing, whatever they are. */
+  readonly refused: number
 }
 
 /**
@@ -18,7 +20,7 @@ export interface Waiting {
  * of each other one.
  */
 export async function waitingOf(tables: Kysely<Tables>, run: Selectable<RunsTable>): Promise<Waiting> {
-  const { rows } = await sql<{ position: number; of: number; workers: number; busy: number }>`
+  const { rows } = await sql<{ position: number; of: number; workers: number; busy: number; refused: number }>`
     with waiting as (
       select organisation,
         row_number() over (partition by organisation order by priority desc, isolation desc, position) as place,
@@ -35,7 +37,7 @@ export async function waitingOf(tables: Kysely<Tables>, run: Selectable<RunsTabl
     ), able as (
       select name from workers
       where boundary = ${run.boundary} and isolation >= ${run.isolation}
-        and seen_at > now() - make_interval(secs => ${liveSeconds})
+        and attested_until > now() and seen_at > now() - make_interval(secs => ${liveSeconds})
     )
     select
       coalesce((select place from own), 1) + coalesce((
@@ -43,6 +45,8 @@ export async function waitingOf(tables: Kysely<Tables>, run: Selectable<RunsTabl
       ), 0)::bigint as position,
       (select count(*) from waiting) as of,
       (select count(*) from able) as workers,
+      (select count(*) from workers
+        where refusal is not null and seen_at > now() - make_interval(secs => ${liveSeconds})) as refused,
       (select count(distinct worker) from runs join leases using (lease)
         where runs.status = 'running' and worker in (select name from able)) as busy`.execute(tables)
   const [found] = rows

@@ -1,5 +1,5 @@
 import { canonicalJson } from '@cella/bytes'
-import { bytesField } from '@cella/documents'
+import { boundaryField, bytesField } from '@cella/documents'
 import { z } from 'zod'
 import type { App, Manager } from '../http/app.ts'
 import { RateLimit } from '../http/rate-limit.ts'
@@ -8,9 +8,27 @@ import { passedOn, refusals } from '../http/schemas.ts'
 const answerBytesMax = 2 ** 20
 const nameField = z.string().min(1).max(200)
 
+const workerAnswer = z.object({
+  name: z.string(),
+  url: z.string(),
+  attested: z
+    .object({
+      tee: z.string(),
+      boundary: boundaryField,
+      isolation: z.int(),
+      simulated: z.boolean(),
+      measurement: z.string(),
+      platformId: z.string().nullable(),
+      bound: z.boolean(),
+      until: z.int(),
+    })
+    .optional(),
+  refused: z.object({ code: z.string(), text: z.string() }).optional(),
+})
+
 /** Challenges to workers, and the workers' side of it. */
 export function challengeRoutes(app: App, manager: Manager): void {
-  const { challenges, config } = manager
+  const { challenges, workers, config } = manager
   const limit = new RateLimit(config.limits.challengesPerMinute)
 
   app.post(
@@ -41,12 +59,15 @@ export function challengeRoutes(app: App, manager: Manager): void {
       config: { access: 'anyone' },
       onRequest: async (request) => limit.take(request.ip),
       schema: {
-        summary: 'Workers that can be challenged now',
-        response: { 200: z.object({ workers: z.array(z.object({ name: z.string(), url: z.string() })) }), ...refusals },
+        summary: 'Workers that can be challenged now, and what their evidence showed the manager',
+        response: { 200: z.object({ workers: z.array(workerAnswer) }), ...refusals },
       },
     },
     async () => ({
-      workers: (await challenges.workers()).map((name) => ({ name, url: `/v1/workers/${encodeURIComponent(name)}` })),
+      workers: (await workers.list()).map((worker) => ({
+        ...worker,
+        url: `/v1/workers/${encodeURIComponent(worker.name)}`,
+      })),
     }),
   )
 

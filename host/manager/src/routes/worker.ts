@@ -1,5 +1,5 @@
 import { canonicalJson } from '@cella/bytes'
-import { boundaryField, digestField, documentBytesMax, parseDocumentOf } from '@cella/documents'
+import { bytesField, digestField, documentBytesMax, parseDocumentOf } from '@cella/documents'
 import { LogError, parseProofFile } from '@cella/log'
 import { z } from 'zod'
 import { ManagerError } from '../error.ts'
@@ -16,6 +16,18 @@ const leaseParams = z.object({ lease: z.coerce.number().int().min(1).max(Number.
 const phaseField = z.string().regex(/^[a-z][a-z0-9-]{0,39}$/)
 const codeField = z.string().regex(/^ERR_[A-Z0-9_]{1,60}$/)
 const wrapped = z.string().regex(/^[A-Za-z0-9_-]{1,4096}$/)
+
+const workerField = z.string().min(1).max(200)
+const pollBody = z.union([
+  z.strictObject({
+    worker: workerField,
+    key: bytesField({ exactly: 32 }),
+    poll: z.int().min(1).max(Number.MAX_SAFE_INTEGER),
+    signature: bytesField({ exactly: 64 }),
+  }),
+  // Of a worker built before poll keys. What it says of itself is passed over: its evidence says it.
+  z.strictObject({ worker: workerField, tee: z.unknown(), boundary: z.unknown(), isolation: z.unknown() }),
+])
 
 const outputs = z
   .array(
@@ -34,7 +46,7 @@ const decisions = z.array(z.string().max(documentBytesMax)).max(128).optional()
 const ok = z.object({ status: z.literal('ok') })
 
 export function workerRoutes(app: App, manager: Manager): void {
-  const { queue, config, bearings } = manager
+  const { queue, workers, config, bearings } = manager
 
   app.post(
     '/v1/worker/poll',
@@ -42,12 +54,7 @@ export function workerRoutes(app: App, manager: Manager): void {
       config: { access: 'worker' },
       schema: {
         summary: 'Waits for a run that fits; 204 when none came',
-        body: z.strictObject({
-          worker: z.string().min(1).max(200),
-          tee: z.string().min(1).max(60),
-          boundary: boundaryField,
-          isolation: z.int().min(1).max(3),
-        }),
+        body: pollBody,
         response: {
           200: z.object({
             contract: z.string(),
@@ -65,7 +72,6 @@ export function workerRoutes(app: App, manager: Manager): void {
       },
     },
     async (request, reply) => {
-      const { worker, boundary, isolation, tee } = request.body
       const gone = new AbortController()
       let offer: Offer | undefined
       const giveBack = (): void => {
@@ -76,11 +82,9 @@ export function workerRoutes(app: App, manager: Manager): void {
         gone.abort()
         if (!reply.raw.writableFinished) giveBack()
       })
-      offer = await queue.poll(
-        { name: worker, boundary, isolation, tee },
-        config.limits.pollSeconds * 1000,
-        AbortSignal.any([manager.stopping, gone.signal]),
-      )
+      const signal = AbortSignal.any([manager.stopping, gone.signal])
+      const worker = await workers.admit(request.body, signal)
+      offer = await queue.poll(worker, config.limits.pollSeconds * 1000, signal)
       if (offer === undefined) return reply.code(204).send(null)
       try {
         const bearing = await bearings.on(offer.contract)

@@ -1,5 +1,5 @@
 import { canonicalJson, type Digest, encodeBase64url, encodeUtf8 } from '@cella/bytes'
-import { type Payload, type SignedDocument, signDocument } from '@cella/documents'
+import { type Boundary, type Payload, type SignedDocument, signDocument } from '@cella/documents'
 import { encodeProofFile } from '@cella/log'
 import {
   digestOf,
@@ -140,7 +140,7 @@ export function manifest(
 export async function contract(
   party: Party,
   assets: { program: Digest; data: Digest },
-  changes: Partial<Payload<'cella/contract'>> = {},
+  { boundary = 'vm', ...changes }: Partial<Payload<'cella/contract'>> & { boundary?: Boundary } = {},
 ): Promise<SignedDocument<'cella/contract'>> {
   return signDocument<'cella/contract'>(
     {
@@ -158,7 +158,7 @@ export async function contract(
           program: assets.program,
           arguments: [],
           inputs: [{ name: 'payroll', manifest: assets.data }],
-          boundary: 'vm',
+          boundary,
           attempts: 2,
           budgets: { fuel: 1000, memoryPages: 10, wallSeconds: 10, outputBytes: 1000 },
         },

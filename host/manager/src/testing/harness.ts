@@ -3,13 +3,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { encodeBase64url } from '@cella/bytes'
 import type { SignedDocument } from '@cella/documents'
+import type { TrustedRoot } from '@cella/evidence'
 import { encodeVkey } from '@cella/log'
 import { createLogServer, loadLogKey, localSigner, openLog } from '@cella/log-server'
 import { randomBytes } from '@cella/primitives'
+import { createSimulatedPlatform, simulatedVendorRoots } from '@cella/tee'
 import { type ConfigInput, parseConfig } from '../config.ts'
 import { type RunningManager, startManager } from '../manager.ts'
 import { type PostgresServer, startPostgres } from '../postgres/server.ts'
 import { type Account, contract, manifest, newParty, type Party, token } from './fixtures.ts'
+import { TestWorker, type WorkerKind } from './worker.ts'
 
 const workerToken = 'a token of workers for tests, long enough'.padEnd(40, '.')
 
@@ -29,6 +32,8 @@ export class Harness {
   readonly logLines: string[] = []
   readonly #closeLog: () => Promise<void>
   readonly #managers: RunningManager[] = []
+  readonly #workers = new Map<string, Promise<TestWorker>>()
+  readonly #opened: TestWorker[] = []
   url = ''
 
   private constructor(folder: string, postgres: PostgresServer, config: ConfigInput, closeLog: () => Promise<void>) {
@@ -38,8 +43,13 @@ export class Harness {
     this.#closeLog = closeLog
   }
 
-  static async start(changes: Partial<ConfigInput> = {}): Promise<Harness> {
+  /** With `workers`, a simulated TEE for them is made, whose roots the manager's configuration names. */
+  static async start(
+    changes: Partial<ConfigInput> = {},
+    { workers = false }: { workers?: boolean } = {},
+  ): Promise<Harness> {
     const folder = await mkdtemp(join(tmpdir(), 'cella-manager-'))
+    const roots = workers ? await simulatedRoots(join(folder, 'tee')) : undefined
     const postgres = await startPostgres({ folder: join(folder, 'postgres') })
     const signer = loadLogKey({ file: join(folder, 'log.key'), name: 'log.example/test' })
     const log = await openLog({
@@ -60,6 +70,7 @@ export class Harness {
       log: { url: logUrl, vkey: encodeVkey(signer.key) },
       vaults: [],
       workerToken,
+      ...(roots && { workers: { roots: roots as NonNullable<ConfigInput['workers']>['roots'] } }),
       ...changes,
     }
     const harness = new Harness(folder, postgres, config, async () => {
@@ -85,8 +96,27 @@ export class Harness {
     return manager
   }
 
+  /** The worker of this name, which is made of that kind where there is none yet. */
+  worker(name: string, kind: WorkerKind = {}): Promise<TestWorker> {
+    const made = this.#workers.get(name) ?? this.newWorker(name, kind)
+    this.#workers.set(name, made)
+    return made
+  }
+
+  /** Another one, as if it had been started anew. */
+  async newWorker(name: string, kind: WorkerKind = {}): Promise<TestWorker> {
+    const worker = await TestWorker.open(name, kind, {
+      folder: join(this.folder, 'tee'),
+      send: (path, body) => this.send('worker', 'POST', path, body),
+    })
+    this.#opened.push(worker)
+    return worker
+  }
+
   async stop(): Promise<void> {
+    const stopped = this.#opened.map((worker) => worker.stop())
     for (const manager of this.#managers) await manager.stop()
+    await Promise.all(stopped)
     await this.#closeLog()
     await this.postgres.stop()
     await rm(this.folder, { recursive: true })
@@ -153,6 +183,11 @@ export class Harness {
     await this.mustSubmit(signed)
     return signed
   }
+}
+
+async function simulatedRoots(folder: string): Promise<TrustedRoot[]> {
+  const { root } = await createSimulatedPlatform(folder)
+  return [root, ...(await simulatedVendorRoots(folder))]
 }
 
 export async function readReply(answer: Response): Promise<Reply> {
