@@ -130,3 +130,37 @@ for (const code of ['EIO', 'ENOSPC'] as const) {
     assert.ok(stopped > 5, `only ${stopped} faults stopped the log`)
   })
 }
+
+test('a bit that flips on the way to the disk is found before it is signed, and the tree before stays', async (context) => {
+  const place = placeForLog(context)
+  const disk = await emptyDisk(place)
+  let flips = false
+  const open = disk.open.bind(disk)
+  disk.open = async (path, flags) => {
+    const file = await open(path, flags)
+    return {
+      ...file,
+      write: (bytes, offset, length, position) => {
+        // In the middle of a leaf.
+        const at = offset + Math.min(150, length - 1)
+        const sent = flips && path.endsWith('.wal') ? bytes.slice() : bytes
+        if (sent !== bytes) sent[at]! ^= 4
+        return file.write(sent, offset, length, position)
+      },
+    }
+  }
+  const log = await place.open({ files: disk })
+  const { checkpoint } = await log.append([leafOf(0), leafOf(1)])
+  flips = true
+  await assert.rejects(log.append([leafOf(2), leafOf(3), leafOf(4)]), { name: 'LogServerError' })
+  assert.equal((place.fatal[0] as LogServerError).code, 'ERR_LOG_DAMAGED')
+  assert.deepEqual(log.checkpoint(), checkpoint)
+  await log.close().catch(() => undefined)
+  flips = false
+  place.fatal.length = 0
+  const again = await place.open({ files: disk })
+  assert.equal(again.status().size, 2)
+  assert.deepEqual((await again.append([leafOf(2), leafOf(1)])).indices, [2, 1])
+  await again.close()
+  assert.deepEqual((await fsck(place.folder, place.policy, disk)).problems, [])
+})

@@ -47,6 +47,14 @@ test('serves entries, tiles and checkpoints, and ends cleanly on SIGTERM', async
   assert.deepEqual(grown.indices, [257])
   assert.equal(grown.leaves, Buffer.concat([leafOf(255), leafOf(256), leafOf(257)]).toString('base64url'))
   assert.equal(verifyCheckpoint(encodeUtf8(grown.checkpoint), policy).size, 258)
+  for (const [path, type, caching] of [
+    ['/checkpoint', 'text/plain; charset=utf-8', 'no-store'],
+    ['/tile/0/000', 'application/octet-stream', 'public, max-age=31536000, immutable'],
+    ['/tile/entries/001.p/2', 'application/octet-stream', 'public, max-age=31536000, immutable'],
+  ] as const) {
+    const { headers } = await fetch(url + path)
+    assert.deepEqual([headers.get('content-type'), headers.get('cache-control')], [type, caching], path)
+  }
   const statusOf = async (path: string, init?: RequestInit) => (await fetch(url + path, init)).status
   for (const path of ['/news', '/news?from=', '/news?from=-1', '/news?from=1&x'])
     assert.equal(await statusOf(path), 404)
