@@ -38,8 +38,8 @@ export interface PushOptions {
   readonly onProgress?: (done: number, total: number) => void
 }
 
-/** Answers in a row that take nothing further. */
-const triesMax = 5
+/** Answers that take nothing further: more than a race with others makes. */
+const triesMax = 8
 
 /**
  * Has a mirror of c2sp.org/tlog-mirror take all entries of a log, and returns its cosignatures on the log's checkpoint: it
@@ -88,7 +88,8 @@ async function addEntries(options: PushOptions, checkpoint: WitnessedCheckpoint)
   const { size, origin } = checkpoint
   // Nothing yet: who has less says how much it has.
   let from: MirrorInfo = { size, nextEntry: size, ticket: new Uint8Array(0) }
-  for (let tries = 0; tries < triesMax; tries++) {
+  let furthest = -1
+  for (let tries = 0; tries < triesMax; ) {
     const head = { origin, uploadStart: Math.min(from.nextEntry, size), uploadEnd: size, ticket: from.ticket }
     const answer = await options.post('add-entries', await requestOf(head, options))
     if (answer.status === 200) {
@@ -97,13 +98,15 @@ async function addEntries(options: PushOptions, checkpoint: WitnessedCheckpoint)
     }
     const isInfo = (answer.status === 202 || answer.status === 409) && answer.type === mirrorInfoType
     if (!isInfo) throw refused('add-entries', answer)
-    const info = parseMirrorInfo(answer.body)
-    if (answer.status === 202 && info.nextEntry > head.uploadStart) tries = -1
-    if (info.size > size) {
-      throw new LogError('ERR_LOG_UNAVAILABLE', `the mirror is taking ${info.size} entries by now; push again`)
+    from = parseMirrorInfo(answer.body)
+    if (from.size > size) {
+      throw new LogError('ERR_LOG_UNAVAILABLE', `the mirror is taking ${from.size} entries by now; push again`)
     }
-    options.onProgress?.(Math.min(info.nextEntry, size), size)
-    from = info
+    const done = Math.min(from.nextEntry, size)
+    // Only what goes further than ever before is no wasted try: a mirror can't keep its client sending.
+    if (answer.status === 409 || done <= furthest) tries += 1
+    furthest = Math.max(furthest, done)
+    options.onProgress?.(done, size)
   }
   throw new LogError('ERR_LOG_UNAVAILABLE', 'the mirror takes no entries, and does not say why')
 }

@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { Agent, request } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { encodeVkey, generateNoteSigner, parseVkey } from '@cella/log'
+import { encodeVkey, generateNoteSigner, inclusionProof, parseVkey, tileHashes } from '@cella/log'
 import type { Figure } from '@cella/testing'
 import { type Log, localSigner, openLog } from '../src/index.ts'
 import { bareAppends, closedLoop, freshLeaf, type Load } from './load.ts'
@@ -164,7 +164,7 @@ async function startProcess(
   return { ...JSON.parse(String(line)), stop }
 }
 
-/** Ten million leaves: memory does not grow with them, and the log starts as before. */
+/** Ten million leaves: memory does not grow with them, the log starts as before, and what it does takes as long as before. */
 async function tenMillion(folder: string, report: (figure: Figure) => void): Promise<void> {
   const log = await openAt(folder, 'large')
   const together = 16_384
@@ -177,12 +177,24 @@ async function tenMillion(folder: string, report: (figure: Figure) => void): Pro
     const { rss } = process.memoryUsage()
     return rss / 2 ** 20
   }
+  await grow(100_000)
+  const small = await costs(log)
   // By then both tables of the newest leaves are full.
   await grow(3_000_000)
   const before = memory()
   await grow(10_000_000)
   const after = memory()
+  const large = await costs(log)
   await log.close()
+  // log₂ of ten million is 1.4 times that of a hundred thousand.
+  for (const [what, limit] of [
+    ['append', 1.4],
+    ['inclusion proof', 1.4],
+  ] as const) {
+    const against = `at 100,000, ${small[what].toFixed(3)} ms`
+    const name = `log: one ${what} at 10,000,000 leaves, p50`
+    report(atMost(name, large[what], 'ms', against, large[what] / small[what], limit))
+  }
   const name = 'log: resident memory at 10,000,000 leaves'
   report(atMost(name, after, 'MiB', `at 3,000,000, ${before.toFixed(0)} MiB`, after / before, 1.3))
   const startMs = performance.now()
@@ -191,6 +203,18 @@ async function tenMillion(folder: string, report: (figure: Figure) => void): Pro
   const { size } = again.status()
   await again.close()
   report(atMost(`log: start with ${size} leaves`, elapsedMs, 'ms', '2 s', elapsedMs / 2000, 1))
+}
+
+/** What one append and one proof of a leaf anywhere take now, in ms: medians. */
+async function costs(log: Log): Promise<Record<'append' | 'inclusion proof', number>> {
+  const { size } = log.status()
+  const prove = async (): Promise<void> => {
+    const hashes = tileHashes(async (path) => (await log.tile(path))!, size)
+    await inclusionProof({ index: Math.floor(Math.random() * size), size, hashes })
+  }
+  const append = await closedLoop({ clients: 1, seconds: 2, call: () => log.append([freshLeaf()]) })
+  const proof = await closedLoop({ clients: 1, seconds: 2, call: prove })
+  return { append: append.p50Ms, 'inclusion proof': proof.p50Ms }
 }
 
 function atLeast(bench: string, value: number, unit: string, against: string, ratio: number, target: number): Figure {
