@@ -39,8 +39,12 @@ export async function followRun(
   signal?: AbortSignal,
 ): Promise<Run> {
   await session.keys()
-  for await (const event of session.manager.events(contract, run, signal)) onEvent(event)
-  return session.manager.run(contract, run)
+  let ended: Run | undefined
+  for await (const { run: itself, ...event } of session.manager.events(contract, run, signal)) {
+    onEvent(event)
+    ended = itself
+  }
+  return ended ?? session.manager.run(contract, run)
 }
 
 /** The receipt of a run, parsed and judged by one's own anchors. */

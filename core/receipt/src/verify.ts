@@ -14,6 +14,9 @@ import { ProvenPlaces, placeOfDocument, placeOfStatement } from './placed.ts'
 import { Findings, type Verdict } from './verdict.ts'
 import { receiptWords } from './words.ts'
 
+// Receipts of one machine come with the same certificates.
+const chains = new ChainCache()
+
 /**
  * Judges a receipt by the verifier's own anchors, without a network:
  *
@@ -54,7 +57,6 @@ export async function verifyReceipt(bundle: ReceiptBundle, anchors: Anchors): Pr
   }
   const known = new Map(anchors.organisations.map(({ id, name }) => [id, name]))
   const { entry } = placed
-  const cache = new ChainCache()
   const nameOf = (id: Digest): string => known.get(id) ?? organisationName(documents, id)
   const situation: Case = {
     bundle,
@@ -65,7 +67,7 @@ export async function verifyReceipt(bundle: ReceiptBundle, anchors: Anchors): Pr
     contract,
     entry,
     policy: log.policy,
-    cache,
+    cache: chains,
     nameOf,
   }
 

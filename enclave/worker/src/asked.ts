@@ -10,14 +10,33 @@ export function askedBy({ contract, documents, vaults }: Attempt): Asked {
   return { contract: contract.payload, documents, asked: vaults }
 }
 
+/** Nonces that were asked for, by vault. */
+export type AskedNonces = ReadonlyMap<KeyId, Promise<string>>
+
+/** Asks each of these for a nonce, whether or not it will be needed. */
+export function askAtOnce(vaults: readonly KeyId[], host: HostClient): AskedNonces {
+  const asked = new Map<KeyId, Promise<string>>()
+  for (const vault of new Set(vaults)) {
+    const nonce = askNonce(vault, host)
+    // Whoever needs it sees the failure.
+    nonce.catch(() => undefined)
+    asked.set(vault, nonce)
+  }
+  return asked
+}
+
+async function askNonce(vault: KeyId, host: HostClient): Promise<string> {
+  return nonceAnswer.parse(await host.json('POST', `/v1/vaults/${vault}/nonce`, {})).nonce
+}
+
 /**
- * A nonce of each vault that has to decide, in the contract's order. A vault that can't be reached is left out where others
+ * A nonce of each vault that has to decide, in the contract's order; those that `early` has were asked before. A vault that can't be reached is left out where others
  * hold the same keys or enough shares of them; which vaults decide is then a function of those that are left. Throws what the
  * first one answered without which nothing can be released.
  */
 export async function askVaults(
   { contract, documents }: Omit<Asked, 'asked'>,
-  host: HostClient,
+  { host, early }: { host: HostClient; early: AskedNonces },
 ): Promise<Map<KeyId, string>> {
   const known = askable({ contract, documents })
   const nonces = new Map<KeyId, string>()
@@ -34,7 +53,7 @@ export async function askVaults(
     if (next === undefined) return inOrder(nonces, { deciding, known })
     if (lost.has(next)) throw lost.get(next)
     try {
-      nonces.set(next, nonceAnswer.parse(await host.json('POST', `/v1/vaults/${next}/nonce`, {})).nonce)
+      nonces.set(next, await (early.get(next) ?? askNonce(next, host)))
     } catch (error) {
       if (!isAway(error)) throw error
       lost.set(next, error)

@@ -3,7 +3,7 @@ import type { WitnessedCheckpoint } from '@cella/log'
 import { appraiseEnclave, type Judgement, judgeAtEach, readDocumentSet, type WitnessedTime } from '@cella/release'
 import type { SandboxInput, SandboxResult } from '@cella/sandbox'
 import type { Dek } from '@cella/seal'
-import { askVaults } from './asked.ts'
+import { askAtOnce, askVaults } from './asked.ts'
 import { makeBundle } from './bundle.ts'
 import { attest, type Decided, decide, makeKeys, release } from './decisions.ts'
 import { WorkerError } from './error.ts'
@@ -71,10 +71,12 @@ export async function attemptRun(
 }
 
 async function openAttempt(offer: Offer, parts: WorkerParts, served: number): Promise<Attempt> {
+  // As the manager says; whom to ask is decided by the documents, and it takes no time to have asked.
+  const early = askAtOnce(offer.vaults, parts.host)
   const [keys] = await Promise.all([makeKeys(), parts.log.refresh()])
   const documents = await readDocumentSet(offer.documents, parts.log.view, parts.known)
   const contract = documents.require('cella/contract', offer.contract)
-  const nonces = await askVaults({ contract: contract.payload, documents }, parts.host)
+  const nonces = await askVaults({ contract: contract.payload, documents }, { host: parts.host, early })
   const attested = await attest(offer, { keys, nonces, served, parts })
   return { offer, contract, documents, vaults: [...nonces.keys()], keys, attested, parts }
 }

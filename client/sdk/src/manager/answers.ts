@@ -124,6 +124,8 @@ export const eventSchema = z.object({
   attempt: z.int().min(0).nullish(),
   phase: z.string().max(100),
   detail: z.unknown().optional(),
+  /** With the last one: how the run ended. A manager of before has to be asked. */
+  run: runSchema.optional(),
 })
 export type RunEvent = z.infer<typeof eventSchema> & { readonly id: string }
 

@@ -151,8 +151,14 @@ export function runRoutes(app: App, manager: Manager): void {
       const source: EventSource = {
         channel: 'cella_events',
         about: new Set([eventsKey(contract, run)]),
-        read: async (after, limit) =>
-          (await eventsAfter(tables, { contract, run, sequence: Math.min(after, sequenceMax), limit })).map(showEvent),
+        read: async (after, limit) => {
+          const events = await eventsAfter(tables, { contract, run, sequence: Math.min(after, sequenceMax), limit })
+          const shown = events.map(showEvent)
+          const last = shown.at(-1)
+          // How it ended comes along, which everyone who hears that it did asks next.
+          if (last?.isLast) last.data.run = show(await own(request.caller, request.params))
+          return shown
+        },
       }
       await sendEvents(manager, source, request, reply)
     },
@@ -224,7 +230,7 @@ function show(run: Run): z.output<typeof runAnswer> {
 /** Of PostgreSQL's integer, which a follower's own number may exceed. */
 const sequenceMax = 2 ** 31 - 1
 
-function showEvent(event: RunEvent): { id: number; data: object; isLast: boolean } {
+function showEvent(event: RunEvent): { id: number; data: Record<string, unknown>; isLast: boolean } {
   const { attempt, phase, detail } = event
   const data = { at: event.at.getTime() / 1000, attempt, phase, ...(detail === null ? {} : { detail }) }
   return { id: event.sequence, data, isLast: phase === 'finished' }
