@@ -57,6 +57,9 @@ export async function attest(
 export async function decide(attempt: Attempt): Promise<Decided> {
   const { vaults, parts } = attempt
   const answers = await Promise.all(vaults.map((vault) => ask(attempt, vault)))
+  // While the log answers; what they answered is looked at first.
+  const appraised = Promise.all(answers.map((answer, at) => appraiseVault(attempt, vaults[at]!, answer)))
+  appraised.catch(() => undefined)
   const checkpoint = await parts.log.refresh()
   const read = await Promise.all(answers.map((answer, at) => readDecisions(attempt, vaults[at]!, answer, checkpoint)))
   const denials = read.flatMap((one) => one.denials)
@@ -69,7 +72,7 @@ export async function decide(attempt: Attempt): Promise<Decided> {
       throw new WorkerError('ERR_OFFER_MALFORMED', `vault ${vault} decided nothing about asset ${manifest}`)
     }),
   )
-  for (const [at, answer] of answers.entries()) await appraiseVault(attempt, vaults[at]!, answer)
+  await appraised
   return { answers, decisions }
 }
 
