@@ -23,7 +23,8 @@ interface Ended {
   readonly stderr: string
 }
 
-async function cella(machine: string, args: readonly string[]): Promise<Ended> {
+/** A command that runs on. */
+function start(machine: string, args: readonly string[]) {
   const [command, ...parameters] = [
     ...machines.on(machine),
     process.execPath,
@@ -34,14 +35,25 @@ async function cella(machine: string, args: readonly string[]): Promise<Ended> {
   const passphrase = child.stdio[3] as NodeJS.WritableStream
   passphrase.on('error', () => undefined)
   passphrase.end('correct horse battery staple\n')
-  const read = async (stream: NodeJS.ReadableStream): Promise<string> => {
-    let text = ''
-    for await (const part of stream) text += part
-    return text
-  }
-  const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
-  const [stdout, stderr, code] = await Promise.all([read(child.stdout!), read(child.stderr!), ended])
-  return { code, stdout, stderr }
+  let [said, errors] = ['', '']
+  child.stderr!.on('data', (part) => {
+    errors += part
+  })
+  const closed = new Promise<number | null>((resolve) => child.once('close', resolve))
+  const line = new Promise<string>((resolve, reject) => {
+    child.stdout!.on('data', (part) => {
+      said += part
+      if (said.includes('\n')) resolve(said.split('\n')[0]!)
+    })
+    void closed.then((code) => reject(new Error(`it ended with ${code}: ${errors}`)))
+  })
+  line.catch(() => undefined)
+  return { child, line, ended: closed.then((code) => ({ code, said, errors })) }
+}
+
+async function cella(machine: string, args: readonly string[]): Promise<Ended> {
+  const { code, said, errors } = await start(machine, args).ended
+  return { code, stdout: said, stderr: errors }
 }
 
 async function done<Value>(machine: string, args: readonly string[]): Promise<Value> {
@@ -217,6 +229,49 @@ days: 2
     const watched = await cella('clinic', ['--json', 'watch', '--after', '1', '--count', '3'])
     assert.equal(watched.stdout.trim().split('\n').length, 4, watched.stderr)
   })
+
+  await context.test(
+    'the clinic keeps its key at home: its own vault serves from there, and a run of the office needs it',
+    async () => {
+      const bundles = ['--enclaves', join(root, 'dist/enclave')]
+      const { roots } = await done<{ roots: string }>('clinic', ['broker', 'enroll', ...bundles])
+      // The clinic’s own TEE, on its word.
+      await done('office', ['org', 'trust', '--roots', roots])
+      assert.equal((await cella('clinic', ['broker', 'status'])).code, 3)
+      const broker = start('clinic', ['--json', 'broker', 'serve', ...bundles])
+      try {
+        const { vault } = JSON.parse(await broker.line) as { vault: string }
+        const status = await done<{ running: boolean; reached: boolean; vault: string }>('clinic', ['broker', 'status'])
+        assert.deepEqual([status.running, status.reached, status.vault], [true, true, vault])
+        const twice = await cella('clinic', ['broker', 'serve'])
+        assert.equal(twice.code, 1)
+        assert.match(twice.stderr, /serves .* already/)
+        const published = await done<{ vaults: { id: string }[] }>('clinic', [
+          ...['publish', path('staff.csv'), '--as', 'staff-at-home', '--program', 'Registry/pay-gap'],
+          ...['--receiver', 'receiver', '--allow-simulated', '--approval', 'policy-suffices', '--vault', vault],
+          ...['--treat', 'name=drop', '--treat', 'gndr=pass', '--treat', 'wage=pass', '--min-group', '5'],
+        ])
+        assert.deepEqual(
+          published.vaults.map(({ id }) => id),
+          [vault],
+        )
+        const question = await readFile(path('question.yaml'), 'utf8')
+        await writeFile(path('at-home.yaml'), question.replace('clinic/staff', 'clinic/staff-at-home'))
+        const { contract } = await done<{ contract: string }>('office', [
+          ...['contract', 'create', '--file', path('at-home.yaml')],
+        ])
+        assert.equal((await done<{ status: string }>('office', ['run', contract])).status, 'finished')
+        assert.match(JSON.stringify(await done('office', ['open', contract, '1'])), /female/)
+      } finally {
+        broker.child.kill('SIGTERM')
+      }
+      const { code, said } = await broker.ended
+      assert.equal(code, 0)
+      const { stopped, calls } = JSON.parse(said.trim().split('\n').at(-1)!) as { stopped: boolean; calls: number }
+      assert.ok(stopped && calls >= 3, `${calls}`)
+      assert.equal((await cella('clinic', ['broker', 'status'])).code, 3)
+    },
+  )
 
   await context.test(
     'a colleague joins and takes over, root keys change hands, a stolen key is listed and shut out',

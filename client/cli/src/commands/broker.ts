@@ -63,11 +63,16 @@ function addEnroll(broker: Command, cli: Cli): void {
     if (roots.length > 0) context.say('note: these terms accept a SIMULATED TEE, the one of this machine.')
     await context.demand('Sign terms that accept a vault on this machine?')
     const enrolled = await enrolBroker(session, { folder, enclaves: enclavesOf(flags), roots })
+    const rootsFile = roots.length === 0 ? undefined : join(folder, 'roots.json')
+    if (rootsFile !== undefined) await writeFile(rootsFile, `${JSON.stringify(roots, null, 2)}\n`)
     return {
-      data: { ...enrolled, folder },
-      text: enrolled.isNew
-        ? `terms ${enrolled.terms} accept the vault of build ${enrolled.build}; next: cella broker serve`
-        : `terms ${enrolled.terms} accept it already; next: cella broker serve`,
+      data: { ...enrolled, folder, ...(rootsFile && { roots: rootsFile }) },
+      text: [
+        enrolled.isNew
+          ? `terms ${enrolled.terms} accept the vault of build ${enrolled.build}; next: cella broker serve`
+          : `terms ${enrolled.terms} accept it already; next: cella broker serve`,
+        ...(rootsFile === undefined ? [] : [`who verifies receipts takes ${rootsFile}: cella org trust --roots FILE`]),
+      ].join('\n'),
     }
   })
 }

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { encodeUtf8 } from '@cella/bytes'
-import { hpkeKeyField, labelField, type Role, signingKeyField } from '@cella/documents'
+import { hpkeKeyField, labelField, type Role, rootField, signingKeyField, type Terms } from '@cella/documents'
+
 import { parseLogPolicy } from '@cella/log'
 import {
   addMember,
@@ -20,10 +21,11 @@ import {
   trustOrganisation,
 } from '@cella/sdk'
 import type { Command } from 'commander'
+import { z } from 'zod'
 import { type Cli, does, group, leaf, type Result } from '../command.ts'
 import type { Context } from '../context.ts'
 import { CliError, UsageError } from '../error.ts'
-import { readTextFile } from '../files.ts'
+import { readJsonFile, readTextFile } from '../files.ts'
 import { readInstallation } from '../installation.ts'
 import { findMember } from '../members.ts'
 import { collect, digestArgument, integerOption, parseTime, roles } from '../options.ts'
@@ -229,6 +231,7 @@ function addTrust(org: Command, cli: Cli): void {
       'cella org trust 1f0c…64 digits --name "Labour Office"',
       'cella org trust --log policy.txt --independent notary',
       'cella org trust --installation ~/.cella/server/installation.json',
+      'cella org trust --roots roots-of-the-clinic.json',
       'cella org trust --list',
     ],
   })
@@ -241,29 +244,39 @@ function addTrust(org: Command, cli: Cli): void {
       collect,
     )
     .option('--installation <file>', 'log policy and simulated root of an installation of your own')
+    .option('--roots <file>', 'TEE roots, as cella broker enroll writes them for a vault at home')
     .option('--list', 'show what is trusted')
-  does<{ name?: string; join?: boolean; log?: string; independent?: string[]; installation?: string; list?: boolean }>(
-    command,
-    cli,
-    async (context, [id], options) => {
-      if (options.log !== undefined) await trustLog(context, options.log, options.independent ?? [])
-      await trustInstallation(context, options.installation)
-      if (id !== undefined) {
-        const session = await context.session()
-        const digest = digestArgument(id, 'organisation id')
-        if (options.join === true) await joinOrganisation(session, digest)
-        const trusted = await trustOrganisation(session, { id: digest, name: options.name })
-        return {
-          data: { id: trusted.id, name: trusted.name, claimed: trusted.claimed },
-          text: `you trust ${trusted.id} as “${printable(trusted.name)}”; it calls itself “${printable(trusted.claimed)}”`,
-        }
+  does<{
+    name?: string
+    join?: boolean
+    log?: string
+    independent?: string[]
+    installation?: string
+    roots?: string
+    list?: boolean
+  }>(command, cli, async (context, [id], options) => {
+    if (options.log !== undefined) await trustLog(context, options.log, options.independent ?? [])
+    await trustInstallation(context, options.installation)
+    if (options.roots !== undefined) await trustRoots(context, options.roots)
+    if (id !== undefined) {
+      const session = await context.session()
+      const digest = digestArgument(id, 'organisation id')
+      if (options.join === true) await joinOrganisation(session, digest)
+      const trusted = await trustOrganisation(session, { id: digest, name: options.name })
+      return {
+        data: { id: trusted.id, name: trusted.name, claimed: trusted.claimed },
+        text: `you trust ${trusted.id} as “${printable(trusted.name)}”; it calls itself “${printable(trusted.claimed)}”`,
       }
-      if (options.log === undefined && options.installation === undefined && options.list !== true) {
-        throw new UsageError('nothing to trust was named', 'an id, --log FILE, --installation FILE, or --list')
-      }
-      return trusted(context)
-    },
-  )
+    }
+    const { log, installation, roots, list } = options
+    if ([log, installation, roots].every((file) => file === undefined) && list !== true) {
+      throw new UsageError(
+        'nothing to trust was named',
+        'an id, --log FILE, --installation FILE, --roots FILE, or --list',
+      )
+    }
+    return trusted(context)
+  })
 }
 
 async function trusted(context: Context): Promise<Result> {
@@ -305,18 +318,37 @@ async function addLog(context: Context, log: { policy: string; independentWitnes
   await home.saveAnchors({ ...anchors, logs: [...others, log] })
 }
 
+/** Of somebody's own TEE: evidence below it is as good as that person's word. */
+async function trustRoots(context: Context, file: string): Promise<void> {
+  const parsed = z
+    .array(rootField)
+    .min(1)
+    .max(32)
+    .safeParse(await readJsonFile(file))
+  if (!parsed.success)
+    throw new CliError('ERR_FILE', `${file} is no list of TEE roots`, 'cella broker enroll writes one')
+  const words = parsed.data.map((root) => `${rootName(root)} ${root.spki}${root.simulated ? ', SIMULATED' : ''}`)
+  await context.demand(`Believe evidence below ${words.join('; ')}? Compare with its owner.`)
+  await addRoots(context, parsed.data)
+}
+
+async function addRoots(context: Context, roots: Terms['roots']): Promise<void> {
+  const home = await context.home()
+  const anchors = await home.anchors()
+  // Intel's one key stands for two TEEs.
+  const known = new Set(roots.map(({ tee, spki }) => `${tee} ${spki}`))
+  await home.saveAnchors({
+    ...anchors,
+    roots: [...anchors.roots.filter(({ tee, spki }) => !known.has(`${tee} ${spki}`)), ...roots],
+  })
+}
+
 async function trustInstallation(context: Context, file: string | undefined): Promise<void> {
   if (file === undefined) return
   const installation = await readInstallation(file)
   await addLog(context, { policy: installation.logPolicy, independentWitnesses: [] })
+  await addRoots(context, installation.roots)
   const home = await context.home()
-  const anchors = await home.anchors()
-  // Intel's one key stands for two TEEs.
-  const known = new Set(installation.roots.map(({ tee, spki }) => `${tee} ${spki}`))
-  await home.saveAnchors({
-    ...anchors,
-    roots: [...anchors.roots.filter(({ tee, spki }) => !known.has(`${tee} ${spki}`)), ...installation.roots],
-  })
   await home.saveProfile({ manager: context.options.manager ?? installation.manager })
   if (installation.roots.some(({ simulated }) => simulated)) {
     context.say('note: this installation simulates its TEE. Whoever runs the machine can read everything in it.')
