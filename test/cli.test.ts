@@ -425,7 +425,7 @@ test('from nothing to a verified result by commands alone', async (context) => {
         ['decision', 'erased', 'released', 'decision', 'released', 'decision', 'access', 'erasure'],
       )
       assert.deepEqual(after.audit.problems, [])
-      const later = await exportStream(after, key, stream.checkpoint.bytes)
+      const later = await exportStream(after, key, { from: stream.checkpoint.bytes })
       assert.deepEqual(
         verifyStreamExport(later, expected).audit.entries.map(({ n }) => n),
         [7],
@@ -490,7 +490,7 @@ test('from nothing to a verified result by commands alone', async (context) => {
     await done('large', ['log', 'disclose', '3', '--field', 'type', '--field', 'allowed', '--output', disclosed])
     const judged = await cella('office', ['verify', disclosed])
     assert.equal(judged.code, 0, judged.stdout)
-    assert.match(judged.stdout, /PROVED.*Field allowed is true\..*further fields of the event/s)
+    assert.match(judged.stdout, /PROVED.*log’s key is held by.*Field allowed is true\..*further fields of the event/s)
     const bytes = await readFile(disclosed, 'utf8')
     await writeFile(path('bent'), bytes.replace('"allowed",true', '"allowed",false'))
     const bent = await cella('office', ['verify', path('bent')])
@@ -506,7 +506,7 @@ test('from nothing to a verified result by commands alone', async (context) => {
     ])
     const whole = await cella('large', ['verify', exported, '--vault', vault])
     assert.equal(whole.code, 0, whole.stdout)
-    assert.match(whole.stdout, /every one that it has there/)
+    assert.match(whole.stdout, /log’s key is held by.*every one that it has there/s)
     assert.equal((await cella('large', ['verify', exported])).code, 3)
     await done('large', ['log', 'export', path('later.cella-export'), '--from', path('end.note')])
 

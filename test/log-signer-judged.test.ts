@@ -6,6 +6,14 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { type Digest, encodeHex, encodeUtf8 } from '@cella/bytes'
 import { parseDocumentOf, type Terms } from '@cella/documents'
+import {
+  encodeDisclosure,
+  leafOfBody,
+  makeDisclosure,
+  makeEventBody,
+  makeStreamExport,
+  signStreamKey,
+} from '@cella/events'
 import { encodeSignerStatement, parseSignerStatement } from '@cella/evidence'
 import {
   encodeVkey,
@@ -23,6 +31,7 @@ import {
 } from '@cella/log'
 import { createLogServer, type Log, openLog, remoteSigner } from '@cella/log-server'
 import { LogSigner } from '@cella/log-signer'
+import type { SignerProof } from '@cella/receipt'
 import { logSignerReasons, readDocumentSet, readLogSigners } from '@cella/release'
 import { termsFor } from '@cella/sdk'
 import { encodeProofExtra, type FileAnchors, judgeFile } from '@cella/verify'
@@ -234,4 +243,58 @@ test('terms accept a log by the builds of its signers: none unnamed, none hidden
   assert.ok(view.holds(3, parseLeaf(hidden)))
   assert.deepEqual(await codes(terms([digest]), [statement]), ['ERR_LOG_SIGNER_UNKNOWN'])
   assert.deepEqual(await codes(terms([digest]), [statement, encodeUtf8('never shown')]), ['ERR_LOG_SIGNER_UNKNOWN'])
+})
+
+test('a disclosure and a completeness export show it too, and what is made up in them is found', async () => {
+  const streamKey = new Uint8Array(32).fill(7)
+  const organisation = '5'.repeat(64) as Digest
+  const body = makeEventBody({ type: 'decision', n: 0, previous: null }, { allowed: true })
+  const { indices } = await log.append([leafOfBody(body, streamKey)])
+  const to = await view.advance()
+  const hashes = view.hashes()
+  const path = await inclusionProof({ index: 0, size: to.size, hashes })
+  const proofOf = async (index: number, signer: SignerProof | undefined): Promise<Uint8Array> => {
+    const extra = encodeProofExtra({ leaf: view.leafBytesAt(index), document: undefined, signer })
+    return makeProofFile({ checkpoint: to, index, hashes, extra })
+  }
+  const stream = signStreamKey({ key: streamKey, organisation, log: origin, size: to.size, count: 1 }, streamKey)
+  const anchors: FileAnchors = {
+    organisations: [{ id: organisation, name: 'Clinic' }],
+    roots: [world.root as FileAnchors['roots'][number]],
+    logs: [{ policy: parseLogPolicy(encodeUtf8(policyText)), independentWitnesses: [] }],
+    vaults: [stream.vault],
+    now: Math.floor(Date.now() / 1000),
+  }
+  const disclosed = async (signer: SignerProof | undefined): Promise<Uint8Array> => {
+    const proof = await proofOf(indices[0]!, signer)
+    return encodeDisclosure(makeDisclosure(body, { names: ['allowed'], streamKey, proof }))
+  }
+  const exported = async (signer: SignerProof | undefined): Promise<Uint8Array> =>
+    makeStreamExport({
+      view,
+      to,
+      organisation,
+      key: streamKey,
+      statement: stream,
+      bodies: new Map([[0, body]]),
+      logSigner: signer && (await proofOf(signer.index, signer)),
+    })
+  const { binding, evidence, build } = parseSignerStatement(statement)
+  const bent = encodeSignerStatement({ binding: { ...binding, configuration: '0'.repeat(64) }, evidence, build })
+  for (const made of [disclosed, exported]) {
+    const judged = async (signer: SignerProof | undefined) => {
+      const bytes = await made(signer)
+      const { verdict, about } = await judgeFile(bytes, { anchors, startEngine: async () => undefined })
+      const all = [...verdict.statements, ...verdict.notProved, ...verdict.wrong].map(({ code }) => code)
+      const { measurement } = (about.signer ?? {}) as { measurement?: string }
+      return [verdict.outcome, all.filter((code) => code.startsWith('SIGNER')), measurement]
+    }
+    const { measurement } = version.tee.describe()
+    const sound = { index: 0, path, statement }
+    assert.deepEqual(await judged(sound), ['proved', ['SIGNER_SIMULATED', 'SIGNER_LATER'], measurement])
+    assert.deepEqual(await judged(undefined), ['proved', ['SIGNER_UNSHOWN'], undefined])
+    const disproved = ['disproved', ['SIGNER'], undefined]
+    assert.deepEqual(await judged({ ...sound, statement: bent }), disproved)
+    assert.deepEqual(await judged({ ...sound, path: path.slice(1) }), disproved)
+  }
 })

@@ -17,7 +17,9 @@ import {
 } from '@cella/events'
 import { makeProofFile, verifyCheckpoint, type WitnessedCheckpoint } from '@cella/log'
 import type { KeyId } from '@cella/primitives'
+import type { SignerProof } from '@cella/receipt'
 import { SealError, streamKeyInfo, unwrapDek } from '@cella/seal'
+import { encodeProofExtra } from '@cella/verify'
 import { SdkError } from './error.ts'
 import type { OwnLog } from './log.ts'
 import type { Session } from './session.ts'
@@ -122,7 +124,7 @@ export async function readStream(session: Session, { key }: StreamKey, before?: 
 export async function exportStream(
   stream: OwnStream,
   { organisation, key, statement }: StreamKey,
-  from?: Uint8Array,
+  { from, signer }: { from?: Uint8Array | undefined; signer?: SignerProof | undefined } = {},
 ): Promise<Uint8Array> {
   const { log, bodies, checkpoint } = stream
   return makeStreamExport({
@@ -133,14 +135,24 @@ export async function exportStream(
     key,
     statement,
     bodies,
+    logSigner: signer && (await proofWith(signer, { index: signer.index, stream })),
   })
+}
+
+/** A .tlog-proof that shows which code signs for the log as well. */
+async function proofWith(
+  signer: SignerProof | undefined,
+  { index, stream: { checkpoint, log } }: { index: number; stream: OwnStream },
+): Promise<Uint8Array> {
+  const extra = signer && encodeProofExtra({ leaf: log.view.leafBytesAt(index), document: undefined, signer })
+  return makeProofFile({ checkpoint, index, hashes: log.view.hashes(), ...(extra && { extra }) })
 }
 
 /** A file that shows chosen fields of one entry and hides the others. Throws ERR_NAME_UNKNOWN. */
 export async function discloseEntry(
   stream: OwnStream,
   { key }: StreamKey,
-  { n, names }: { n: number; names: readonly string[] },
+  { n, names, signer }: { n: number; names: readonly string[]; signer?: SignerProof | undefined },
 ): Promise<Uint8Array> {
   const entry = stream.audit.entries.find((candidate) => candidate.n === n)
   const body = stream.bodies.get(n)
@@ -153,8 +165,7 @@ export async function discloseEntry(
       hint: `it has ${body.fields.map(({ name }) => name).join(', ')}`,
     })
   }
-  const { checkpoint, log } = stream
-  const proof = await makeProofFile({ checkpoint, index: entry.index, hashes: log.view.hashes() })
+  const proof = await proofWith(signer, { index: entry.index, stream })
   return encodeDisclosure(makeDisclosure(body, { names, streamKey: key, proof }))
 }
 

@@ -72,7 +72,7 @@ export {
   signedBy,
 } from './leavers.ts'
 export { type OwnLog, openLog } from './log.ts'
-export { judgedLogSigners, logSigners } from './log-signers.ts'
+export { judgedLogSigners, logSigners, signerProof } from './log-signers.ts'
 export type {
   EvidenceAnswer,
   Info,

@@ -1,5 +1,7 @@
 import { type Digest, decodeUtf8, encodeUtf8, FormatError } from '@cella/bytes'
 import { DocumentError, parseDocumentOf } from '@cella/documents'
+import { type HashReader, inclusionProof } from '@cella/log'
+import type { SignerProof } from '@cella/receipt'
 import { type LogSigners, logSignerReasons, type Reason, readLogSigners } from '@cella/release'
 import { z } from 'zod'
 import { type Gathered, gather, merge } from './documents.ts'
@@ -23,6 +25,18 @@ export async function logSigners(session: Session): Promise<LogSigners & { reado
     `${signers.count} entries of the log say which code holds its key, and the manager shows ${signers.statements.length} of them`,
     { hint: 'the key may be held by code that nobody shows: ask the operator, and accept nothing new meanwhile' },
   )
+}
+
+/** The newest statement, for a file of what is proven under a checkpoint of `size` leaves; none where a file holds the key. */
+export async function signerProof(
+  session: Session,
+  { size, hashes }: { size: number; hashes: HashReader },
+): Promise<SignerProof | undefined> {
+  const { statements, texts } = await logSigners(session)
+  const at = statements.findLastIndex(({ index }) => index < size)
+  if (at < 0) return undefined
+  const { index } = statements[at]!
+  return { index, path: await inclusionProof({ index, size, hashes }), statement: encodeUtf8(texts[at]!) }
 }
 
 /**

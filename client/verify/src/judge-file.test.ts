@@ -96,7 +96,7 @@ const good: readonly {
     bytes: encodeUtf8(events.disclosure!),
     anchors: known,
     proved: ['LOGGED', 'EVENT', 'FIELD'],
-    open: ['WHOSE', 'HIDDEN', 'TRUTH', 'NOBODY_INDEPENDENT_WATCHED'],
+    open: ['SIGNER_UNSHOWN', 'WHOSE', 'HIDDEN', 'TRUTH', 'NOBODY_INDEPENDENT_WATCHED'],
   },
   {
     name: 'a record of an audit batch',
@@ -104,7 +104,7 @@ const good: readonly {
     bytes: encodeUtf8(events.record!),
     anchors: known,
     proved: ['LOGGED', 'RECORD'],
-    open: ['WHOSE', 'TRUTH', 'NOBODY_INDEPENDENT_WATCHED'],
+    open: ['SIGNER_UNSHOWN', 'WHOSE', 'TRUTH', 'NOBODY_INDEPENDENT_WATCHED'],
   },
   {
     name: 'a completeness export',
@@ -112,7 +112,7 @@ const good: readonly {
     bytes: exported,
     anchors: known,
     proved: ['RANGE', 'COMPLETE'],
-    open: ['LOGGED_BEFORE_ACTING', 'NOBODY_INDEPENDENT_WATCHED'],
+    open: ['SIGNER_UNSHOWN', 'LOGGED_BEFORE_ACTING', 'NOBODY_INDEPENDENT_WATCHED'],
   },
   {
     name: 'a COSE receipt by the key in the policy',

@@ -1,5 +1,12 @@
 import { canonicalJson, decodeUtf8, equalBytes, FormatError } from '@cella/bytes'
-import { parseStreamExport, verifyDisclosure, verifyRecordProof, verifyStreamExport } from '@cella/events'
+import {
+  parseDisclosure,
+  parseRecordProof,
+  parseStreamExport,
+  verifyDisclosure,
+  verifyRecordProof,
+  verifyStreamExport,
+} from '@cella/events'
 import {
   leafHash,
   leafLength,
@@ -36,7 +43,8 @@ export async function judgeProof(judging: Judging): Promise<About> {
   }
   const proven = underPolicy(anchors, (policy) => verifyOfflineProof({ proofFile: bytes, leaf: entry, policy }))
   describePlace(judging, placeOf(proven.found), proven.independent)
-  const signer = await judgeSigner(judging, held, proven.found)
+  // What another tool wrote says nothing of it, and is not missed there.
+  const signer = held === undefined ? null : await judgeSigner(judging, held, proven.found.checkpoint)
   const about = { log: proven.found.origin, index, size: proven.found.size, leafKind: proven.found.leaf.kind, signer }
   if (held?.document === undefined) {
     findings.proved('LEAF', { kind: proven.found.leaf.kind })
@@ -51,6 +59,12 @@ export async function judgeProof(judging: Judging): Promise<About> {
   return { ...about, document: digest, type }
 }
 
+/** What a proof that lies in another file of ours says beside it. */
+function extraIn(proof: Uint8Array | undefined): ReturnType<typeof parseProofExtra> | undefined {
+  const extra = proof && parseProofFile(proof).extra
+  return extra && extraOf(extra)
+}
+
 /** What another tool put there is nothing to us. */
 function extraOf(extra: Uint8Array): ReturnType<typeof parseProofExtra> | undefined {
   try {
@@ -61,10 +75,11 @@ function extraOf(extra: Uint8Array): ReturnType<typeof parseProofExtra> | undefi
   }
 }
 
-export function judgeDisclosure(judging: Judging): About {
+export async function judgeDisclosure(judging: Judging): Promise<About> {
   const { findings, bytes, anchors } = judging
   const { found, independent } = underPolicy(anchors, (policy) => verifyDisclosure(bytes, policy))
   describePlace(judging, placeOf(found.entry), independent)
+  const signer = await judgeSigner(judging, extraIn(parseDisclosure(bytes).proof), found.entry.checkpoint)
   findings.proved('EVENT', {})
   for (const { name, value } of found.fields) findings.proved('FIELD', { name, value: canonicalJson(value) })
   if (found.hidden > 0) findings.notProved('HIDDEN', { count: found.hidden })
@@ -76,24 +91,26 @@ export function judgeDisclosure(judging: Judging): About {
     size: found.entry.size,
     fields: Object.fromEntries(found.fields.map(({ name, value }) => [name, value])),
     hidden: found.hidden,
+    signer,
   }
 }
 
-export function judgeRecord(judging: Judging): About {
+export async function judgeRecord(judging: Judging): Promise<About> {
   const { findings, bytes, anchors } = judging
   const { found, independent } = underPolicy(anchors, (policy) => verifyRecordProof(bytes, policy))
   const { record, index, count, entry } = found
   describePlace(judging, placeOf(entry), independent)
+  const signer = await judgeSigner(judging, extraIn(parseRecordProof(bytes).event.proof), entry.checkpoint)
   findings.proved('RECORD', { bytes: record.length, index, count })
   findings.notProved('WHOSE', {})
   findings.notProved('TRUTH', {})
-  return { log: entry.origin, index: entry.index, size: entry.size, record: index, records: count }
+  return { log: entry.origin, index: entry.index, size: entry.size, record: index, records: count, signer }
 }
 
 /** A completeness export: of an organisation and a vault that the verifier names. */
-export function judgeExport(judging: Judging): About {
+export async function judgeExport(judging: Judging): Promise<About> {
   const { findings, bytes, anchors } = judging
-  const { organisation, statement } = parseStreamExport(bytes)
+  const { organisation, statement, logSigner } = parseStreamExport(bytes)
   const known = anchors.organisations.find(({ id }) => id === organisation)
   if (known === undefined) findings.missing('ORGANISATION_UNKNOWN', { organisation })
   if (!anchors.vaults.includes(statement.vault)) findings.missing('VAULT_UNKNOWN', { vault: statement.vault })
@@ -108,6 +125,7 @@ export function judgeExport(judging: Judging): About {
   const range = { leaves: to.size - start, log: to.origin, from: start, to: to.size }
   if (seen === undefined) findings.proved('RANGE_UNWITNESSED', range)
   else findings.proved('RANGE', { ...range, ...seen })
+  const signer = await judgeSigner(judging, extraIn(logSigner), to)
   for (const { code, text } of audit.problems) {
     // What can't be read by who made the export is there all the same.
     if (code === 'ERR_STREAM_CLOSED') findings.missing('CLOSED', { problem: text })
@@ -129,6 +147,7 @@ export function judgeExport(judging: Judging): About {
     to: to.size,
     entries: audit.entries.length,
     erased,
+    signer,
   }
 }
 

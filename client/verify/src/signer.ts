@@ -1,17 +1,16 @@
 import type { Json } from '@cella/bytes'
-import type { ProvenEntry } from '@cella/log'
+import type { WitnessedCheckpoint } from '@cella/log'
 import { judgeSignerProof } from '@cella/receipt'
 import type { Judging } from './judge.ts'
 import type { ProofExtra } from './proof-extra.ts'
 
-/** Which code holds the key that signed a proof's checkpoint, as far as the file shows it. For programs: the measurement, or null. */
+/** Which code holds the key that signed a checkpoint, as far as the file shows it. For programs: the measurement, or null. */
 export async function judgeSigner(
   { findings, anchors }: Judging,
   held: ProofExtra | undefined,
-  { checkpoint }: ProvenEntry,
+  checkpoint: WitnessedCheckpoint,
 ): Promise<Json> {
-  if (held === undefined) return null
-  if (held.signer === undefined) {
+  if (held?.signer === undefined) {
     findings.notProved('SIGNER_UNSHOWN', {})
     return null
   }

@@ -23,7 +23,13 @@ import {
 import { hmacSha256, randomBytes } from '@cella/primitives'
 import { z } from 'zod'
 import { valuesOf } from './body.ts'
-import { type Disclosure, encodeDisclosure, parseDisclosure, verifyDisclosure } from './disclosure.ts'
+import {
+  type Disclosure,
+  disclosureBytesMax,
+  encodeDisclosure,
+  parseDisclosure,
+  verifyDisclosure,
+} from './disclosure.ts'
 import { EventError, malformed, parsing } from './error.ts'
 
 // Many small records become one event: a RFC 6962 tree over salt ‖ record, whose root and size are fields of the event.
@@ -91,8 +97,11 @@ export function batchProver(batch: AuditBatch, event: Disclosure): (index: numbe
   }
 }
 
+/** Of the whole file: a disclosure in base64url, and a record. */
+const recordProofBytesMax = Math.ceil((disclosureBytesMax * 4) / 3) + 2 * recordBytesMax
+
 const schema = z.strictObject({
-  event: z.string().max(262_144),
+  event: z.string().max(recordProofBytesMax),
   format: z.literal('cella-record/1'),
   index: z.int().min(0).max(batchRecordsMax),
   path: z.array(bytesField({ exactly: 32 })).max(20),
@@ -116,7 +125,7 @@ export function encodeRecordProof(proof: RecordProof): Uint8Array {
 
 /** The inverse of `encodeRecordProof`; nothing is verified. Throws ERR_EVENT_MALFORMED. */
 export function parseRecordProof(bytes: Uint8Array): RecordProof {
-  const parsed = schema.safeParse(parsing(() => parseCanonicalJson(bytes, 'record proof', 524_288)))
+  const parsed = schema.safeParse(parsing(() => parseCanonicalJson(bytes, 'record proof', recordProofBytesMax)))
   if (!parsed.success) {
     const issue = parsed.error.issues[0]
     throw malformed('record proof', `${issue?.path.join('.')}: ${issue?.message}`)

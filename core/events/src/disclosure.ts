@@ -27,8 +27,9 @@ import {
 } from './body.ts'
 import { EventError, malformed, parsing } from './error.ts'
 
-/** Of the whole file. */
-const disclosureBytesMax = 262_144
+/** Of the whole file, and of the proof in it: that may hold evidence of the code that signs for the log. */
+export const disclosureBytesMax = 3_145_728
+const proofLengthMax = 3_000_000
 
 /** Chosen fields of one event, with what shows that its leaf commits to them. */
 export interface Disclosure {
@@ -39,7 +40,7 @@ export interface Disclosure {
   readonly fields: readonly EventField[]
   /** 64 bytes. */
   readonly leaf: Uint8Array
-  /** A .tlog-proof of the leaf. */
+  /** A .tlog-proof of the leaf; its `extra` may show which code signs for the log. */
   readonly proof: Uint8Array
 }
 
@@ -76,7 +77,7 @@ const schema = z.strictObject({
   fields: z.array(fieldSchema).max(fieldsMax),
   format: z.literal('cella-disclosure/1'),
   leaf: bytesField({ exactly: leafLength }),
-  proof: z.string().max(100_000),
+  proof: z.string().max(proofLengthMax),
   salt: bytesField({ exactly: 32 }),
 })
 

@@ -43,6 +43,7 @@ const headerBytesMax = 268_435_456
 /** 1 GiB: about 16 million leaves. */
 const exportBytesMax = 1_073_741_824
 const checkpointCharactersMax = 100_000
+const logSignerLengthMax = 3_000_000
 
 /** Everything of one stream between two checkpoints. */
 export interface StreamExport {
@@ -55,6 +56,8 @@ export interface StreamExport {
   readonly bodies: ReadonlyMap<number, EventBody>
   /** One after the other. */
   readonly leaves: Uint8Array
+  /** A .tlog-proof, under the second checkpoint, whose `extra` shows which code signs for the log. */
+  readonly logSigner?: Uint8Array | undefined
 }
 
 /**
@@ -69,6 +72,7 @@ export async function makeStreamExport(options: {
   key: Uint8Array
   statement: StreamKeyStatement
   bodies: ReadonlyMap<number, EventBody>
+  logSigner?: Uint8Array | undefined
 }): Promise<Uint8Array> {
   const { view, from, to } = options
   const start = from?.size ?? 0
@@ -94,6 +98,7 @@ export async function makeStreamExport(options: {
     to: to.bytes,
     bodies: new Map([...options.bodies].filter(([n]) => within.has(n)).sort(([a], [b]) => a - b)),
     leaves,
+    logSigner: options.logSigner,
   })
 }
 
@@ -106,6 +111,7 @@ const headerSchema = z.strictObject({
     })
     .nullable(),
   key: bytesField({ exactly: 32 }),
+  logSigner: z.string().max(logSignerLengthMax).optional(),
   organisation: digestField,
   statement: streamKeyStatementSchema,
   to: z.string().max(checkpointCharactersMax),
@@ -119,6 +125,7 @@ export function encodeStreamExport(made: StreamExport): Uint8Array {
         ? { checkpoint: decodeUtf8(made.from.checkpoint, 'checkpoint'), edge: made.from.edge.map(encodeBase64url) }
         : null,
       key: encodeBase64url(made.key),
+      ...(made.logSigner && { logSigner: decodeUtf8(made.logSigner, 'logSigner') }),
       organisation: made.organisation,
       statement: made.statement,
       to: decodeUtf8(made.to, 'checkpoint'),
@@ -147,7 +154,7 @@ export function parseStreamExport(bytes: Uint8Array): StreamExport {
     const issue = parsed.error.issues[0]
     throw malformed('export', `${issue?.path.join('.')}: ${issue?.message}`)
   }
-  const { bodies, from, key, organisation, statement, to } = parsed.data
+  const { bodies, from, key, logSigner, organisation, statement, to } = parsed.data
   for (const [at, [n]] of bodies.entries()) {
     if (at > 0 && n <= bodies[at - 1]![0]) throw malformed('export', 'its bodies are not in order')
   }
@@ -161,6 +168,7 @@ export function parseStreamExport(bytes: Uint8Array): StreamExport {
     to: encodeUtf8(to),
     bodies: new Map(bodies.map(([n, body]) => [n, parseEventBody(decodeBase64url(body, 'body'))])),
     leaves,
+    ...(logSigner !== undefined && { logSigner: encodeUtf8(logSigner) }),
   }
 }
 

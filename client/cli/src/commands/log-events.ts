@@ -8,6 +8,7 @@ import {
   readStream,
   type Session,
   type StreamKey,
+  signerProof,
 } from '@cella/sdk'
 import type { Command } from 'commander'
 import { type Cli, does, leaf, type Result } from '../command.ts'
@@ -177,8 +178,8 @@ function addDisclose(log: Command, cli: Cli): void {
   does<VaultFlag & { field?: string[]; output: string }>(command, cli, async (context, [entry], flags) => {
     const n = entryNumber(entry)
     if (flags.field === undefined) throw new UsageError('which fields?', `--field NAME; cella log show ${n} lists them`)
-    const { own, key } = await openStream(context, flags)
-    const bytes = await discloseEntry(own, key, { n, names: flags.field })
+    const { session, own, key } = await openStream(context, flags)
+    const bytes = await discloseEntry(own, key, { n, names: flags.field, signer: await signerOf(session, own) })
     await writeNewFile(flags.output, bytes, { mode: 0o644, hint: 'choose another name' })
     return {
       data: { entry: n, fields: flags.field, file: flags.output },
@@ -203,8 +204,8 @@ function addExport(log: Command, cli: Cli): void {
     .option('--checkpoint <file>', 'write the checkpoint that it ends with')
   does<VaultFlag & { from?: string; checkpoint?: string }>(command, cli, async (context, [file], flags) => {
     const from = flags.from === undefined ? undefined : await readBytesFile(flags.from, noteBytesMax)
-    const { own, key } = await openStream(context, flags)
-    const bytes = await exportStream(own, key, from)
+    const { session, own, key } = await openStream(context, flags)
+    const bytes = await exportStream(own, key, { from, signer: await signerOf(session, own) })
     await writeNewFile(file!, bytes, { hint: 'choose another name' })
     if (flags.checkpoint !== undefined) {
       await writeNewFile(flags.checkpoint, own.checkpoint.bytes, { mode: 0o644, hint: 'choose another name' })
@@ -221,6 +222,11 @@ function addExport(log: Command, cli: Cli): void {
       text: `${file}: up to entry ${data.to} of the log; check it with: cella verify ${file} --vault ${key.vault}`,
     }
   })
+}
+
+/** Which code signs for the log, for a file that is to show it. */
+function signerOf(session: Session, { checkpoint, log }: OwnStream): ReturnType<typeof signerProof> {
+  return signerProof(session, { size: checkpoint.size, hashes: log.view.hashes() })
 }
 
 /** A number of an entry of one's stream, from the command line. */

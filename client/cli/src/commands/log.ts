@@ -4,8 +4,6 @@ import { parseDocumentOf } from '@cella/documents'
 import {
   checkCopy,
   encodeProofFile,
-  type HashReader,
-  inclusionProof,
   type LogPolicy,
   leafHash,
   type MirrorStore,
@@ -20,7 +18,7 @@ import {
   verifyOfflineProof,
 } from '@cella/log'
 import { folderStore, storeOfLog } from '@cella/monitor'
-import { logPolicyFor, logSigners, type Session } from '@cella/sdk'
+import { logPolicyFor, logSigners, signerProof } from '@cella/sdk'
 import { encodeProofExtra } from '@cella/verify'
 import { type Command, Option } from 'commander'
 import { type Cli, does, group, leaf, type Result } from '../command.ts'
@@ -351,16 +349,4 @@ async function proveEvent(context: Context, n: number, flags: VaultFlag): Promis
   const extra = encodeProofExtra({ leaf, document: undefined, signer })
   const proof = await makeProofFile({ checkpoint, index: entry.index, hashes: log.view.hashes(), extra })
   return { leaf, proof, index: entry.index, size: checkpoint.size, about: { entry: n } }
-}
-
-/** The newest statement on the code that holds the log's key, under a checkpoint of `size` leaves; none where a file holds it. */
-async function signerProof(
-  session: Session,
-  { size, hashes }: { size: number; hashes: HashReader },
-): Promise<Parameters<typeof encodeProofExtra>[0]['signer']> {
-  const { statements, texts } = await logSigners(session)
-  const at = statements.findLastIndex(({ index }) => index < size)
-  if (at < 0) return undefined
-  const { index } = statements[at]!
-  return { index, path: await inclusionProof({ index, size, hashes }), statement: encodeUtf8(texts[at]!) }
 }
