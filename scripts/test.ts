@@ -50,8 +50,8 @@ const tests = run({
   files: files.map((file) => join(root, file)),
   concurrency: availableParallelism() + 1,
   timeout: 300_000,
-  // Optimized WebAssembly would come when a test has ended.
-  execArgv: ['--disable-warning=ExperimentalWarning', '--wasm-tiering-budget=2000000000'],
+  // Optimized WebAssembly would come when a test has ended, and most of what a test allocates is gone before it does.
+  execArgv: ['--disable-warning=ExperimentalWarning', '--wasm-tiering-budget=2000000000', '--min-semi-space-size=16'],
 })
 tests.on('test:fail', ({ todo }) => {
   if (todo === undefined || todo === false) process.exitCode = 1

@@ -59,9 +59,10 @@ function blocksOf(markdown: string): Block[] {
   return found
 }
 
-/** That of a new user: a home of its own and nothing that could reach into the run. */
+/** That of a new user: a home of its own and nothing that could reach into the run, but for what is compiled already. */
 function environment(): NodeJS.ProcessEnv {
-  return { HOME: home, PATH: process.env.PATH, LANG: 'C.UTF-8', TERM: 'dumb' }
+  const { PATH, NODE_COMPILE_CACHE } = process.env
+  return { HOME: home, PATH, NODE_COMPILE_CACHE, LANG: 'C.UTF-8', TERM: 'dumb' }
 }
 
 function escaped(text: string): string {
