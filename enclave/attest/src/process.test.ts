@@ -14,7 +14,8 @@ import { callerOf } from '../test/service.ts'
 import { configurationFor, now, party, policyFor, simulatedMachine, temporary } from '../test/support.ts'
 import type { AttestConfiguration } from './configuration.ts'
 
-const main = fileURLToPath(new URL('main.ts', import.meta.url))
+// What an operator starts, as `scripts/test.ts` built it.
+const main = fileURLToPath(new URL('../../../dist/enclave/attest.mjs', import.meta.url))
 const machine = await simulatedMachine()
 const clinic = await party('Clinic')
 const signed = async (revision: number) => ({
