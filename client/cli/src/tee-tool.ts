@@ -29,7 +29,8 @@ export async function askTee(parameters: readonly string[]): Promise<unknown> {
 }
 
 function run(parameters: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const options = { env: {}, timeout: timeoutMs, maxBuffer: answerBytesMax }
+  const { NODE_COMPILE_CACHE } = process.env
+  const options = { env: { NODE_COMPILE_CACHE }, timeout: timeoutMs, maxBuffer: answerBytesMax }
   return new Promise((resolve) => {
     execFile(process.execPath, parameters, options, (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : 1, stdout, stderr }),
