@@ -4,17 +4,27 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Digest } from '@cella/bytes'
 import { compilePolicy } from '@cella/policy'
-import { createContract, defaultBudgets, publishAsset, resolveContract } from '@cella/sdk'
+import { type ContractDraft, createContract, defaultBudgets, publishAsset, resolveContract } from '@cella/sdk'
 import { founded, type Party } from '../examples/demo/parties.ts'
 import { Stage } from '../examples/demo/stage.ts'
 
 const program = fileURLToPath(new URL('../examples/programs/empty/empty.wasm', import.meta.url))
 const day = 86_400
 
-/** An installation with one witness and one worker, in a folder that goes when `body` is done. */
-export async function withInstallation(body: (stage: Stage, folder: string) => Promise<void>): Promise<void> {
+/** An installation with one witness and `workers` workers, in a folder that goes when `body` is done. */
+export async function withInstallation(
+  body: (stage: Stage, folder: string) => Promise<void>,
+  { workers = 1 }: { workers?: number } = {},
+): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'cella-bench-'))
-  const stage = new Stage(join(folder, 'operator'), ['--local-witnesses', '1', '--port', '0'])
+  const stage = new Stage(join(folder, 'operator'), [
+    '--local-witnesses',
+    '1',
+    '--port',
+    '0',
+    '--workers',
+    `${workers}`,
+  ])
   try {
     await body(stage, folder)
   } finally {
@@ -23,11 +33,11 @@ export async function withInstallation(body: (stage: Stage, folder: string) => P
   }
 }
 
-/** One organisation with a file of one byte, the program `empty`, and a contract for `runs` runs of it. */
+/** One organisation with a file of one byte, the program `empty`, and a contract for `runs` runs of it; `more` such contracts. */
 export async function emptyContract(
   stage: Stage,
-  { folder, runs }: { folder: string; runs: number },
-): Promise<{ party: Party; contract: Digest }> {
+  { folder, runs, more = 0 }: { folder: string; runs: number; more?: number },
+): Promise<{ party: Party; contract: Digest; others: readonly Digest[] }> {
   const party = await founded(
     { name: 'bench', person: 'bench', roles: ['publisher', 'approver', 'receiver'] },
     { folder: join(folder, 'bench'), installation: stage.installation() },
@@ -53,7 +63,7 @@ export async function emptyContract(
     title: 'empty',
     content: { kind: 'program', path: program, outputs },
   })
-  const resolved = await resolveContract(session, {
+  const draft: ContractDraft = {
     name: 'empty',
     purpose: 'bench',
     program: { organisation: id, series: 'empty' },
@@ -76,7 +86,12 @@ export async function emptyContract(
     runs,
     notBefore: now - 60,
     notAfter: now + day,
-  })
-  const { document } = await createContract(session, resolved)
-  return { party, contract: document.digest }
+  }
+  const made: Digest[] = []
+  while (made.length <= more) {
+    const { document } = await createContract(session, await resolveContract(session, draft))
+    made.push(document.digest)
+  }
+  const [contract, ...others] = made
+  return { party, contract: contract!, others }
 }

@@ -32,6 +32,11 @@ export class Stage {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
   }
 
+  /** Of the supervisor, while it runs. */
+  get pid(): number | undefined {
+    return this.#process?.pid
+  }
+
   /** Starts it, and waits until a run could be served. Throws with the supervisor's own words. */
   async up(more: readonly string[] = []): Promise<InstallationFile> {
     const supervisor = join(root, 'host/supervisor/src/main.ts')

@@ -10,7 +10,7 @@ const answerMs = 20_000
 const lifetimeSeconds = 60
 const waitingMax = 32
 /** A notification may get lost; then one looks again after this time. */
-const lookAgainMs = 2000
+const lookAgainMs = 5000
 
 export interface Challenge {
   readonly id: number
