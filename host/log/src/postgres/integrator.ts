@@ -145,7 +145,9 @@ export class Integrator {
       const read = storedTiles((path) => store.get(path))
       // The store's copy tells a process whose file is older, on another machine, what was signed last.
       const keep = ({ bytes }: SizedCheckpoint): Promise<void> => store.put('signed', bytes)
-      if (lastSigned.tree === undefined && marks.every((mark) => mark === undefined) && rows.length === 0) {
+      // Of no leaves there is one tree: a first signature that reached the store and not the file may be made again.
+      const isNew = marks.every((mark) => (mark?.size ?? 0) === 0) && rows.length === 0
+      if (lastSigned.tree === undefined && isNew) {
         await new Signing({ signer: log.signer, lastSigned, tile: read, keep }).sign({ size: 0, root: emptyRoot() })
       }
       const meters = [lastSigned.tree, ...marks.filter((mark) => mark !== undefined)].map(
@@ -169,9 +171,9 @@ export class Integrator {
       for (const meter of meters) meter.demandReached(state.size)
       const tile = tilesWith(state, read)
       const signing = new Signing({ signer: log.signer, lastSigned, tile, keep })
-      const isNew = last.size > (lastSigned.tree?.size ?? -1)
-      const signed = await (isNew ? signing.sign(last) : signing.signAgain(last))
-      if (!isNew) await keep(signed)
+      const isNewer = last.size > (lastSigned.tree?.size ?? -1)
+      const signed = await (isNewer ? signing.sign(last) : signing.signAgain(last))
+      if (!isNewer) await keep(signed)
       const collected = Number(rows[0]?.collected ?? 0)
       const integrator = new Integrator({
         ask,

@@ -192,6 +192,20 @@ test(`below the tiles and the last signed tree, power goes off or a call fails, 
   }
 })
 
+test('a log whose first signature of all reached the store and not the last signed file begins again', async (context) => {
+  const { disk, run, check } = await placeOnSimulatedDisk(context)
+  const open = disk.open.bind(disk)
+  disk.open = async (path, flags) => {
+    const file = await open(path, flags)
+    if (!path.endsWith('last-signed')) return file
+    return { ...file, write: () => Promise.reject(Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' })) }
+  }
+  const told = await run(disk)
+  assert.equal(told.size, 0)
+  disk.open = open
+  await check(disk, told)
+})
+
 /** Between a log and its database; cuts all connections at one of the messages to the database, once. */
 async function startProxy(
   context: TestContext,
