@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { concatBytes, decodeUtf8, encodeUtf8 } from '@cella/bytes'
 import {
@@ -131,6 +133,20 @@ test('over HTTP, from folders, with gzip: what is served is a log that clients r
   assert.equal((await call('add-entries', body, { 'Content-Encoding': 'br' })).status, 415)
   assert.equal((await call('add-entries', body, { 'Content-Encoding': 'gzip' })).status, 400)
   assert.equal((await fetch(`${server.url}/add-entries`)).status, 405)
+  // Those that begin and stop hold all eight places, and no longer than they are there.
+  const { port } = new URL(server.url)
+  let refused = 0
+  const stalled = Array.from({ length: 9 }, () => {
+    const socket = connect(Number(port), '127.0.0.1')
+    socket.once('data', () => (refused += 1))
+    socket.write('POST /add-entries HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n')
+    socket.write('Content-Length: 1000\r\n\r\n\0')
+    return socket
+  })
+  while (refused === 0) await sleep(10)
+  assert.equal((await call('add-entries', body)).status, 503)
+  for (const socket of stalled) socket.destroy()
+  while ((await call('add-entries', body)).status !== 200) await sleep(10)
 
   const url = `${server.url}/${mirrorPrefix(log.origin)}/`
   const view = new LogView({ policy: policyOf(log), read: urlLog(url) })

@@ -19,6 +19,8 @@ const uploadsMax = 8
 /** Of a request as a whole. Uploads are larger than what a witness is asked. */
 const requestMs = 10_000
 const uploadMs = 600_000
+/** An upload that sends nothing for so long gives its place to others; what it brought stays. */
+const idleMs = 15_000
 
 /**
  * Serves a witness: `POST /add-checkpoint` and `/sign-subtree`, `GET /HEX/checkpoint`, `GET /healthz`; of a mirror also `POST
@@ -119,10 +121,13 @@ async function upload(
     return send(response, 503, `${uploadsMax} uploads are under way\n`)
   }
   context.uploads += 1
+  request.setTimeout(idleMs, () => request.destroy())
   try {
     const answer = await mirror.addEntries(body)
     return send(response, answer.status, answer.body, answer.type)
   } catch (error) {
+    // Nobody is there to be answered.
+    if (request.destroyed && !request.complete) return
     if ((error as NodeJS.ErrnoException).code?.startsWith('Z_') !== true) throw error
     return send(response, 400, 'its gzip can’t be read\n')
   } finally {

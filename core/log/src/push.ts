@@ -111,17 +111,23 @@ async function addEntries(options: PushOptions, checkpoint: WitnessedCheckpoint)
   throw new LogError('ERR_LOG_UNAVAILABLE', 'the mirror takes no entries, and does not say why')
 }
 
+/** Beyond this a request takes no further package: entries of other logs may have 65,535 bytes. */
+const requestBytes = 4_194_304
+
 /** A request with as many packages as one may have. */
 async function requestOf(head: Parameters<typeof encodeAddEntries>[0], { log }: PushOptions): Promise<Uint8Array> {
   const parts = [encodeAddEntries(head)]
+  let length = 0
   const read = (path: string): Promise<Uint8Array> => log.tile(path)
   const hashes = tileHashes(read, head.uploadEnd)
   for (const { start, first, end } of packageRanges(head)) {
-    if (parts.length > packagesMax) break
+    if (parts.length > packagesMax || length > requestBytes) break
     const width = Math.min(tileWidth, head.uploadEnd - start)
     const bundle = await readEntries(read, { level: 'entries', index: start / tileWidth, width })
     const path = await subtreeConsistencyProof({ start, end, size: head.uploadEnd, hashes })
-    parts.push(encodeEntryPackage({ entries: bundle.slice(first - start, end - start), path }))
+    const made = encodeEntryPackage({ entries: bundle.slice(first - start, end - start), path })
+    length += made.length
+    parts.push(made)
   }
   return concatBytes(...parts)
 }
