@@ -97,6 +97,8 @@ export async function startManager(
       traces = new Traces(exporter, metrics)
     }
     const stopping = new AbortController()
+    const brokers = new Brokers()
+    stopping.signal.addEventListener('abort', () => brokers.stop(), { once: true })
     let listener: PublicListener | undefined
     const app = await createApp({
       config,
@@ -113,7 +115,7 @@ export async function startManager(
         now: () => Math.floor(Date.now() / 1000),
         onJudged: (worker, refusal) => logger.info({ worker, code: refusal?.code }, 'worker judged'),
       }),
-      brokers: new Brokers(),
+      brokers,
       metrics,
       bearings: new Bearings(database.tables),
       traces,

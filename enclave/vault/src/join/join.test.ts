@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join as joinPath } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { type Digest, encodeBase64url, encodeUtf8 } from '@cella/bytes'
-import { HostClient, listenAttested } from '@cella/channel'
+import { type Digest, encodeBase64url, encodeHex, encodeUtf8 } from '@cella/bytes'
+import { type AttestedPeer, connectAttested, HostClient, listenAttested } from '@cella/channel'
 import { parseDocumentOf, signDocument } from '@cella/documents'
 import { memberRequestBytes } from '@cella/events'
 import { LogView, parseLogPolicy } from '@cella/log'
@@ -23,6 +23,7 @@ import { audit, streamKeyOf, told } from '../../test/auditor.ts'
 import { type DecideAnswer, decide, release } from '../../test/requests.ts'
 import type { Vault } from '../index.ts'
 import { rotateRequest } from '../requests.ts'
+import { giverHello, messageBytesMax, offersMessage } from './messages.ts'
 
 type Scene = Awaited<ReturnType<typeof scene>>
 
@@ -259,6 +260,45 @@ test('a giver that terms refuse gives nothing that is taken', async (context) =>
   assert.ok(world)
 })
 
+test('evidence of a genuine join, said again by somebody without a TEE, gets nothing', async (context) => {
+  const scene_ = await scene(context)
+  const { here, vault, replica, scenario } = scene_
+  const { giver, end } = vault.replication(new HostClient({ origin: here.host.url }))
+  let genuine: AttestedPeer | undefined
+  const server = await listenAttested(end, {
+    host: '127.0.0.1',
+    port: 0,
+    serve: (peer) => {
+      genuine ??= peer
+      return giver.serve(peer)
+    },
+    onFailure: () => undefined,
+  })
+  context.after(() => server.close())
+  const address = { host: '127.0.0.1', port: server.port }
+  const taker = replica.replication(new HostClient({ origin: here.host.url }))
+  assert.equal((await taker.taker.join(address)).taken, 2)
+  const view = new LogView({ policy: parseLogPolicy(encodeUtf8(here.log.policyOf())), read: here.log })
+  // A connection of its own; in its binding a key of its own, or that of the vault that joined.
+  const fresh = encodeBase64url(ed25519PublicKey(randomBytes(32)))
+  for (const signingKey of [fresh, String(genuine!.binding.signingKey)]) {
+    await view.advance()
+    const tee = { bindingLength: taker.end.tee.bindingLength, getEvidence: async () => genuine!.evidence }
+    const peer = await connectAttested({ ...taker.end, tee, about: { ...taker.end.about, signingKey } }, address)
+    const log = { origin: view.origin, size: view.size, root: encodeHex(view.root) }
+    peer.frames.send({ log, have: [] })
+    await peer.frames.receive(giverHello, messageBytesMax)
+    const { offers, refused } = await peer.frames.receive(offersMessage, messageBytesMax)
+    assert.deepEqual(offers, [])
+    assert.deepEqual(
+      new Set(refused.map(({ organisation }) => organisation)),
+      new Set([scenario.hospital.id, scenario.university.id]),
+    )
+    for (const { reasons } of refused) assert.deepEqual(reasons, ['ERR_TEE_REPORT_DATA'])
+    peer.close()
+  }
+})
+
 test('after a rotation what joined is of an epoch that is over, until it asks again; brought back, it stays so', async (context) => {
   const scene_ = await scene(context)
   const { here, vault, world, scenario, replica, folder } = scene_
@@ -332,6 +372,10 @@ test('nobody but the vault that was granted to, or one that stands in for it, sa
   await view.advance()
   assert.deepEqual(now.standingIn(vault.id as KeyId, scenario.hospital.id), [])
   assert.deepEqual(now.standingIn(vault.id as KeyId, scenario.university.id), [scene_.replica.id])
+  // The same join logged once more: what was withdrawn stays so.
+  await world.publish(join!)
+  await view.advance()
+  assert.deepEqual(now.standingIn(vault.id as KeyId, scenario.hospital.id), [])
 })
 
 function readNames(folder: string): string[] {

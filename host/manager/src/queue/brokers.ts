@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto'
 import { ManagerError } from '../error.ts'
 
 /** A call to a vault at its owner's home. */
@@ -37,12 +38,12 @@ const absentMsMax = 3000
 
 /**
  * Passes calls on to vaults at home: each broker asks for them from there, so that nothing at home listens. What is passed
- * is verified at both ends. Of this process: calls and polls have to reach the same manager.
+ * is verified at both ends. Of this process: calls and polls have to reach the same manager, and what is lost with it is
+ * one failed attempt of a run, which is tried again.
  */
 export class Brokers {
   readonly #brokers = new Map<string, Broker>()
   readonly #pending = new Map<number, Pending>()
-  #last = 0
 
   /** Vaults whose brokers are there now. */
   vaults(): string[] {
@@ -99,8 +100,8 @@ export class Brokers {
     if (broker.waiting.length >= waitingMax) {
       throw new ManagerError('ERR_REQUEST_RATE', `${waitingMax} calls wait for this vault already`)
     }
-    this.#last += 1
-    const id = this.#last
+    // Of no other call of any manager: an answer that comes late, after a restart above all, is nobody's.
+    const id = randomInt(1, 2 ** 47)
     const answer = await new Promise<BrokerAnswer | undefined>((resolve) => {
       const timer = setTimeout(() => resolve(undefined), callMsMax)
       this.#pending.set(id, {
@@ -127,6 +128,11 @@ export class Brokers {
     pending.settle(answer)
   }
 
+  /** No call is answered any more: who waits hears so at once. */
+  stop(): void {
+    for (const vault of this.vaults()) this.#remove(vault)
+  }
+
   #add(vault: string, { account, instance }: { account: string; instance: string }): Broker {
     if (this.#brokers.size >= brokersMax)
       throw new ManagerError('ERR_QUOTA', `${brokersMax} brokers are served already`)
@@ -149,6 +155,6 @@ export class Brokers {
 
 function away(): ManagerError {
   return new ManagerError('ERR_VAULT_UNAVAILABLE', 'the vault at its owner’s home does not answer', {
-    hint: 'its owner runs cella broker serve',
+    hint: 'its owner runs cella broker serve; where several managers run, its calls have to reach the one that it asks',
   })
 }

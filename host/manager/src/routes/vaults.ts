@@ -48,7 +48,9 @@ export function vaultRoutes(app: App, manager: Manager): void {
       if (url === undefined) {
         // A contract's vault that is away: it may be at its owner's home.
         const code = request.caller.kind === 'worker' ? 'ERR_VAULT_UNAVAILABLE' : 'ERR_NOT_FOUND'
-        throw new ManagerError(code, 'no such vault runs here')
+        throw new ManagerError(code, 'no such vault runs here', {
+          hint: 'one at its owner’s home is reached while cella broker serve runs, through the manager that it asks',
+        })
       }
       const passOn = (): ReturnType<typeof forward> =>
         forward(reply, {
