@@ -6,17 +6,21 @@ import type { Digest } from '@cella/bytes'
 import { compilePolicy } from '@cella/policy'
 import {
   enrolBroker,
+  eraseEntries,
   fetchReceipt,
+  fetchStreamKey,
   grantAsset,
   openOutput,
   publishAsset,
   type RunningBroker,
+  readStream,
   startBroker,
   startRuns,
   usedVaults,
 } from '@cella/sdk'
 import { inspectFile, toCanonical } from '@cella/tables'
 import { createSimulatedPlatform } from '@cella/tee'
+import { HostileProxy } from '../testing/src/hostile-proxy.ts'
 import {
   type InstallationFile,
   processesNaming,
@@ -25,19 +29,26 @@ import {
   takeBundles,
   temporaryFolder,
 } from './support/installation.ts'
+import { type Mutation, mutationsOf } from './support/mutations.ts'
+import { joined, type Party, sessionAt } from './support/parties.ts'
 import { approvedContract, endOf, month, runOnce, type Scene, setScene } from './support/scene.ts'
 
 // Two owners on two vaults: north's keys are with the operator, south's at home, behind no open port.
 
 const folder = temporaryFolder('broker')
 const home = join(folder, 'home')
-const uses = 2
+const usesOfSouth = 2
+const isLong = process.env.CELLA_LONG === '1'
+// What costs no timeout, one of each side; all with CELLA_LONG=1.
+const usual = ['poll answer: body with a letter changed', 'calls/{id}: passed on twice', 'calls/{id}: a refusal']
 let installation: RealInstallation
 let scene: Scene
 let enclaves: string
 let broker: RunningBroker | undefined
 let contract: Digest
 let roots: InstallationFile['roots']
+/** Of south: what is logged from then on is sealed to it too. */
+let auditor: Party
 
 const tee = { kind: 'simulated', folder: join(home, 'tee') } as const
 const serve = (): Promise<RunningBroker> => startBroker(scene.south.session, { folder: home, enclaves, tee })
@@ -47,6 +58,7 @@ before(async () => {
   const options = ['--port', '0', '--local-witnesses', '1', '--workers', '1', '--lease-seconds', '5']
   installation = new RealInstallation(join(folder, 'data'), [...options, '--enclaves', enclaves])
   scene = await setScene(await installation.up(), { folder, uses: 100 })
+  auditor = await joined(scene.south, { name: 'auditor', roles: ['auditor'], folder: join(folder, 'auditor') })
   roots = [(await createSimulatedPlatform(tee.folder)).root]
 })
 
@@ -112,6 +124,18 @@ test('a workflow of two owners runs as both release, each after the other’s lo
   assert.ok(south.id !== north.id)
 })
 
+test('what happened at home is told to its owner’s auditor, and its body erased when an approver says so', async () => {
+  const { south } = scene
+  const stream = async () =>
+    (await readStream(auditor.session, await fetchStreamKey(auditor.session, { vault: broker!.vault }))).audit
+  const before = await stream()
+  const at = before.entries.find(({ state }) => state === 'read')!.n
+  await eraseEntries(south.session, { vault: broker!.vault, entries: [at] })
+  const after = await stream()
+  assert.equal(after.entries.find(({ n }) => n === at)?.state, 'erased')
+  assert.deepEqual(after.problems, [])
+})
+
 test('without the vault at home nothing runs, and the run’s status says why', { timeout: 120_000 }, async () => {
   await broker!.stop()
   broker = undefined
@@ -126,13 +150,13 @@ test('lost in the middle, it comes back: the run ends well, and no use is counte
   timeout: 180_000,
 }, async () => {
   const { session } = scene.university
-  await startRuns(session, contract, { count: uses - 1 })
+  await startRuns(session, contract, { count: usesOfSouth - 1 })
   await sleep(400)
   process.kill(broker!.pid, 'SIGKILL')
   await broker!.ended
   await broker!.stop()
   broker = await serve()
-  for (let run = 2; run <= uses; run++) {
+  for (let run = 2; run <= usesOfSouth; run++) {
     const { status, error } = await endOf(session, { contract, run }, 120_000)
     assert.deepEqual([status, error], ['finished', undefined])
   }
@@ -151,8 +175,51 @@ test('granted to any of two vaults, a run goes on with the one that is there', {
   assert.equal(run.status, 'finished', JSON.stringify(run.error))
 })
 
+test('a hostile manager between the home and the others: a run has the right result or a code that says what was wrong', {
+  timeout: 7_200_000,
+}, async (context) => {
+  const { south, university, office } = scene
+  const proxy = await HostileProxy.open()
+  context.after(() => proxy.close())
+  proxy.upstream = installation.file().manager
+  const session = await sessionAt(south, proxy.url)
+  broker = await startBroker(session, { folder: home, enclaves, tee })
+  await publishAtHome(10_000)
+  const many = await approvedContract(scene, { runs: 10_000, attempts: 1 })
+  const result = async (run: number): Promise<string> =>
+    Buffer.from((await openOutput(office.session, { contract: many, run })).bytes).toString()
+  const honest = await runOnce(university.session, many, 90_000)
+  assert.equal(honest.status, 'finished', JSON.stringify(honest.error))
+  const truth = await result(honest.run)
+  const all = [
+    ...mutationsOf(/^\/v1\/broker\/poll$/, 'post /v1/broker/poll', proxy),
+    ...mutationsOf(/^\/v1\/broker\/calls\/\d+$/, 'post /v1/broker/calls/{id}', proxy),
+  ]
+  assert.ok(all.length > 40, `${all.length} mutations`)
+  const failures: string[] = []
+  const chosen = isLong ? all : all.filter(({ name }) => usual.some((one) => name.endsWith(one)))
+  assert.ok(isLong || chosen.length === usual.length, `${all.map(({ name }) => name)}`)
+  const tried = async ({ name, attack }: Mutation): Promise<void> => {
+    const began = performance.now()
+    const { run, status, error } = await proxy.under(attack, () => runOnce(university.session, many, 180_000))
+    if (status === 'finished') {
+      if ((await result(run)) !== truth) failures.push(`${name}: a wrong result`)
+    } else if (!/^ERR_[A-Z0-9_]+$/.test(error?.code ?? '') || /INTERNAL|UNKNOWN/.test(error?.code ?? '')) {
+      failures.push(`${name}: ${status}, ${error?.code}`)
+    }
+    const seconds = Math.round((performance.now() - began) / 1000)
+    context.diagnostic(`${name}: ${status}${error ? `, ${error.code}` : ''}, ${seconds} s`)
+  }
+  for (const mutation of chosen) await tried(mutation)
+  assert.deepEqual(failures, [])
+  // And afterwards everything is as before.
+  const last = await runOnce(university.session, many, 90_000)
+  assert.equal(last.status, 'finished', JSON.stringify(last.error))
+  assert.equal(await result(last.run), truth)
+})
+
 /** South's payroll anew, its key in the vault at home alone. */
-async function publishAtHome() {
+async function publishAtHome(uses = usesOfSouth) {
   const { south, office } = scene
   const pass = (name: string) => ({ name, treatment: { kind: 'pass' as const } })
   const drop = (name: string) => ({ name, treatment: { kind: 'drop' as const } })

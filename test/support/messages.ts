@@ -45,7 +45,7 @@ const joins: Elsewhere = {
 }
 const brokers: Elsewhere = {
   why: 'calls to a vault at home, passed on; the vault judges them as any other does',
-  test: ['test/broker.test.ts', 'lost in the middle, it comes back: the run ends well, and no use is counted twice'],
+  test: ['test/broker.test.ts', 'a hostile manager between the home and the others'],
 }
 const vaultHosts: Elsewhere = {
   why: 'what a vault asks of its host for a guest',

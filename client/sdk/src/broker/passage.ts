@@ -8,7 +8,7 @@ const bodyBytesMax = 4_194_304
 const allowed = [
   /^GET \/v1\/log\/(?:checkpoint|signers|news\?from=\d+|tile\/[\w./-]+)$/,
   /^POST \/v1\/log\/entries(?:\?from=\d+)?$/,
-  /^POST \/v1\/bodies$/,
+  /^POST \/v1\/bodies(?:\/erase)?$/,
 ]
 
 /** Where the vault at home finds its manager: on loopback, each call signed by the account on its way out. */

@@ -18,8 +18,8 @@ export class BodyStore {
     this.#bytesMax = bytesMax
   }
 
-  /** Durable when it returns; what is there already stays as it is. Throws ERR_QUOTA. */
-  async put(bodies: readonly SealedBody[]): Promise<void> {
+  /** Durable when it returns; what is there already stays as it is. `writer` is the account of a vault at home. Throws ERR_QUOTA. */
+  async put(bodies: readonly SealedBody[], writer: string | null): Promise<void> {
     if (bodies.length === 0) return
     const added = bodies.reduce((sum, { sealed }) => sum + sealed.length, 0)
     const known = this.#count()
@@ -31,7 +31,7 @@ export class BodyStore {
     known.added += added
     await this.#tables
       .insertInto('event_bodies')
-      .values(bodies.map(({ commitment, sealed }) => ({ commitment, sealed: Buffer.from(sealed) })))
+      .values(bodies.map(({ commitment, sealed }) => ({ commitment, sealed: Buffer.from(sealed), writer })))
       .onConflict((conflict) => conflict.doNothing())
       .execute()
   }
@@ -47,10 +47,29 @@ export class BodyStore {
     return rows.map(({ commitment, sealed }) => ({ commitment: commitment as Digest, sealed }))
   }
 
-  /** Deletes them with the keys in them. */
-  async erase(commitments: readonly string[]): Promise<void> {
+  /**
+   * Deletes them with the keys in them. The account of a vault at home has those deleted that its vault wrote: throws
+   * ERR_NOT_ALLOWED, and deletes none, where one is there that it did not.
+   */
+  async erase(commitments: readonly string[], writer: string | null): Promise<void> {
     if (commitments.length === 0) return
-    await this.#tables.deleteFrom('event_bodies').where('commitment', 'in', commitments).execute()
+    await this.#tables.transaction().execute(async (transaction) => {
+      if (writer !== null) {
+        const others = await transaction
+          .selectFrom('event_bodies')
+          .select('commitment')
+          .where('commitment', 'in', commitments)
+          .where('writer', 'is distinct from', writer)
+          .limit(1)
+          .executeTakeFirst()
+        if (others !== undefined) {
+          throw new ManagerError('ERR_NOT_ALLOWED', 'a body among these was not written by this account’s vault', {
+            hint: 'the vault that wrote it has it erased; of a broker’s account that was replaced, the operator does',
+          })
+        }
+      }
+      await transaction.deleteFrom('event_bodies').where('commitment', 'in', commitments).execute()
+    })
     this.#bytes = undefined
   }
 

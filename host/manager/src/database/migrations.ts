@@ -355,6 +355,12 @@ export const migrations: readonly Migration[] = [
       await sql`update workers set boundary = null, isolation = null, tee = null`.execute(database)
     },
   },
+  {
+    name: '0014-writers-of-bodies',
+    async up(database) {
+      await sql`alter table event_bodies add column writer text`.execute(database)
+    },
+  },
 ]
 
 /** Serves as the lock's name in the whole cluster; chosen once at random. */

@@ -173,6 +173,8 @@ export interface EventsTable {
 interface EventBodiesTable {
   commitment: string
   sealed: Buffer
+  /** The account whose vault at home wrote it; null: a vault of this machine. */
+  writer: string | null
   created_at: Generated<Date>
 }
 

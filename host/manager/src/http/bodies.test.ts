@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
 import type { Digest } from '@cella/bytes'
 import { encodeSealedBodies, parseSealedBodies, type SealedBody } from '@cella/events'
-import type { Party } from '../testing/fixtures.ts'
+import { member, type Party } from '../testing/fixtures.ts'
 import { Harness } from '../testing/harness.ts'
 
 describe('bodies beside the log, over HTTP', () => {
@@ -46,6 +46,27 @@ describe('bodies beside the log, over HTTP', () => {
     assert.equal((await erase([one], party.account)).json.error.code, 'ERR_NOT_ALLOWED')
     assert.equal((await read([one], 'nobody')).json.error.code, 'ERR_NOT_AUTHENTICATED')
     assert.equal((await read([one])).bytes.length, 0)
+  })
+
+  test('a vault at home has those erased that it wrote, and nobody else’s: none of them where one is', async () => {
+    const [home, stranger] = [await harness.party('Home'), await harness.party('Stranger')]
+    for (const { id, root, account } of [home, stranger]) {
+      await harness.mustSubmit(await member(id, root, account, { roles: ['broker'] }))
+    }
+    const [own, second, another, operators] = [body(10), body(10), body(10), body(10)]
+    assert.equal((await put([own, second], home.account)).status, 200)
+    assert.equal((await put([another], stranger.account)).status, 200)
+    assert.equal((await put([operators])).status, 200)
+    for (const others of [another, operators]) {
+      const refused = await erase([own, others], home.account)
+      assert.deepEqual([refused.status, refused.json.error.code], [403, 'ERR_NOT_ALLOWED'])
+    }
+    assert.equal(parseSealedBodies((await read([own, second, another, operators])).bytes).length, 4)
+    assert.equal((await erase([own], home.account)).status, 200)
+    assert.equal((await erase([own], home.account)).status, 200)
+    assert.equal(parseSealedBodies((await read([own, second, another, operators])).bytes).length, 3)
+    // The operator's own enclaves, as before.
+    assert.equal((await erase([second, another])).status, 200)
   })
 
   test('cut off, too long, too many: nothing is kept', async () => {

@@ -17,10 +17,14 @@ export function bodyRoutes(app: App, manager: Manager): void {
   const store = new BodyStore(manager.database.tables, manager.config.limits.eventBytesMax)
 
   const given = new Map<string, number>()
-  /** Vaults of this machine; and those at owners' homes, each account within a bound of its own. */
-  const forVaults = async ({ caller, headers }: FastifyRequest): Promise<void> => {
-    if (caller.kind === 'worker') return
-    const account = await requireBroker(manager.database.tables, caller)
+  /** Null for vaults of this machine; for those at owners' homes their account. */
+  const writerOf = async ({ caller }: FastifyRequest): Promise<string | null> =>
+    caller.kind === 'worker' ? null : requireBroker(manager.database.tables, caller)
+  /** Each account within a bound of its own. */
+  const withinBound = async (request: FastifyRequest): Promise<void> => {
+    const account = await writerOf(request)
+    if (account === null) return
+    const { headers } = request
     const bytes = (given.get(account) ?? 0) + Number(headers['content-length'] ?? requestBytesMax)
     if (bytes > manager.config.limits.brokerEventBytesMax) {
       throw new ManagerError(
@@ -36,7 +40,7 @@ export function bodyRoutes(app: App, manager: Manager): void {
     {
       bodyLimit: requestBytesMax,
       config: { access: 'account-or-worker' },
-      onRequest: forVaults,
+      onRequest: withinBound,
       schema: {
         summary: 'Keeps bodies of entries that are about to be logged; one that is there stays as it is',
         response: { 200: ok, ...refusals },
@@ -46,7 +50,7 @@ export function bodyRoutes(app: App, manager: Manager): void {
       if (!Buffer.isBuffer(request.body)) {
         throw new ManagerError('ERR_REQUEST_MALFORMED', 'bodies are sent as application/octet-stream')
       }
-      await store.put(parse(request.body))
+      await store.put(parse(request.body), await writerOf(request))
       return { status: 'ok' as const }
     },
   )
@@ -70,15 +74,16 @@ export function bodyRoutes(app: App, manager: Manager): void {
   app.post(
     '/v1/bodies/erase',
     {
-      config: { access: 'worker' },
+      config: { access: 'account-or-worker' },
       schema: {
-        summary: 'Deletes bodies with the keys in them; a vault asks it after an entry that says so',
+        summary:
+          'Deletes bodies with the keys in them; a vault asks it after an entry that says so, one at home for its own',
         body: commitments,
         response: { 200: ok, ...refusals },
       },
     },
     async (request) => {
-      await store.erase(request.body.commitments)
+      await store.erase(request.body.commitments, await writerOf(request))
       return { status: 'ok' as const }
     },
   )
