@@ -19,7 +19,9 @@ if (file === undefined) {
 }
 const folder = mkdtempSync(join(tmpdir(), 'cella-fixture-'))
 const server = join(folder, 'server')
-const installation = new RealInstallation(server, ['--port', '0', '--local-witnesses', '1'])
+// What an enclave sealed opens only under its own Node and platform: the log's key is in a file here.
+const options = ['--port', '0', '--local-witnesses', '1', '--log-signer', 'host']
+const installation = new RealInstallation(server, options)
 try {
   const description = await installation.up()
   const party = async (name: string): Promise<Party> => {
