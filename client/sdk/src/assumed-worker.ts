@@ -1,4 +1,4 @@
-import type { Boundary, Contract, Terms } from '@cella/documents'
+import { type Boundary, type Contract, type Terms, teesOf } from '@cella/documents'
 import { type Appraisal, type Reason, reason } from '@cella/release'
 
 /** What a dry run takes the worker for, which only its evidence will show. */
@@ -9,13 +9,6 @@ export interface AssumedWorker {
   readonly simulated: boolean
 }
 
-/** Kinds that can be such a boundary, the usual one first. */
-const teesOf: { readonly [Name in Boundary]: readonly string[] } = {
-  vm: ['sev-snp', 'tdx', 'nitro', 'cca', 'ibm-se', 'azure-vm'],
-  'container-group': ['azure-container-group'],
-  process: ['sgx'],
-  world: ['psa'],
-}
 const isolation = 3
 
 /**

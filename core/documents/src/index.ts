@@ -73,4 +73,4 @@ export {
 } from './organisation.ts'
 export { type Request, type Response, requestSchema, responseSchema } from './request.ts'
 export { type Source, sourceSchema } from './source.ts'
-export { rootField } from './tee.ts'
+export { rootField, teesOf } from './tee.ts'

@@ -1,6 +1,14 @@
 import type { Json } from '@cella/bytes'
 import { z } from 'zod'
-import { boundaryField, digestField } from './fields.ts'
+import { type Boundary, boundaryField, digestField } from './fields.ts'
+
+/** Kinds of TEE that can be such a boundary, the usual one first. */
+export const teesOf: { readonly [Name in Boundary]: readonly string[] } = {
+  vm: ['sev-snp', 'tdx', 'nitro', 'cca', 'ibm-se', 'azure-vm'],
+  'container-group': ['azure-container-group'],
+  process: ['sgx'],
+  world: ['psa'],
+}
 
 /** Processor lines of AMD, which has a root for each. */
 export const snpProductField = z.enum(['Milan', 'Genoa', 'Turin', 'Venice'])

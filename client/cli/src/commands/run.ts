@@ -172,11 +172,13 @@ function waitingLine({
   of,
   boundary,
   isolation,
+  tees,
   workers,
   busy,
   refused,
 }: NonNullable<Run['waiting']>): string {
-  const kind = `boundary ${printable(boundary)} and isolation ${isolation}`
+  const tee = tees ? ` (${tees.map((name) => printable(name)).join(' or ')}, which the owners’ terms accept)` : ''
+  const kind = `boundary ${printable(boundary)}${tee} and isolation ${isolation}`
   if (workers === 0) {
     const others = refused ? `; ${formatCount(refused, 'worker')} refused by the manager: cella doctor says why` : ''
     return `it waits for a worker of ${kind} or better: none is here${others}`

@@ -105,6 +105,7 @@ export const runSchema = z.object({
       of: z.int().min(0),
       boundary: z.string().max(40),
       isolation: z.int().min(1).max(3),
+      tees: z.array(z.string().max(40)).max(32).nullish(),
       workers: z.int().min(0),
       busy: z.int().min(0),
       refused: z.int().min(0).nullish(),

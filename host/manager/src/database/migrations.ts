@@ -2,6 +2,7 @@ import { parseDocument, parseDocumentOf } from '@cella/documents'
 import { type Kysely, sql } from 'kysely'
 import { catalogueRows } from '../documents/catalogue.ts'
 import { standingOf } from '../documents/standing.ts'
+import { acceptedTees } from '../queue/kinds.ts'
 import type { Tables } from './tables.ts'
 
 /** One step of the schema. Steps are never changed once released, only added to. */
@@ -359,6 +360,36 @@ export const migrations: readonly Migration[] = [
     name: '0014-writers-of-bodies',
     async up(database) {
       await sql`alter table event_bodies add column writer text`.execute(database)
+    },
+  },
+  {
+    name: '0015-kinds-by-terms',
+    up: async (database) => {
+      // Of runs that wait already nobody knows the owners here: they go to any kind, as before.
+      await sql`alter table runs add column tees text[], add column owners text[] not null default '{}'`.execute(
+        database,
+      )
+      await sql`drop index runs_waiting`.execute(database)
+      await sql`
+        create index runs_waiting on runs (boundary, organisation, priority desc, position)
+        where status = 'queued'`.execute(database)
+      await sql`create table accepted_tees (organisation text primary key, tees text[] not null)`.execute(database)
+      const typed = database as Kysely<Tables>
+      const rows = await typed
+        .selectFrom('documents')
+        .distinctOn('organisation')
+        .select(['organisation', 'envelope'])
+        .where('type', '=', 'cella/terms')
+        .where('leaf_index', 'is not', null)
+        .orderBy('organisation')
+        .orderBy('leaf_index', 'desc')
+        .execute()
+      for (const { organisation, envelope } of rows) {
+        await typed
+          .insertInto('accepted_tees')
+          .values({ organisation, tees: acceptedTees(envelope) })
+          .execute()
+      }
     },
   },
 ]

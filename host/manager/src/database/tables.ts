@@ -103,6 +103,10 @@ export interface RunsTable {
   /** What a worker must have to take it: this boundary, at least this isolation. */
   boundary: Boundary
   isolation: number
+  /** Kinds of TEE that every owner's terms accept; null: any (`queue/kinds.ts`). */
+  tees: string[] | null
+  /** Organisations whose assets the contract names. */
+  owners: Generated<string[]>
   /** Of the contract: whose turn it takes. */
   organisation: string
   /** Among those of its organisation; higher ones first. */
@@ -199,6 +203,12 @@ interface WorkersTable {
   refusal: JSONColumnType<{ code: string; text: string }> | null
 }
 
+/** Kinds of TEE that an organisation's newest terms accept. */
+interface AcceptedTeesTable {
+  organisation: string
+  tees: string[]
+}
+
 /** When each organisation last took a turn at a worker, by a counter. */
 interface TurnsTable {
   organisation: string
@@ -271,6 +281,7 @@ export interface Tables {
   events: EventsTable
   event_bodies: EventBodiesTable
   workers: WorkersTable
+  accepted_tees: AcceptedTeesTable
   turns: TurnsTable
   challenges: ChallengesTable
   log_seen: LogSeenTable

@@ -17,6 +17,8 @@ export interface Bearing {
   readonly locations: Readonly<Record<string, { sealed: string; outboard: string }>>
   /** Organisations that the contract names: its author's, its assets', its receivers'. */
   readonly organisations: readonly string[]
+  /** Of its assets. */
+  readonly owners: readonly string[]
   readonly rows: readonly Row[]
 }
 
@@ -71,6 +73,7 @@ export async function bearingOn(
   return {
     contract,
     organisations: named,
+    owners: [...new Set(manifests.map(({ organisation }) => organisation))],
     rows,
     envelopes: rows.map(({ envelope }) => envelope),
     locations: Object.fromEntries(

@@ -7,6 +7,7 @@ import type { DocumentsTable, Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
 import type { LogClient } from '../log-client.ts'
 import { addNotices } from '../notices/notices.ts'
+import { keepAccepted } from '../queue/kinds.ts'
 import { addToCatalogue, isShown, keepRestrictions, restrictionsOf } from './catalogue.ts'
 import { mentionsOf } from './mentions.ts'
 import { standingOf } from './standing.ts'
@@ -195,6 +196,7 @@ async function logLeaves(tables: Kysely<Tables>, log: LogClient, row: Row): Prom
       return transaction.selectFrom('documents').selectAll().where('digest', '=', row.digest).executeTakeFirstOrThrow()
     }
     await addToCatalogue(transaction, isFirst)
+    if (row.type === 'cella/terms') await keepAccepted(transaction, row)
     const { type, organisation: by } = row
     await addNotices(transaction, await concernedBy(transaction, row), {
       kind: 'document',

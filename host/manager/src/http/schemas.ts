@@ -70,6 +70,8 @@ export const runAnswer = z.object({
       of: z.int(),
       boundary: z.string(),
       isolation: z.int(),
+      /** Kinds of TEE that every owner's terms accept; null: any. */
+      tees: z.array(z.string()).nullable(),
       /** Workers that were here lately and could take it, and how many of them are at work. */
       workers: z.int(),
       busy: z.int(),

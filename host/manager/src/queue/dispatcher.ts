@@ -93,7 +93,7 @@ export class Dispatcher<Offer> {
   }
 
   async #serve(): Promise<void> {
-    const groups = Map.groupBy(this.#waiters, ({ worker }) => `${worker.boundary} ${worker.isolation}`)
+    const groups = Map.groupBy(this.#waiters, ({ worker }) => `${worker.boundary} ${worker.tee} ${worker.isolation}`)
     for (const group of groups.values()) {
       for (const waiter of group) {
         if (this.#stopped.signal.aborted) return

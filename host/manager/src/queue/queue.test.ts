@@ -167,11 +167,43 @@ describe('runs', () => {
     assert.equal(tooHigh.json.error.code, 'ERR_REQUEST_MALFORMED')
   })
 
+  test('go in the order in which they came, whatever isolation they ask for', async () => {
+    const contracts = [await harness.contract(party), await harness.contract(party, { isolation: 2 })]
+    for (const { digest } of contracts) await start(digest)
+    for (const { digest } of contracts) {
+      const { json: offer } = await poll({ name: 'strong', isolation: 2 })
+      assert.equal(offer.contract, digest)
+      await lease(offer.lease, 'outcome', { status: 'refused', error: { code: 'ERR_TEST' } })
+    }
+  })
+
+  test('of an organisation’s first time take their turn like all others, whatever priority it gives them', async () => {
+    const parties = [await harness.party('First'), await harness.party('Second')]
+    const contracts = await Promise.all(parties.map((one) => harness.contract(one)))
+    for (const [at, { digest }] of contracts.entries()) {
+      await harness.send(parties[at]!.account, 'POST', `/v1/contracts/${digest}/runs`, { priority: at * 9 })
+    }
+    for (const { digest } of contracts) {
+      const { json: offer } = await poll()
+      assert.equal(offer.contract, digest)
+      await lease(offer.lease, 'outcome', { status: 'refused', error: { code: 'ERR_TEST' } })
+    }
+  })
+
   test('that wait say why: no worker of their boundary is here, or all are at work', async () => {
     const signed = await harness.contract(party, { boundary: 'world', isolation: 3 })
     await start(signed.digest)
     const { waiting } = await show(signed.digest)
-    assert.deepEqual(waiting, { position: 1, of: 1, boundary: 'world', isolation: 3, workers: 0, busy: 0, refused: 0 })
+    assert.deepEqual(waiting, {
+      position: 1,
+      of: 1,
+      boundary: 'world',
+      isolation: 3,
+      tees: null,
+      workers: 0,
+      busy: 0,
+      refused: 0,
+    })
     const busy = await harness.contract(party)
     await start(busy.digest)
     const { json: offer } = await poll({ name: 'strong', isolation: 2 })

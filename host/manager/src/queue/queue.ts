@@ -1,10 +1,9 @@
-import type { Boundary } from '@cella/documents'
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import type { Database } from '../database/database.ts'
 import type { RunError, RunStatus, RunsTable, Tables } from '../database/tables.ts'
 import { ManagerError } from '../error.ts'
-import { addNotices } from '../notices/notices.ts'
 import { Dispatcher, type PollingWorker } from './dispatcher.ts'
+import { enqueue, type NewRuns, wakeWorkers } from './enqueue.ts'
 import { changeRun, notified } from './events.ts'
 import { type Outcome, settle } from './settle.ts'
 import { Wake } from './wake.ts'
@@ -97,104 +96,8 @@ export class RunQueue {
   }
 
   /** New runs of a contract, their numbers following on from the last. Throws ERR_CONTRACT_RUNS, ERR_QUOTA. */
-  async enqueue(options: {
-    readonly contract: string
-    readonly count: number
-    readonly runsMax: number
-    readonly attemptsMax: number
-    readonly boundary: Boundary
-    readonly isolation: number
-    /** Of the contract: whose turn it takes. */
-    readonly organisation: string
-    /** Among the runs that its organisation has waiting: higher ones first. */
-    readonly priority: number
-    readonly organisations: readonly string[]
-    readonly queuedRunsMax: number
-    /** Of the request, where it is traced. */
-    readonly traceparent?: string | null
-  }): Promise<Run[]> {
-    const { contract, count } = options
-    const { boundary, isolation, organisation, priority } = options
-    return this.#tables.transaction().execute(async (transaction) => {
-      // Numbers must follow on: one at a time.
-      await sql`select 1 from documents where digest = ${contract} for update`.execute(transaction)
-      const { last, waiting } = await transaction
-        .selectNoFrom(({ selectFrom }) => [
-          selectFrom('runs')
-            .select(({ fn }) => fn.max('run').as('last'))
-            .where('contract', '=', contract)
-            .as('last'),
-          selectFrom('runs')
-            .select(({ fn }) => fn.countAll<number>().as('waiting'))
-            .where('status', '=', 'queued')
-            .where('organisation', '=', organisation)
-            .as('waiting'),
-        ])
-        .executeTakeFirstOrThrow()
-      const first = (last ?? 0) + 1
-      if (first + count - 1 > options.runsMax) {
-        throw new ManagerError(
-          'ERR_CONTRACT_RUNS',
-          `the contract is for ${options.runsMax} runs, ${first - 1} were started, ${count} more are asked for`,
-          { hint: 'its author makes a new contract' },
-        )
-      }
-      if ((waiting ?? 0) + count > options.queuedRunsMax) {
-        throw new ManagerError('ERR_QUOTA', `${waiting} runs of this organisation wait already`, {
-          hint: 'wait until some have run, or cancel them',
-        })
-      }
-      const row = {
-        contract,
-        attempt: 1,
-        attempts_max: options.attemptsMax,
-        boundary,
-        isolation,
-        organisation,
-        priority,
-        traceparent: options.traceparent ?? null,
-      }
-      // Nobody can follow a run before this is committed, so nobody is told of its first event.
-      const runs = await transaction
-        .with('added', (query) =>
-          query
-            .insertInto('runs')
-            .values(
-              Array.from({ length: count }, (_, offset) => ({
-                ...row,
-                run: first + offset,
-                status: 'queued' as const,
-                phase: 'queued',
-                last_event: 1,
-              })),
-            )
-            .returningAll(),
-        )
-        .with('first_events', (query) =>
-          query
-            .insertInto('events')
-            .columns(['contract', 'run', 'sequence', 'attempt', 'phase'])
-            .expression(({ selectFrom }) =>
-              selectFrom('added').select(['contract', 'run', 'last_event', 'attempt', 'phase']),
-            ),
-        )
-        .with('taking_part', (query) =>
-          query
-            .insertInto('participants')
-            .values(options.organisations.map((concerned) => ({ contract, organisation: concerned })))
-            .onConflict((conflict) => conflict.doNothing()),
-        )
-        .selectFrom('added')
-        .selectAll()
-        .orderBy('run')
-        .execute()
-      await wakeWorkers(transaction, boundary)
-      for (const { run } of runs) {
-        const detail = { run, status: 'queued' }
-        await addNotices(transaction, options.organisations, { kind: 'run', about: contract, detail })
-      }
-      return runs
-    })
+  enqueue(runs: NewRuns): Promise<Run[]> {
+    return enqueue(this.#tables, runs)
   }
 
   /** Waits for a run that fits, at most `milliseconds`. Ends early and empty-handed when `signal` aborts. */
@@ -204,16 +107,16 @@ export class RunQueue {
 
   /**
    * Leases the next run that fits. Organisations take turns: the one that waited longest since its last turn comes first,
-   * however many runs another has waiting. Among its own the higher priority, then what asks for more isolation (a worker
-   * that isolates better may take what asks for less, but who else could take this?), then the older.
+   * however many runs another has waiting. Among its own the higher priority, then the older.
    */
-  async #take({ name, boundary, isolation }: PollingWorker): Promise<Offer | undefined> {
+  async #take({ name, boundary, isolation, tee }: PollingWorker): Promise<Offer | undefined> {
     const { rows } = await sql<Offer>`
       with next as (
         select runs.contract, runs.run, runs.attempt, runs.organisation
         from runs left join turns on turns.organisation = runs.organisation
         where runs.status = 'queued' and runs.boundary = ${boundary} and runs.isolation <= ${isolation}
-        order by coalesce(turns.turn, 0), runs.priority desc, runs.isolation desc, runs.position
+          and (runs.tees is null or ${tee} = any(runs.tees))
+        order by coalesce(turns.turn, 0), runs.priority desc, runs.position
         limit 1 for update of runs skip locked
       ), turned as (
         insert into turns (organisation, turn) select organisation, nextval('turns_taken') from next
@@ -432,10 +335,6 @@ function leaseLost(lease: number): ManagerError {
   return new ManagerError('ERR_LEASE_LOST', `lease ${lease} is over: the run was given on, ended or cancelled`, {
     hint: 'drop the run and poll again',
   })
-}
-
-async function wakeWorkers(transaction: Transaction<Tables>, boundary: Boundary): Promise<void> {
-  await sql`select pg_notify('cella_runs', ${boundary})`.execute(transaction)
 }
 
 async function leaseOf(

@@ -8,6 +8,8 @@ export interface Waiting {
   readonly of: number
   readonly boundary: string
   readonly isolation: number
+  /** Kinds of TEE that every owner's terms accept; null: any. */
+  readonly tees: string[] | null
   readonly workers: number
   readonly busy: number
   /** Workers that are here and are given nothing, whatever they are. */
@@ -23,7 +25,7 @@ export async function waitingOf(tables: Kysely<Tables>, run: Selectable<RunsTabl
   const { rows } = await sql<{ position: number; of: number; workers: number; busy: number; refused: number }>`
     with waiting as (
       select organisation,
-        row_number() over (partition by organisation order by priority desc, isolation desc, position) as place,
+        row_number() over (partition by organisation order by priority desc, position) as place,
         contract = ${run.contract} and run = ${run.run} as is_own
       from runs where status = 'queued' and boundary = ${run.boundary}
     ), own as (
@@ -37,6 +39,7 @@ export async function waitingOf(tables: Kysely<Tables>, run: Selectable<RunsTabl
     ), able as (
       select name from workers
       where boundary = ${run.boundary} and isolation >= ${run.isolation}
+        and (${run.tees}::text[] is null or tee = any(${run.tees}::text[]))
         and attested_until > now() and seen_at > now() - make_interval(secs => ${liveSeconds})
     )
     select
@@ -50,5 +53,5 @@ export async function waitingOf(tables: Kysely<Tables>, run: Selectable<RunsTabl
       (select count(distinct worker) from runs join leases using (lease)
         where runs.status = 'running' and worker in (select name from able)) as busy`.execute(tables)
   const [found] = rows
-  return { ...found!, boundary: run.boundary, isolation: run.isolation }
+  return { ...found!, boundary: run.boundary, isolation: run.isolation, tees: run.tees }
 }

@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Json } from '@cella/bytes'
 import { stepSimulatedLevels } from '@cella/tee'
-import type { Party } from '../testing/fixtures.ts'
+import { type Party, terms } from '../testing/fixtures.ts'
 import { Harness, type Reply } from '../testing/harness.ts'
 import type { TestWorker } from '../testing/worker.ts'
 
@@ -71,6 +71,39 @@ describe('workers', () => {
     assert.deepEqual([waiting.boundary, waiting.workers], ['process', 0])
     assert.equal((await (await harness.worker('enclave', { tee: 'sgx' })).poll()).json.contract, digest)
     await cancel(digest)
+  })
+
+  test('a run goes to a kind of TEE that its owners’ newest terms accept, where one of its boundary is', async () => {
+    const owner = await harness.party('Owner with terms')
+    const { digest } = await harness.contract(owner)
+    const start = () => harness.send(owner.account, 'POST', `/v1/contracts/${digest}/runs`, {})
+    const cancelRun = (run: number) => harness.send(owner.account, 'POST', `/v1/runs/${digest}/${run}/cancel`, {})
+    const waiting = async (run: number) =>
+      (await harness.send(owner.account, 'GET', `/v1/runs/${digest}/${run}`)).json.waiting
+    const take = async (tee: 'sev-snp' | 'tdx') => (await (await harness.worker(`vm-${tee}`, { tee })).poll()).json?.run
+    await start()
+    assert.equal((await waiting(1)).tees, null)
+    const first = await terms(owner, { tees: ['tdx', 'sgx'] })
+    await harness.mustSubmit(first)
+    const { tees, workers } = await waiting(1)
+    assert.deepEqual([tees, workers], [['tdx'], 1])
+    assert.equal(await take('sev-snp'), undefined)
+    assert.equal(await take('tdx'), 1)
+    await cancelRun(1)
+    await start()
+    assert.deepEqual((await waiting(2)).tees, ['tdx'])
+    assert.equal(await take('sev-snp'), undefined)
+    const next = await terms(owner, { tees: ['sev-snp'], revision: 2, previous: first.digest })
+    await harness.mustSubmit(next)
+    assert.equal(await take('tdx'), undefined)
+    assert.equal(await take('sev-snp'), 2)
+    await cancelRun(2)
+    // No kind of its boundary: a vault refuses whoever takes it, and names both.
+    await harness.mustSubmit(await terms(owner, { tees: ['sgx'], revision: 3, previous: next.digest }))
+    await start()
+    assert.equal((await waiting(3)).tees, null)
+    assert.equal(await take('tdx'), 3)
+    await cancelRun(3)
   })
 
   test('one built before poll keys is what its evidence shows, whatever it says of itself', async () => {

@@ -35,7 +35,7 @@ export function runRoutes(app: App, manager: Manager): void {
     async (request, reply) => {
       const { digest } = request.params
       const bearing = await bearings.on(digest, organisationsOf(request.caller))
-      const { contract, organisations } = bearing
+      const { contract, organisations, owners } = bearing
       if (accountOf(request.caller) !== contract.signer) {
         throw new ManagerError('ERR_NOT_ALLOWED', 'runs are started by the account that signed the contract')
       }
@@ -55,6 +55,7 @@ export function runRoutes(app: App, manager: Manager): void {
         organisation: contract.organisation,
         priority: request.body.priority,
         organisations,
+        owners,
         queuedRunsMax: config.limits.queuedRunsMax,
         traceparent: manager.traces?.traceparentOf(request) ?? null,
       })

@@ -238,3 +238,34 @@ export function token(
   const signature = ed25519Sign((changes.signedBy ?? account).seed, encodeUtf8(input))
   return `Cella ${input}.${encodeBase64url(signature)}`
 }
+
+/** Terms that accept these kinds of TEE; nothing else in them is of use. */
+export function terms(
+  party: Party,
+  { tees, revision = 1, previous = null }: { tees: readonly string[]; revision?: number; previous?: Digest | null },
+): Promise<SignedDocument<'cella/terms'>> {
+  return signDocument<'cella/terms'>(
+    {
+      type: 'cella/terms',
+      version: 1,
+      organisation: party.id,
+      signer: party.root.id,
+      cosigners: [],
+      revision,
+      previous,
+      vault: { builds: [], signers: [] },
+      worker: { builds: [], signers: [] },
+      roots: [{ tee: 'tdx', spki: digestOf(encodeUtf8('root')), simulated: true }],
+      simulated: true,
+      minimumTcb: 'any',
+      tees: Object.fromEntries(tees.map((tee) => [tee, {}])),
+      boundaries: ['vm'],
+      isolation: 1,
+      chips: 'any',
+      log: 'log …\nquorum none\n',
+      level: 'logged',
+      collateralDaysMax: 'any',
+    },
+    [party.root.seed],
+  )
+}
