@@ -35,7 +35,7 @@ const possible = sql.join(
  * Null where nothing is to be gone by: all kinds of the boundary are accepted, or none is, so that whoever takes the run is
  * refused by a vault, which names what was expected and what came.
  */
-export function kindsFor({
+function kindsFor({
   owners,
   boundary,
 }: {
