@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -337,5 +338,21 @@ describe('witness', () => {
     assert.equal(first.code, 0, first.stderr)
     assert.match(JSON.parse(first.stdout).vkey, /^notary\.example\+/)
     assert.equal((await cella([...args, '--log', log])).stdout, first.stdout)
+  })
+
+  test('a mirror serves until it is told to end, and is no witness', async () => {
+    const log = encodeVkey(generateNoteSigner({ name: 'log.example', type: 'note' }).key)
+    const data = join(folder, 'mirror')
+    const args = ['--name', 'mirror.example', '--log', log, '--listen', '127.0.0.1:0', '--data', data]
+    const child = spawn(process.execPath, [launcher, '--home', home, '--json', 'witness', 'mirror', ...args])
+    const [line] = await once(child.stdout, 'data')
+    const { url, vkey } = JSON.parse(String(line)) as { url: string; vkey: string }
+    assert.match(vkey, /^mirror\.example\+/)
+    const upload = { method: 'POST', headers: { 'Content-Type': 'application/octet-stream' }, body: 'x' }
+    assert.equal((await fetch(`${url}/add-entries`, upload)).status, 400)
+    child.kill('SIGTERM')
+    assert.deepEqual((await once(child, 'exit'))[0], 0)
+    const refused = await cella(['witness', 'serve', '--config', join(data, 'config.json')])
+    assert.deepEqual([refused.code, /is of no witness/.test(refused.stderr)], [2, true], refused.stderr)
   })
 })
