@@ -85,6 +85,8 @@ test('three homes on three machines', async (context) => {
   if (machines.shared !== undefined) context.diagnostic(`one network for all: ${machines.shared}`)
   const installation = path('server/installation.json')
   const ids: Record<string, string> = {}
+  /** The contract that the clinic approves first. */
+  let first = ''
 
   await context.test('whoever runs it founds an organisation and invites', async () => {
     const made = await done<{ organisation: string }>('registry', [
@@ -182,6 +184,7 @@ days: 2
       '--file',
       path('question.yaml'),
     ])
+    first = contract
     await done('office', ['contract', 'ask', contract, '--message', 'Due on Friday.'])
     type Box = {
       approve: { contract: string; author: string; assets: string[]; message: string; by: number | null }[]
@@ -248,7 +251,7 @@ days: 2
         assert.match(twice.stderr, /serves .* already/)
         const published = await done<{ vaults: { id: string }[] }>('clinic', [
           ...['publish', path('staff.csv'), '--as', 'staff-at-home', '--program', 'Registry/pay-gap'],
-          ...['--receiver', 'receiver', '--allow-simulated', '--approval', 'policy-suffices', '--vault', vault],
+          ...['--receiver', 'receiver', '--allow-simulated', '--vault', vault],
           ...['--treat', 'name=drop', '--treat', 'gndr=pass', '--treat', 'wage=pass', '--min-group', '5'],
         ])
         assert.deepEqual(
@@ -260,6 +263,20 @@ days: 2
         const { contract } = await done<{ contract: string }>('office', [
           ...['contract', 'create', '--file', path('at-home.yaml')],
         ])
+        // Who approves sees what changed since the one that was approved before.
+        type Review = { before: string; added: string[]; removed: string[] }
+        const { review } = await done<{ review: Review }>('clinic', ['contract', 'approve', contract])
+        assert.equal(review.before, first)
+        assert.ok(
+          review.added.some((line) => /^reads your staff-at-home/.test(line)),
+          review.added.join('\n'),
+        )
+        assert.ok(
+          review.removed.some((line) => /^reads your staff:/.test(line)),
+          review.removed.join('\n'),
+        )
+        const changes = [...review.added, ...review.removed]
+        assert.ok(!changes.some((line) => /^(?:program|arguments|output|purpose)/.test(line)), changes.join('\n'))
         assert.equal((await done<{ status: string }>('office', ['run', contract])).status, 'finished')
         assert.match(JSON.stringify(await done('office', ['open', contract, '1'])), /female/)
       } finally {
