@@ -2,9 +2,12 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { Digest } from '@cella/bytes'
+import { type Invitation, signDocument } from '@cella/documents'
+import { encodeVkey, generateNoteSigner } from '@cella/log'
 import type { KeyId } from '@cella/primitives'
-import { openOutput, type Run, revokeAsset } from '@cella/sdk'
+import { checkInvitation, invite, openHome, openOutput, type Run, readInvitation, revokeAsset } from '@cella/sdk'
 import type { HostileProxy } from '../testing/src/hostile-proxy.ts'
+import { flippedEnvelope } from './support/attacks.ts'
 import { type ClientAct, clientActs } from './support/client-acts.ts'
 import type { RealInstallation } from './support/installation.ts'
 import { describedMessages, messages, missingTests, triedBy } from './support/messages.ts'
@@ -64,6 +67,59 @@ after(() => stage?.close())
 test('every message that the manager describes is tried here, or by a test that is named', async () => {
   assert.deepEqual(Object.keys(messages).sort(), (await describedMessages(installation.file().manager)).sort())
   assert.deepEqual(missingTests(), [])
+})
+
+test('an invitation that says something false is refused by that claim, and nothing of it is kept', async () => {
+  const { university, north } = scene
+  const soon = Math.floor(Date.now() / 1000) + 3600
+  const { manager } = installation.file()
+  const { text } = await invite(university.session, { name: 'here', manager, tlsPin: null, notAfter: soon })
+  const genuine = readInvitation(text)
+  const home = await openHome({ folder: join(stage.folder, 'guest'), env: {} })
+  const before = await home.anchors()
+  const { log } = genuine.payload
+  const other = generateNoteSigner({ name: 'log.example/other', type: 'note' })
+  const [, logKey] = /^log (\S+)/m.exec(log) ?? []
+  const [, witnessKey] = /^witness \S+ (\S+)/m.exec(log) ?? []
+  const keyOf = (vkey: string, type: 'note' | 'cosignature'): string =>
+    encodeVkey(generateNoteSigner({ name: vkey.split('+')[0]!, type }).key)
+  const lies: [string, Partial<Invitation>, string][] = [
+    ['another manager', { manager: 'http://127.0.0.1:9' }, 'manager'],
+    ['another log', { log: log.replace(logKey!, encodeVkey(other.key)) }, 'log'],
+    ['another key of the log', { log: log.replace(logKey!, keyOf(logKey!, 'note')) }, 'log'],
+    ['another witness', { log: log.replace(witnessKey!, keyOf(witnessKey!, 'cosignature')) }, 'log'],
+    ['a time that is over', { notAfter: 1000 }, 'validity'],
+    ['another vault', { vaults: [north.keys.account.keyId] }, 'vault'],
+    ['another build', { builds: { ...genuine.payload.builds, vault: ['ab'.repeat(32) as Digest] } }, 'vault'],
+    [
+      'another root',
+      { roots: genuine.payload.roots.map((root) => ({ ...root, spki: 'ab'.repeat(32) as Digest })) },
+      'vault',
+    ],
+  ]
+  const check = async (payload: Invitation, seed: Uint8Array) => {
+    const { envelope, digest } = await signDocument<'cella/invitation'>(payload, [seed])
+    return checkInvitation(home, { ...genuine, payload, envelope, digest })
+  }
+  const seed = university.keys.account.seed.expose()
+  assert.ok((await check(genuine.payload, seed)).holds)
+  for (const [name, change, claim] of lies) {
+    const { holds, claims } = await check({ ...genuine.payload, ...change }, seed)
+    assert.equal(holds, false, name)
+    const wrong = claims.filter((one) => !one.holds).map((one) => one.claim)
+    assert.ok(wrong.includes(claim as never), `${name}: ${wrong}`)
+  }
+  // Signed by somebody else of another organisation, or by a signature that is of something else.
+  const { account } = north.keys
+  const forged = { ...genuine.payload, signer: account.keyId }
+  const [{ claims }, swapped] = await Promise.all([
+    check(forged, account.seed.expose()),
+    checkInvitation(home, { ...genuine, envelope: flippedEnvelope(genuine.envelope) }),
+  ])
+  for (const found of [claims, swapped.claims]) {
+    assert.equal(found.find(({ claim }) => claim === 'inviter')?.holds, false)
+  }
+  assert.deepEqual(await home.anchors(), before)
 })
 
 test(`whatever is changed, a run has the right result or says what was wrong (CELLA_SEED=${seed})`, {
