@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Digest } from '@cella/bytes'
 import { sealFile, writeAtomically, writeFileAtomically } from '@cella/files'
 import { type Dek, type Sealed, sealStream } from '@cella/seal'
 import type { UploadSource } from './manager/upload.ts'
+
+const readBytes = 2 ** 20
 
 export interface SealedAsset {
   readonly sealed: Sealed
@@ -79,27 +81,13 @@ export async function fileSource(path: string): Promise<UploadSource> {
   return {
     size,
     sha256: await fileDigest(path),
-    async read(offset, length) {
-      const handle = await open(path, 'r')
-      try {
-        const bytes = new Uint8Array(length)
-        let filled = 0
-        while (filled < length) {
-          const { bytesRead } = await handle.read(bytes, filled, length - filled, offset + filled)
-          if (bytesRead === 0) throw new RangeError(`${path} ends before ${offset + length}`)
-          filled += bytesRead
-        }
-        return bytes
-      } finally {
-        await handle.close()
-      }
-    },
+    read: (offset) => createReadStream(path, { start: offset, highWaterMark: readBytes }),
   }
 }
 
 /** SHA-256 of a file, in constant memory. */
 export async function fileDigest(path: string): Promise<Digest> {
   const hash = createHash('sha256')
-  for await (const piece of createReadStream(path)) hash.update(piece as Uint8Array)
+  for await (const piece of createReadStream(path, { highWaterMark: readBytes })) hash.update(piece as Uint8Array)
   return hash.digest('hex') as Digest
 }

@@ -39,22 +39,17 @@ export async function writeBlob(
   { name, size, pieces }: { name: string; size: number; pieces: AsyncIterable<Uint8Array> },
 ): Promise<void> {
   if ((await store.stat(name))?.size === size) return
-  if (size <= store.limits.partBytesMax) {
+  if (size <= store.limits.putBytesMax) {
     await store.put({ name, sha256: name }, await buffer(pieces))
     return
   }
   const { id } = await store.createUpload({ name, size, sha256: name })
   try {
-    let offset = 0
-    for await (const piece of pieces) offset = (await store.append(id, offset, inOne(piece))).offset
+    await store.append(id, 0, pieces)
     await store.complete(id)
   } catch (error) {
     // What was sent is of no use to the next try; where even that fails, it expires.
     await store.cancel(id).catch(() => undefined)
     throw error
   }
-}
-
-async function* inOne(piece: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield piece
 }

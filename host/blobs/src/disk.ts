@@ -61,6 +61,8 @@ export class Disk {
 
   /** Makes the names in a folder durable. */
   async syncFolder(folder: string): Promise<void> {
+    // Windows neither allows nor needs it.
+    if (process.platform === 'win32') return
     const handle = await this.files.open(folder, constants.O_RDONLY)
     try {
       await handle.sync()

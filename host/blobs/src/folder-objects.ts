@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path'
 import { Disk, type Files } from './disk.ts'
 import { BlobError } from './error.ts'
 import { checkKey, type ObjectStore } from './objects.ts'
+import { onDisk } from './on-disk.ts'
 
 const writesAtOnce = 4
 
@@ -12,7 +13,7 @@ export async function openFolderObjects(options: {
   readonly files?: Files
 }): Promise<ObjectStore> {
   const disk = new Disk(options.files)
-  await world(() => disk.makeFolder(options.folder))
+  await onDisk(() => disk.makeFolder(options.folder))
   return new FolderObjects(disk, options.folder)
 }
 
@@ -29,14 +30,14 @@ class FolderObjects implements ObjectStore {
   }
 
   get(key: string): Promise<Uint8Array | undefined> {
-    return world(() => this.#disk.readIfPresent(this.#file(key)))
+    return onDisk(() => this.#disk.readIfPresent(this.#file(key)))
   }
 
   async putNew(objects: ReadonlyMap<string, Uint8Array>): Promise<void> {
     const folders = new Set<string>()
     const rest = [...objects].map(([key, bytes]) => ({ key, file: this.#file(key), bytes }))
     for (const { file } of rest) folders.add(dirname(file))
-    await world(async () => {
+    await onDisk(async () => {
       for (const folder of folders) await this.#makeFolder(folder)
       const write = async (): Promise<void> => {
         for (let next = rest.pop(); next !== undefined; next = rest.pop()) {
@@ -52,7 +53,7 @@ class FolderObjects implements ObjectStore {
 
   async put(key: string, bytes: Uint8Array): Promise<void> {
     const file = this.#file(key)
-    await world(async () => {
+    await onDisk(async () => {
       await this.#makeFolder(dirname(file))
       await this.#disk.writeWhole(file, bytes, { mode: 0o644, ...this.#temporary(file) })
       await this.#disk.syncFolder(dirname(file))
@@ -62,7 +63,7 @@ class FolderObjects implements ObjectStore {
   async removeBelow(folder: string): Promise<void> {
     const path = this.#file(folder)
     this.#made.delete(path)
-    await world(() => this.#disk.files.rm(path))
+    await onDisk(() => this.#disk.files.rm(path))
   }
 
   #file(key: string): string {
@@ -88,18 +89,4 @@ class FolderObjects implements ObjectStore {
 /** The refusal of other bytes for an object that never changes. */
 export function changed(key: string): BlobError {
   return new BlobError('ERR_BLOB_CONFLICT', `${key} is stored already, with other bytes; it stays as it is`)
-}
-
-async function world<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (cause) {
-    if (cause instanceof BlobError || cause instanceof RangeError) throw cause
-    const what = isCode(cause, 'ENOSPC') ? 'the disk is full' : 'the store’s folder can’t be read or written'
-    throw new BlobError('ERR_BLOB_UNAVAILABLE', `${what}; see the cause and try again`, { cause })
-  }
-}
-
-function isCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code
 }

@@ -1,13 +1,16 @@
-import { createHash, type Hash, randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, link, mkdir, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { Disk, type Files } from './disk.ts'
 import { BlobError } from './error.ts'
+import { isCode, onDisk, unavailable } from './on-disk.ts'
 import {
   type BlobInfo,
   type BlobLimits,
   type BlobStore,
   bounded,
+  busy,
   checkName,
   checkOffset,
   checkPromise,
@@ -23,43 +26,47 @@ import {
   uploadAbsent,
   wrongDigest,
 } from './store.ts'
+import { UploadFile } from './upload-file.ts'
 
 // blobs/<first 2 digits>/<64 digits>   a published blob, never written again
 // puts/<32 digits>                     bytes on their way to becoming a blob at once
 // uploads/<32 digits>/promise.json     {name, size, sha256}
-// uploads/<32 digits>/data             the bytes; beyond `offset` they were never acknowledged
-// uploads/<32 digits>/offset           decimal, replaced whole after `data` is on disk
+// uploads/<32 digits>/data             the bytes so far, in order: its length is the offset
 
 const chunkBytes = 256 * 1024
 
 /**
  * Opens a blob store in `folder`, which one process may have open at a time. Leftovers of an earlier process are taken up
- * again: an upload goes on from its acknowledged offset.
+ * again: an upload goes on from what arrived of it.
  */
 export async function openFolderStore(options: {
   readonly folder: string
   readonly limits?: Partial<BlobLimits>
+  /** In place of the file system, for what uploads write. */
+  readonly files?: Files
 }): Promise<BlobStore> {
-  const store = new FolderStore(options.folder, { ...defaultLimits, ...options.limits })
+  const disk = new Disk(options.files)
+  const store = new FolderStore(disk, options.folder, { ...defaultLimits, ...options.limits })
   await mkdir(join(options.folder, 'blobs'), { recursive: true, mode: 0o700 })
   await mkdir(join(options.folder, 'uploads'), { recursive: true, mode: 0o700 })
   // Whoever sent these was told of no success.
   await rm(join(options.folder, 'puts'), { recursive: true, force: true })
   await mkdir(join(options.folder, 'puts'), { mode: 0o700 })
-  await syncFolder(options.folder)
+  await disk.syncFolder(options.folder)
   return store
 }
 
 class FolderStore implements BlobStore {
   readonly limits: BlobLimits
+  readonly #disk: Disk
   readonly #folder: string
   readonly #holds = new Holds()
-  /** SHA-256 of what this process wrote of an upload, from its first byte on: it need not be read again. */
-  readonly #hashes = new Map<string, { readonly hash: Hash; offset: number }>()
+  readonly #files = new Map<string, UploadFile>()
   /** Folders of blobs whose own names this process has made durable. */
   readonly #made = new Set<string>()
 
-  constructor(folder: string, limits: BlobLimits) {
+  constructor(disk: Disk, folder: string, limits: BlobLimits) {
+    this.#disk = disk
     this.#folder = folder
     this.limits = limits
   }
@@ -87,7 +94,7 @@ class FolderStore implements BlobStore {
     const promise = checkPut(blob, bytes, this.limits)
     const data = join(this.#folder, 'puts', randomBytes(16).toString('hex'))
     try {
-      await world(async () => {
+      await onDisk(async () => {
         const file = await open(data, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
         try {
           await file.writeFile(bytes)
@@ -98,7 +105,7 @@ class FolderStore implements BlobStore {
       })
       await this.#publish(promise, data)
     } finally {
-      await world(() => rm(data, { force: true }))
+      await onDisk(() => rm(data, { force: true }))
     }
     return { name: promise.name, size: promise.size }
   }
@@ -113,88 +120,72 @@ class FolderStore implements BlobStore {
     }
     const id = randomBytes(16).toString('hex')
     const { name, size, sha256 } = promise
-    return world(async () => {
+    return onDisk(async () => {
       await mkdir(this.#upload(id), { mode: 0o700 })
-      await writeDurably(this.#upload(id, 'data'), '')
-      await writeDurably(this.#upload(id, 'offset'), '0')
+      await writeFile(this.#upload(id, 'data'), '', { mode: 0o600 })
       // The promise comes last: an upload without one is a leftover of a crash.
-      await writeDurably(this.#upload(id, 'promise.json'), JSON.stringify({ name, size, sha256 }))
-      await syncFolder(join(this.#folder, 'uploads'))
+      const text = Buffer.from(JSON.stringify({ name, size, sha256 }))
+      await this.#disk.writeWhole(this.#upload(id, 'promise.json'), text, { mode: 0o600 })
+      await this.#disk.syncFolder(this.#upload(id))
+      await this.#disk.syncFolder(join(this.#folder, 'uploads'))
       return { id, name, size, sha256, offset: 0 }
     })
   }
 
   async upload(id: string): Promise<Upload> {
-    checkUploadId(id)
-    try {
-      const promise: UploadPromise = JSON.parse(await readFile(this.#upload(id, 'promise.json'), 'utf8'))
-      const offset = Number(await readFile(this.#upload(id, 'offset'), 'utf8'))
-      return { ...promise, id, offset }
-    } catch (cause) {
-      throw isCode(cause, 'ENOENT') ? uploadAbsent(id) : unavailable(cause)
-    }
+    if (this.#holds.isHeld(id)) throw busy(id)
+    return (await this.#open(id)).upload
   }
 
   append(id: string, offset: number, part: AsyncIterable<Uint8Array>): Promise<Upload> {
     return this.#holds.hold(id, async () => {
-      const upload = await this.upload(id)
+      const { upload, file } = await this.#open(id)
       checkOffset(upload, offset)
-      const file = await open(this.#upload(id, 'data'), 'r+').catch((cause: unknown) => {
-        throw unavailable(cause)
-      })
-      let end = offset
-      const known = this.#hashes.get(id) ?? { hash: createHash('sha256'), offset: 0 }
-      // Where something went wrong or was written by an earlier process, all of it is read at the end.
-      this.#hashes.delete(id)
-      try {
-        for await (const chunk of bounded(part, upload, this.limits.partBytesMax)) {
-          await world(() => writeAll(file, chunk, end))
-          known.hash.update(chunk)
-          end += chunk.length
-        }
-        if (known.offset === offset) this.#hashes.set(id, { hash: known.hash, offset: end })
-      } finally {
-        // Also when the sender vanished: what arrived need not be sent again.
-        await world(() => file.datasync()).finally(() => file.close())
-        if (end > offset) await world(() => writeDurably(this.#upload(id, 'offset'), String(end)))
-      }
-      return { ...upload, offset: end }
+      await file.append(bounded(part, upload))
+      return { ...upload, offset: file.offset }
     })
   }
 
   complete(id: string): Promise<BlobInfo> {
     return this.#holds.hold(id, async () => {
-      const upload = await this.upload(id)
+      const { upload, file } = await this.#open(id)
       if (upload.offset !== upload.size) throw incomplete(upload)
-      const data = this.#upload(id, 'data')
-      const known = this.#hashes.get(id)
-      this.#hashes.delete(id)
-      const file = await open(data, 'r+')
-      try {
-        // Bytes beyond the acknowledged offset can lie there after a crash.
-        await file.truncate(upload.size)
-        const sha256 = known?.offset === upload.size ? known.hash.digest('hex') : await sha256Of(file, upload.size)
-        if (sha256 !== upload.sha256) {
-          await rm(this.#upload(id), { recursive: true, force: true })
-          throw wrongDigest(upload)
-        }
-        await file.sync()
-      } finally {
-        await file.close()
+      if ((await onDisk(() => file.sha256())) !== upload.sha256) {
+        await this.#drop(id)
+        throw wrongDigest(upload)
       }
-      await this.#publish(upload, data)
-      await world(() => rm(this.#upload(id), { recursive: true, force: true }))
+      await this.#publish(upload, this.#upload(id, 'data'))
+      await this.#drop(id)
       return { name: upload.name, size: upload.size }
     })
+  }
+
+  async #open(id: string): Promise<{ upload: Upload; file: UploadFile }> {
+    checkUploadId(id)
+    try {
+      const promise: UploadPromise = JSON.parse(await readFile(this.#upload(id, 'promise.json'), 'utf8'))
+      const opened = this.#files.get(id) ?? (await UploadFile.open(this.#disk.files, this.#upload(id, 'data')))
+      // Another may have been quicker; there is one for all.
+      const file = this.#files.get(id) ?? opened
+      this.#files.set(id, file)
+      return { upload: { ...promise, id, offset: Math.min(file.offset, promise.size) }, file }
+    } catch (cause) {
+      throw isCode(cause, 'ENOENT') ? uploadAbsent(id) : unavailable(cause)
+    }
+  }
+
+  async #drop(id: string): Promise<void> {
+    this.#files.delete(id)
+    await onDisk(() => rm(this.#upload(id), { recursive: true, force: true }))
   }
 
   async #publish(upload: UploadPromise, data: string): Promise<void> {
     const target = this.#blob(upload.name)
     const folder = dirname(target)
     if (!this.#made.has(folder)) {
-      await world(async () => {
+      await onDisk(async () => {
         await mkdir(folder, { recursive: true, mode: 0o700 })
-        await syncFolder(join(this.#folder, 'blobs'))
+        await this.#disk.syncFolder(join(this.#folder, 'blobs'))
       })
       this.#made.add(folder)
     }
@@ -211,20 +202,20 @@ class FolderStore implements BlobStore {
         await present.close()
       }
     }
-    await world(() => syncFolder(folder))
+    await onDisk(() => this.#disk.syncFolder(folder))
   }
 
   async cancel(id: string): Promise<void> {
     checkUploadId(id)
-    this.#hashes.delete(id)
-    await this.#holds.hold(id, () => world(() => rm(this.#upload(id), { recursive: true, force: true })))
+    await this.#holds.hold(id, () => this.#drop(id))
   }
 
   async remove(name: string): Promise<void> {
     checkName(name)
-    await world(async () => {
+    await onDisk(async () => {
       await rm(this.#blob(name), { force: true })
-      if ((await sizeOf(dirname(this.#blob(name)))) !== undefined) await syncFolder(dirname(this.#blob(name)))
+      if ((await sizeOf(dirname(this.#blob(name)))) !== undefined)
+        await this.#disk.syncFolder(dirname(this.#blob(name)))
     })
   }
 
@@ -234,8 +225,7 @@ class FolderStore implements BlobStore {
       try {
         const age = now.getTime() - (await lastWritten(this.#upload(id)))
         if (age <= this.limits.uploadIdleMsMax) continue
-        await this.#holds.hold(id, () => rm(this.#upload(id), { recursive: true, force: true }))
-        this.#hashes.delete(id)
+        await this.#holds.hold(id, () => this.#drop(id))
         dropped += 1
       } catch (error) {
         // One that is being written, or that ended meanwhile, is not idle.
@@ -246,9 +236,9 @@ class FolderStore implements BlobStore {
   }
 
   async probe(): Promise<void> {
-    await world(async () => {
+    await onDisk(async () => {
       const path = join(this.#folder, `probe-${randomBytes(8).toString('hex')}`)
-      await writeDurably(path, 'probe')
+      await this.#disk.writeWhole(path, Buffer.from('probe'), { mode: 0o600 })
       await rm(path)
     })
   }
@@ -290,38 +280,6 @@ async function sha256Of(file: FileHandle, size: number): Promise<string> {
   return hash.digest('hex')
 }
 
-async function writeAll(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  let written = 0
-  while (written < bytes.length) {
-    written += (await file.write(bytes, written, bytes.length - written, position + written)).bytesWritten
-  }
-}
-
-/** Replaces `path` whole: it holds the old text or the new one after any crash. */
-async function writeDurably(path: string, text: string): Promise<void> {
-  const temporary = `${path}.new`
-  const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600)
-  try {
-    await file.writeFile(text)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await rename(temporary, path)
-  await syncFolder(dirname(path))
-}
-
-async function syncFolder(path: string): Promise<void> {
-  // Windows neither allows nor needs it.
-  if (process.platform === 'win32') return
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
-}
-
 async function sizeOf(path: string): Promise<number | undefined> {
   try {
     return (await stat(path)).size
@@ -341,21 +299,4 @@ async function lastWritten(upload: string): Promise<number> {
     ),
   )
   return Math.max(...times)
-}
-
-async function world<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (cause) {
-    throw cause instanceof BlobError ? cause : unavailable(cause)
-  }
-}
-
-function unavailable(cause: unknown): BlobError {
-  const what = isCode(cause, 'ENOSPC') ? 'the disk is full' : 'the store’s folder can’t be read or written'
-  return new BlobError('ERR_BLOB_UNAVAILABLE', `${what}; see the cause and try again`, { cause })
-}
-
-function isCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code
 }

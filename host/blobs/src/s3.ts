@@ -6,6 +6,7 @@ import {
   type BlobLimits,
   type BlobStore,
   bounded,
+  busy,
   checkName,
   checkOffset,
   checkPromise,
@@ -13,6 +14,7 @@ import {
   checkUploadId,
   conflict,
   defaultLimits,
+  gathered,
   Holds,
   incomplete,
   resolveRange,
@@ -30,7 +32,7 @@ import {
 // write the same key; whoever comes second is refused by `If-None-Match` where the server knows it, and where it doesn't,
 // the digest of the whole decides.
 
-/** Bytes of one object of the final multipart upload: S3 takes 10,000 of them. */
+/** Bytes of one object, of a part that was sent and of the final multipart upload: S3 takes 10,000 of them. */
 const pieceBytes = 16 * 2 ** 20
 
 /** Opens a blob store below `prefix` of a bucket that is there already. Throws ERR_BLOB_UNAVAILABLE. */
@@ -97,6 +99,11 @@ class S3Store implements BlobStore {
   }
 
   async upload(id: string): Promise<Upload> {
+    if (this.#holds.isHeld(id)) throw busy(id)
+    return this.#upload(id)
+  }
+
+  async #upload(id: string): Promise<Upload> {
     checkUploadId(id)
     const promise = await this.#bucket.get(`${uploadKey(id)}promise`)
     if (promise === undefined) throw uploadAbsent(id)
@@ -108,26 +115,20 @@ class S3Store implements BlobStore {
 
   append(id: string, offset: number, part: AsyncIterable<Uint8Array>): Promise<Upload> {
     return this.#holds.hold(id, async () => {
-      const upload = await this.upload(id)
+      const upload = await this.#upload(id)
       checkOffset(upload, offset)
-      const chunks: Uint8Array[] = []
-      try {
-        for await (const chunk of bounded(part, upload, this.limits.partBytesMax)) chunks.push(chunk)
-      } finally {
-        // Also when the sender vanished: what arrived need not be sent again.
-        const bytes = Buffer.concat(chunks)
-        if (bytes.length > 0 && !(await this.#bucket.putNew(partKey(id, offset), bytes))) {
-          // biome-ignore lint/correctness/noUnsafeFinally: being overtaken is what the sender has to hear
-          throw new BlobError('ERR_UPLOAD_BUSY', `upload ${id} is being written by another request; ask its offset`)
-        }
+      let end = offset
+      for await (const piece of gathered(bounded(part, upload), [Buffer.allocUnsafeSlow(pieceBytes)])) {
+        if (!(await this.#bucket.putNew(partKey(id, end), piece))) throw busy(id)
+        end += piece.length
       }
-      return { ...upload, offset: offset + chunks.reduce((sum, chunk) => sum + chunk.length, 0) }
+      return { ...upload, offset: end }
     })
   }
 
   complete(id: string): Promise<BlobInfo> {
     return this.#holds.hold(id, async () => {
-      const upload = await this.upload(id)
+      const upload = await this.#upload(id)
       if (upload.offset !== upload.size) throw incomplete(upload)
       const published =
         (await this.#isPresent(upload)) ||

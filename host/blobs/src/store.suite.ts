@@ -11,7 +11,7 @@ export interface StoreUnderTest {
   readonly close: () => Promise<void>
 }
 
-const limits: Partial<BlobLimits> = { blobBytesMax: 40 * 2 ** 20, partBytesMax: 17 * 2 ** 20, uploadsMax: 8 }
+const limits: Partial<BlobLimits> = { blobBytesMax: 40 * 2 ** 20, uploadsMax: 8 }
 
 /** The one suite that every implementation of BlobStore passes. */
 export function blobStoreSuite(name: string, setUp: () => Promise<StoreUnderTest>): void {
@@ -59,7 +59,7 @@ export function blobStoreSuite(name: string, setUp: () => Promise<StoreUnderTest
       const { name, sha256 } = promiseOf(Buffer.from('right, at once'))
       await assert.rejects(store.put({ name, sha256 }, Buffer.from('wrong, at once')), code('ERR_UPLOAD_DIGEST'))
       await assert.rejects(store.put({ name: 'x', sha256 }, Buffer.from('right, at once')), code('ERR_BLOB_NAME'))
-      const small = await under.open({ ...limits, partBytesMax: 4 })
+      const small = await under.open({ ...limits, putBytesMax: 4 })
       await assert.rejects(small.put({ name, sha256 }, Buffer.from('right, at once')), code('ERR_BLOB_TOO_LARGE'))
       assert.equal(await store.stat(name), undefined)
       await store.put({ name, sha256 }, Buffer.from('right, at once'))
@@ -118,16 +118,79 @@ export function blobStoreSuite(name: string, setUp: () => Promise<StoreUnderTest
       await store.complete(upload.id)
     })
 
-    test('keeps what arrived before the sender vanished', async () => {
-      const bytes = Buffer.from('first-second')
+    test('keeps all that arrived before the sender vanished, for a process that comes after too', async () => {
+      const bytes = randomBytes(1_000_000)
       const upload = await store.createUpload(promiseOf(bytes))
-      async function* vanishing(): AsyncGenerator<Uint8Array> {
-        yield bytes.subarray(0, 6)
+      async function* vanishing(from: number, to: number): AsyncGenerator<Uint8Array> {
+        for (let at = from; at < to; at += 999) yield bytes.subarray(at, Math.min(to, at + 999))
         throw new Error('gone')
       }
-      await assert.rejects(store.append(upload.id, 0, vanishing()))
-      const { offset } = await store.upload(upload.id)
-      await store.append(upload.id, offset, once(bytes.subarray(offset)))
+      let reached = 0
+      for (const next of [1, 300_001, 700_000]) {
+        await assert.rejects(store.append(upload.id, reached, vanishing(reached, next)), /^Error: gone$/)
+        reached = next
+        assert.equal((await store.upload(upload.id)).offset, reached)
+        assert.equal((await (await under.open(limits)).upload(upload.id)).offset, reached)
+      }
+      const again = await under.open(limits)
+      await again.append(upload.id, reached, once(bytes.subarray(reached)))
+      const { name } = await again.complete(upload.id)
+      assert.deepEqual(await collect(await store.read(name)), bytes)
+    })
+
+    test('takes chunks of any length, and needs none of them once the next is asked for', async () => {
+      const bytes = randomBytes(600_000)
+      const upload = await store.createUpload(promiseOf(bytes))
+      async function* wiped(): AsyncGenerator<Uint8Array> {
+        for (let at = 0, length = 0; at < bytes.length; at += length) {
+          length = [1, 7, 4096, 262_143][at % 4] ?? 1
+          const chunk = Uint8Array.from(bytes.subarray(at, at + length))
+          yield chunk
+          chunk.fill(0)
+        }
+      }
+      await store.append(upload.id, 0, wiped())
+      await store.complete(upload.id)
+    })
+
+    test('says nothing of an upload while it is written: neither where it is, nor that it is whole', async () => {
+      const bytes = Buffer.from('one after another')
+      const upload = await store.createUpload(promiseOf(bytes))
+      const { promise: goOn, resolve } = Promise.withResolvers<void>()
+      const { promise: began, resolve: begin } = Promise.withResolvers<void>()
+      async function* slow(): AsyncGenerator<Uint8Array> {
+        yield bytes.subarray(0, 3)
+        begin()
+        await goOn
+        yield bytes.subarray(3)
+      }
+      const appended = store.append(upload.id, 0, slow())
+      await began
+      for (const work of [
+        () => store.upload(upload.id),
+        () => store.append(upload.id, 0, once(bytes)),
+        () => store.append(upload.id, 3, once(bytes.subarray(3))),
+        () => store.complete(upload.id),
+        () => store.cancel(upload.id),
+      ]) {
+        await assert.rejects(work, code('ERR_UPLOAD_BUSY'))
+      }
+      resolve()
+      assert.equal((await appended).offset, bytes.length)
+      assert.equal((await store.upload(upload.id)).offset, bytes.length)
+      await store.complete(upload.id)
+    })
+
+    test('keeps of a part that goes beyond the upload what lies within, and goes on from there', async () => {
+      const bytes = Buffer.from('abcdef')
+      const upload = await store.createUpload(promiseOf(bytes))
+      async function* longer(): AsyncGenerator<Uint8Array> {
+        yield bytes.subarray(0, 4)
+        yield Buffer.from('efg')
+      }
+      await assert.rejects(store.append(upload.id, 0, longer()), code('ERR_BLOB_TOO_LARGE'))
+      assert.equal((await store.upload(upload.id)).offset, 4)
+      await store.append(upload.id, 4, once(bytes.subarray(4)))
       await store.complete(upload.id)
     })
 
@@ -171,10 +234,6 @@ export function blobStoreSuite(name: string, setUp: () => Promise<StoreUnderTest
     })
 
     test('keeps its bounds', async () => {
-      const small = await under.open({ ...limits, partBytesMax: 4 })
-      const upload = await small.createUpload(promiseOf(Buffer.from('abcdefgh')))
-      await assert.rejects(small.append(upload.id, 0, once(Buffer.from('abcde'))), code('ERR_BLOB_TOO_LARGE'))
-      await small.cancel(upload.id)
       const short = await store.createUpload(promiseOf(Buffer.from('abc')))
       await assert.rejects(store.append(short.id, 0, once(Buffer.from('abcd'))), code('ERR_BLOB_TOO_LARGE'))
       await store.cancel(short.id)

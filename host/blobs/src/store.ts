@@ -5,8 +5,8 @@ import { BlobError } from './error.ts'
 export interface BlobLimits {
   /** Size of one blob in bytes. Default 64 GiB. */
   readonly blobBytesMax: number
-  /** Bytes of one append. Default 16 MiB. */
-  readonly partBytesMax: number
+  /** Bytes that are published at once, from memory. Default 16 MiB. */
+  readonly putBytesMax: number
   /** Uploads open at a time. Default 256. */
   readonly uploadsMax: number
   /** An upload without an append for so long is dropped. Default 24 hours. */
@@ -47,16 +47,19 @@ export interface BlobStore {
   /** The bytes from `start` (default 0) up to and without `end` (default the size). ERR_BLOB_ABSENT, ERR_BLOB_RANGE. */
   read(name: string, range?: { start?: number; end?: number }): Promise<AsyncIterable<Uint8Array>>
   /**
-   * Publishes bytes that are in memory, at most those of one append, as `complete` does: ERR_UPLOAD_DIGEST,
-   * ERR_BLOB_CONFLICT.
+   * Publishes bytes that are in memory, at most `putBytesMax`, as `complete` does: ERR_UPLOAD_DIGEST, ERR_BLOB_CONFLICT.
    */
   put(blob: Pick<UploadPromise, 'name' | 'sha256'>, bytes: Uint8Array): Promise<BlobInfo>
   createUpload(promise: UploadPromise): Promise<Upload>
-  /** ERR_UPLOAD_ABSENT for one that never was, was completed, cancelled or expired. */
+  /**
+   * ERR_UPLOAD_ABSENT for one that never was, was completed, cancelled or expired. ERR_UPLOAD_BUSY while it is written
+   * here: where that ends nobody knows yet.
+   */
   upload(id: string): Promise<Upload>
   /**
-   * Appends `part` at `offset`, which must be the upload's own (else ERR_UPLOAD_OFFSET, which carries it). What came
-   * before `part` failed or ended early may be kept: the returned or later asked offset says how much.
+   * Appends `part`, of any length within the upload, at `offset`, which must be the upload's own (else ERR_UPLOAD_OFFSET,
+   * which carries it). It is written as it comes, with a bounded piece of it in memory; a chunk is its sender's again when
+   * the next is asked for. What came before `part` failed is kept: the offset that is asked for afterwards says how much.
    */
   append(id: string, offset: number, part: AsyncIterable<Uint8Array>): Promise<Upload>
   /**
@@ -76,7 +79,7 @@ export interface BlobStore {
 
 export const defaultLimits: BlobLimits = {
   blobBytesMax: 64 * 2 ** 30,
-  partBytesMax: 16 * 2 ** 20,
+  putBytesMax: 16 * 2 ** 20,
   uploadsMax: 256,
   uploadIdleMsMax: 24 * 3_600_000,
 }
@@ -113,7 +116,12 @@ export function checkPut(
 ): UploadPromise {
   const promise = { name, size: bytes.length, sha256 }
   checkPromise(promise, limits)
-  if (bytes.length > limits.partBytesMax) throw tooLong(limits.partBytesMax)
+  if (bytes.length > limits.putBytesMax) {
+    throw new BlobError(
+      'ERR_BLOB_TOO_LARGE',
+      `at most ${limits.putBytesMax} bytes are published at once; begin an upload`,
+    )
+  }
   if (createHash('sha256').update(bytes).digest('hex') !== sha256) throw wrongDigest(promise)
   return promise
 }
@@ -126,19 +134,12 @@ export function checkOffset(upload: Upload, offset: number): void {
   }
 }
 
-/** Passes `part` on and throws ERR_BLOB_TOO_LARGE before a byte beyond the part's or the upload's bound. */
-export async function* bounded(
-  part: AsyncIterable<Uint8Array>,
-  upload: Upload,
-  partBytesMax: number,
-): AsyncGenerator<Uint8Array> {
+/** Passes `part` on and throws ERR_BLOB_TOO_LARGE before a byte beyond the upload's size. */
+export async function* bounded(part: AsyncIterable<Uint8Array>, upload: Upload): AsyncGenerator<Uint8Array> {
   const room = upload.size - upload.offset
   let length = 0
   for await (const chunk of part) {
     length += chunk.length
-    if (length > partBytesMax) {
-      throw tooLong(partBytesMax)
-    }
     if (length > room) {
       throw new BlobError('ERR_BLOB_TOO_LARGE', `${upload.size} bytes were announced, the part goes beyond`)
     }
@@ -146,8 +147,36 @@ export async function* bounded(
   }
 }
 
-function tooLong(partBytesMax: number): BlobError {
-  return new BlobError('ERR_BLOB_TOO_LARGE', `a part has at most ${partBytesMax} bytes; send the rest in further parts`)
+/**
+ * Fills `buffers` in turn with chunks of any length, so that senders of tiny ones cost no more. What came before `chunks`
+ * failed is yielded before its error is thrown. A buffer is good until the one after the next is asked for, with a single
+ * one until the next.
+ */
+export async function* gathered(
+  chunks: AsyncIterable<Uint8Array>,
+  buffers: readonly [Buffer<ArrayBuffer>, ...Buffer<ArrayBuffer>[]],
+): AsyncGenerator<Buffer<ArrayBuffer>> {
+  let turn = 0
+  let buffer: Buffer<ArrayBuffer> = buffers[0]
+  let filled = 0
+  try {
+    for await (const chunk of chunks) {
+      for (let at = 0; at < chunk.length; ) {
+        const piece = chunk.subarray(at, at + buffer.length - filled)
+        buffer.set(piece, filled)
+        at += piece.length
+        filled += piece.length
+        if (filled < buffer.length) continue
+        yield buffer
+        buffer = buffers[++turn % buffers.length] ?? buffer
+        filled = 0
+      }
+    }
+  } catch (error) {
+    if (filled > 0) yield buffer.subarray(0, filled)
+    throw error
+  }
+  if (filled > 0) yield buffer.subarray(0, filled)
 }
 
 /** Resolves `range` against `size`. Throws ERR_BLOB_RANGE unless 0 ≤ start ≤ end ≤ size. */
@@ -185,17 +214,20 @@ export function conflict(name: string): BlobError {
   return new BlobError('ERR_BLOB_CONFLICT', `a blob ${name} with other bytes is stored already; it stays as it is`)
 }
 
+export function busy(id: string): BlobError {
+  return new BlobError('ERR_UPLOAD_BUSY', `upload ${id} is being written by another request; wait and ask its offset`)
+}
+
 /** Lets one operation at a time hold an id; the second is told so at once rather than queued. */
 export class Holds {
   readonly #held = new Set<string>()
 
+  isHeld(id: string): boolean {
+    return this.#held.has(id)
+  }
+
   async hold<T>(id: string, work: () => Promise<T>): Promise<T> {
-    if (this.#held.has(id)) {
-      throw new BlobError(
-        'ERR_UPLOAD_BUSY',
-        `upload ${id} is being written by another request; wait and ask its offset`,
-      )
-    }
+    if (this.isHeld(id)) throw busy(id)
     this.#held.add(id)
     try {
       return await work()

@@ -13,8 +13,14 @@ import { bytesSource } from './upload.ts'
 type Handler = (request: IncomingMessage, response: ServerResponse, body: Uint8Array) => void
 
 let handler: Handler
+/** Reads a body itself, as it comes. */
+let takePart: ((request: IncomingMessage, response: ServerResponse) => void) | undefined
 let waited: number[]
 const server: Server = createServer((request, response) => {
+  if (takePart !== undefined && request.method === 'PUT') {
+    takePart(request, response)
+    return
+  }
   const parts: Buffer[] = []
   request.on('data', (part: Buffer) => parts.push(part))
   request.on('end', () => handler(request, response, new Uint8Array(Buffer.concat(parts))))
@@ -46,6 +52,7 @@ const info = { name: 'x', release: '1', log: { policyLine: '', origin: 'o', vkey
 
 beforeEach(() => {
   waited = []
+  takePart = undefined
 })
 
 const refusedWith = (code: SdkError['code'], status?: number) => (error: unknown) =>
@@ -166,49 +173,88 @@ describe('uploads', () => {
   const bytes = new Uint8Array(20 * 1024 * 1024).map((_, index) => index % 251)
   const source = bytesSource(bytes, digestOf(bytes))
 
-  /** A store that keeps what it was sent; `disturb` may break a part. */
-  function store(disturb: (part: number, response: ServerResponse) => boolean): {
+  /** A store that keeps what arrives; `disturb` may answer in the place of a part, or cut it after so many bytes. */
+  function store(disturb: (part: number, response: ServerResponse) => 'answered' | number | undefined): {
     received: () => Uint8Array
+    taken: () => number
     completed: () => boolean
   } {
     const held = new Uint8Array(bytes.length)
-    let offset = 0
-    let part = 0
-    let completed = false
-    handler = (request, response, body) => {
+    let [offset, taken, part, completed] = [0, 0, 0, false]
+    handler = (request, response) => {
       const path = request.url!
       if (request.method === 'POST' && path === '/v1/uploads') return json(response, 201, { upload: 'u1', offset })
-      if (request.method === 'GET') return json(response, 200, { offset })
-      if (path.endsWith('/complete')) {
-        completed = true
-        return json(response, 200, {})
-      }
-      const at = Number(new URL(path, url).searchParams.get('offset'))
+      if (request.method === 'GET') return json(response, 200, { upload: 'u1', offset })
+      completed = true
+      json(response, 200, { done: true, offset })
+    }
+    takePart = (request, response) => {
+      const at = Number(new URL(request.url!, url).searchParams.get('offset'))
       if (at !== offset) return json(response, 409, { error: { code: 'ERR_UPLOAD_OFFSET', message: 'elsewhere' } })
       part++
-      if (disturb(part, response)) return
-      held.set(body, offset)
-      offset += body.length
-      json(response, 200, { offset })
+      const cutAfter = disturb(part, response)
+      if (cutAfter === 'answered') return
+      let room = cutAfter ?? Number.POSITIVE_INFINITY
+      request.on('data', (chunk: Buffer) => {
+        const kept = chunk.subarray(0, room)
+        held.set(kept, offset)
+        offset += kept.length
+        taken += kept.length
+        room -= kept.length
+        if (room === 0) request.socket.destroy()
+      })
+      request.on('error', () => undefined)
+      request.on('end', () => json(response, 200, { upload: 'u1', offset }))
     }
-    return { received: () => held, completed: () => completed }
+    return { received: () => held, taken: () => taken, completed: () => completed }
   }
 
-  test('go on where a broken connection left them, and tell their progress', async () => {
-    const kept = store((part, response) => {
-      if (part !== 2) return false
-      response.destroy()
-      return true
-    })
+  test('go on where a broken connection left them, send nothing twice, and tell their progress', async () => {
+    const kept = store((part) => [7_000_001, 1, 5_000_000][part - 1])
     const seen: number[] = []
     await client().upload(source, (done) => seen.push(done))
     assert.ok(kept.completed())
     assert.equal(digestOf(kept.received()), source.sha256)
+    assert.equal(kept.taken(), bytes.length)
     assert.equal(seen.at(-1), bytes.length)
     assert.deepEqual(
-      [...seen].sort((a, b) => a - b),
+      [...new Set(seen)].sort((a, b) => a - b),
       seen,
     )
+  })
+
+  test('carry tokens that name the blob', async () => {
+    const named: string[] = []
+    const kept = store(() => undefined)
+    const take = takePart!
+    takePart = (request, response) => {
+      const payload = request.headers.authorization!.split('.')[1]!
+      named.push(JSON.parse(decodeUtf8(decodeBase64url(payload, 'payload'), 'payload')).body)
+      take(request, response)
+    }
+    await client().upload(source)
+    assert.deepEqual(named, [source.sha256])
+    assert.ok(kept.completed())
+  })
+
+  test('wait, ever longer, while another request holds them', async () => {
+    const busy = (response: ServerResponse) =>
+      json(response, 409, { error: { code: 'ERR_UPLOAD_BUSY', message: 'busy' } })
+    const kept = store((part, response) => {
+      if (part > 2) return undefined
+      busy(response)
+      return 'answered'
+    })
+    const answer = handler
+    let asked = 0
+    handler = (request, response, body) => {
+      asked++
+      if (asked < 3 || request.url!.endsWith('/complete') === (asked % 2 === 0)) busy(response)
+      else answer(request, response, body)
+    }
+    await client().upload(source)
+    assert.ok(kept.completed())
+    assert.ok(waited.length >= 4, `${waited}`)
   })
 
   test('end at once when the blob is there', async () => {
@@ -222,9 +268,27 @@ describe('uploads', () => {
   test('end when the manager never moves on', async () => {
     store((_, response) => {
       json(response, 200, { offset: 0 })
-      return true
+      return 'answered'
     })
     await assert.rejects(client().upload(source), refusedWith('ERR_MANAGER_ANSWER'))
+    store(() => 0)
+    takePart = (request) => void request.socket.destroy()
+    await assert.rejects(client().upload(source), refusedWith('ERR_MANAGER_UNAVAILABLE'))
+    assert.ok(waited.length >= 20)
+  })
+
+  test('of what can’t be read say so, whatever the manager makes of the rest', async () => {
+    store(() => undefined)
+    async function* broken(): AsyncGenerator<Uint8Array> {
+      yield bytes.subarray(0, 100)
+      throw new RangeError('the disk is gone')
+    }
+    await assert.rejects(client().upload({ ...source, read: broken }), /the disk is gone/)
+    async function* short(): AsyncGenerator<Uint8Array> {
+      yield bytes.subarray(0, 100)
+    }
+    store(() => undefined)
+    await assert.rejects(client().upload({ ...source, read: short }), /ends after 100 of/)
   })
 
   test('refuse a name that would reach another path', async () => {

@@ -1,12 +1,13 @@
-import { canonicalJson, encodeBase64url, encodeUtf8 } from '@cella/bytes'
-import { digestOf, ed25519PublicKey, ed25519Sign, keyIdOf, randomBytes } from '@cella/primitives'
+import { canonicalJson, type Digest, encodeBase64url, encodeUtf8 } from '@cella/bytes'
+import { ed25519PublicKey, ed25519Sign, keyIdOf, randomBytes } from '@cella/primitives'
 
 export interface TokenRequest {
   /** Upper case. */
   readonly method: string
   /** Path with query. */
   readonly path: string
-  readonly body: Uint8Array
+  /** Of the body; of a part of an upload, of the whole blob. */
+  readonly digest: Digest
   /** Seconds since 1970. */
   readonly issuedAt: number
 }
@@ -20,7 +21,7 @@ export function requestToken(seed: Uint8Array, request: TokenRequest): string {
   const payload = canonicalJson({
     method: request.method,
     path: request.path,
-    body: digestOf(request.body),
+    body: request.digest,
     issuedAt: request.issuedAt,
     nonce: encodeBase64url(randomBytes(16)),
   })

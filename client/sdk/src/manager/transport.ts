@@ -1,4 +1,6 @@
-import { encodeUtf8 } from '@cella/bytes'
+import { ReadableStream } from 'node:stream/web'
+import { type Digest, encodeUtf8 } from '@cella/bytes'
+import { digestOf } from '@cella/primitives'
 import { SdkError } from '../error.ts'
 import type { CommandTrace } from '../trace.ts'
 import { errorAnswerSchema } from './answers.ts'
@@ -22,11 +24,18 @@ export interface TransportOptions {
   readonly sleep?: (milliseconds: number) => Promise<void>
 }
 
+/** A body that is sent as it comes, and never again. The request ends when none of it was taken for a minute. */
+interface StreamedBody {
+  /** What the token names in its place. */
+  readonly digest: Digest
+  readonly chunks: AsyncIterable<Uint8Array>
+}
+
 export interface TransportRequest {
   readonly method: 'GET' | 'POST' | 'PUT'
   /** From the root of the manager, with query. */
   readonly path: string
-  readonly body?: Uint8Array | undefined
+  readonly body?: Uint8Array | StreamedBody | undefined
   readonly contentType?: string
   /** Safe to send again when the answer was lost. */
   readonly idempotent: boolean
@@ -96,7 +105,8 @@ export class Transport {
   }
 
   #once(request: TransportRequest): Promise<Response> {
-    const body = request.body ?? new Uint8Array()
+    const { body = new Uint8Array() } = request
+    const streamed = body instanceof Uint8Array ? undefined : whileTaken(body.chunks, timeoutMs)
     // The path as the manager sees it, a prefix of its URL included.
     const url = new URL(`${this.#base}${request.path}`)
     const seed = this.#options.seed?.()
@@ -106,24 +116,31 @@ export class Transport {
       headers.authorization = requestToken(seed, {
         method: request.method,
         path: url.pathname + url.search,
-        body,
+        digest: body instanceof Uint8Array ? digestOf(body) : body.digest,
         issuedAt: this.#options.now(),
       })
     }
     const limits = [
-      ...(request.stream ? [] : [AbortSignal.timeout(timeoutMs)]),
+      ...(request.stream ? [] : [streamed?.signal ?? AbortSignal.timeout(timeoutMs)]),
       ...(request.signal === undefined ? [] : [request.signal]),
     ]
     const init: RequestInit = {
       method: request.method,
       headers,
       redirect: 'error',
-      ...(request.body === undefined ? {} : { body: body as Uint8Array<ArrayBuffer> }),
+      ...(streamed !== undefined
+        ? { body: streamed.body, duplex: 'half' as const }
+        : request.body !== undefined && { body: body as Uint8Array<ArrayBuffer> }),
       ...(limits.length === 0 ? {} : { signal: AbortSignal.any(limits) }),
     }
     const { fetch, trace } = this.#options
     if (trace === undefined) return fetch(url, init)
     return trace.request(request, (traceparent) => fetch(url, { ...init, headers: { ...headers, traceparent } }))
+  }
+
+  /** Before try number `attempt` + 1 of what the caller repeats itself. */
+  pause(attempt: number): Promise<void> {
+    return this.#pause(attempt, undefined)
   }
 
   /** Doubles from 0.2 s with jitter, or what the manager asked for, at most 10 s. */
@@ -162,6 +179,19 @@ export class Transport {
       hint: refusal?.hint,
     })
   }
+}
+
+/** A body whose signal aborts once nothing was taken of it, or nothing was answered, for `idleMsMax`. */
+function whileTaken(chunks: AsyncIterable<Uint8Array>, idleMsMax: number): { body: BodyInit; signal: AbortSignal } {
+  const idle = new AbortController()
+  const timer = setTimeout(() => idle.abort(new DOMException('no progress', 'TimeoutError')), idleMsMax).unref()
+  async function* taken(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of chunks) {
+      timer.refresh()
+      yield chunk
+    }
+  }
+  return { body: ReadableStream.from(taken()) as unknown as BodyInit, signal: idle.signal }
 }
 
 /** JSON text of `value` as a request body. */

@@ -2,18 +2,20 @@ import type { Digest } from '@cella/bytes'
 import type { z } from 'zod'
 import { SdkError } from '../error.ts'
 import { uploadSchema } from './answers.ts'
-import { jsonBody, type Transport } from './transport.ts'
+import { jsonBody, type Transport, type TransportRequest } from './transport.ts'
 
-/** Bytes of one PUT. docs/protocol.md: at most 8 MiB. */
-const partBytes = 8 * 1024 * 1024
-const resyncsMax = 20
+/** A part ends after so long, and is durable then. The manager takes two minutes for a request. */
+const partMs = 20_000
+const chunkBytes = 2 ** 20
+/** Tries in a row that brought nothing further. With their pauses more than two minutes. */
+const triesMax = 20
 
 /** Bytes that can be read again from any offset: a file, or memory. */
 export interface UploadSource {
   readonly sha256: Digest
   readonly size: number
-  /** Exactly `length` bytes from `offset`. */
-  read(offset: number, length: number): Promise<Uint8Array>
+  /** All bytes from `offset` on, in pieces of about a mebibyte. */
+  read(offset: number): AsyncIterable<Uint8Array>
 }
 
 /** Bytes in memory as a source. */
@@ -21,83 +23,118 @@ export function bytesSource(bytes: Uint8Array, sha256: Digest): UploadSource {
   return {
     sha256,
     size: bytes.length,
-    read: (offset, length) => Promise.resolve(bytes.subarray(offset, offset + length)),
+    async *read(offset) {
+      for (let at = offset; at < bytes.length; at += chunkBytes) yield bytes.subarray(at, at + chunkBytes)
+    },
   }
 }
 
-/** Uploads what the manager does not have yet. A part whose answer was lost is found by asking for the offset. */
+/**
+ * Uploads what the manager does not have yet. After a cut the manager is asked how much arrived, and the rest follows from
+ * exactly there. `onProgress` gets the bytes on their way, which never become less.
+ */
 export async function upload(
   transport: Transport,
   source: UploadSource,
   onProgress?: (done: number, total: number) => void,
 ): Promise<void> {
-  const started = await call(transport, 'POST', '/v1/uploads', { size: source.size, sha256: source.sha256 })
-  if (started.done === true) {
-    onProgress?.(source.size, source.size)
+  const { size, sha256 } = source
+  let [told, tries] = [-1, 0]
+  const tell = (done: number): void => {
+    if (done > told) onProgress?.(done, size)
+    told = Math.max(told, done)
+  }
+  /** Once more after a pause where another request still holds the upload: one that broke off, or of another process. */
+  const call = async (request: Pick<TransportRequest, 'method' | 'path' | 'body'>): Promise<UploadAnswer> => {
+    for (;;) {
+      try {
+        return parse(await transport.sendJson({ ...request, idempotent: true }))
+      } catch (error) {
+        if (!isBusy(error) || ++tries > triesMax) throw error
+        await transport.pause(tries)
+      }
+    }
+  }
+  const begun = await call({ method: 'POST', path: '/v1/uploads', body: jsonBody({ size, sha256 }) })
+  if (begun.done === true) {
+    tell(size)
     return
   }
-  const id = started.upload
+  const id = begun.upload
   if (id === undefined || !/^[A-Za-z0-9_-]{1,200}$/.test(id)) throw answerError('an upload without a usable name')
-  let offset = checkOffset(started.offset ?? 0, source.size)
-  let resyncs = 0
-  onProgress?.(offset, source.size)
-  const readAt = (at: number): Promise<Uint8Array> => source.read(at, Math.min(partBytes, source.size - at))
-  let ahead: { readonly offset: number; readonly part: Promise<Uint8Array> } | undefined
-  while (offset < source.size) {
-    const part = await (ahead?.offset === offset ? ahead.part : readAt(offset))
-    // The next one is read while this one is on its way.
-    const next = offset + part.length
-    ahead = next < source.size ? { offset: next, part: readAt(next) } : undefined
-    // Heard when it is its turn.
-    ahead?.part.catch(() => undefined)
+  const path = `/v1/uploads/${id}`
+  let offset = offsetOf(begun, size)
+  tell(offset)
+  while (offset < size) {
+    let reached: number
     try {
-      const answer = await transport.sendJson({
-        method: 'PUT',
-        path: `/v1/uploads/${id}?offset=${offset}`,
-        body: part,
-        contentType: 'application/octet-stream',
-        // Not sent again as it is: whether it arrived is asked first.
-        idempotent: false,
-      })
-      const reached = checkOffset(parse(answer).offset ?? offset + part.length, source.size)
+      reached = offsetOf(await sendPart(transport, { path, source, offset, onSent: tell }), size)
       if (reached <= offset) throw answerError('an upload that does not move on')
-      offset = reached
     } catch (error) {
-      const lost =
+      const isCut =
         error instanceof SdkError && (error.code === 'ERR_MANAGER_UNAVAILABLE' || error.refusal?.status === 409)
-      if (!lost || ++resyncs > resyncsMax) throw error
-      offset = checkOffset((await call(transport, 'GET', `/v1/uploads/${id}`)).offset ?? 0, source.size)
+      if (!isCut || ++tries > triesMax) throw error
+      await transport.pause(tries)
+      reached = offsetOf(await call({ method: 'GET', path }), size)
     }
-    onProgress?.(offset, source.size)
+    if (reached > offset) tries = 0
+    offset = reached
+    tell(offset)
   }
-  await transport.sendJson({ method: 'POST', path: `/v1/uploads/${id}/complete`, body: jsonBody({}), idempotent: true })
+  await call({ method: 'POST', path: `${path}/complete`, body: jsonBody({}) })
 }
 
-async function call(
-  transport: Transport,
-  method: 'GET' | 'POST',
-  path: string,
-  body?: unknown,
-): Promise<z.infer<typeof uploadSchema>> {
-  return parse(
-    await transport.sendJson({
-      method,
-      path,
-      idempotent: true,
-      ...(body === undefined ? {} : { body: jsonBody(body) }),
-    }),
-  )
+interface Part {
+  readonly path: string
+  readonly source: UploadSource
+  readonly offset: number
+  readonly onSent: (done: number) => void
 }
 
-function parse(answer: unknown): z.infer<typeof uploadSchema> {
+/** Sends what goes through in the time of a part, or all the rest. */
+async function sendPart(transport: Transport, { path, source, offset, onSent }: Part): Promise<UploadAnswer> {
+  const end = performance.now() + partMs
+  let broken: { readonly cause: unknown } | undefined
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    let sent = offset
+    try {
+      for await (const chunk of source.read(offset)) {
+        yield chunk
+        sent += chunk.length
+        onSent(sent)
+        if (performance.now() > end) return
+      }
+      if (sent < source.size) throw new RangeError(`the source ends after ${sent} of ${source.size} bytes`)
+    } catch (cause) {
+      broken = { cause }
+      throw cause
+    }
+  }
+  const body = { digest: source.sha256, chunks: chunks() }
+  const request = { method: 'PUT', path: `${path}?offset=${offset}`, contentType: 'application/octet-stream' } as const
+  try {
+    return parse(await transport.sendJson({ ...request, body, idempotent: false }))
+  } catch (error) {
+    // What can't be read here is no fault of the manager.
+    throw broken === undefined ? error : broken.cause
+  }
+}
+
+type UploadAnswer = z.infer<typeof uploadSchema>
+
+function parse(answer: unknown): UploadAnswer {
   const parsed = uploadSchema.safeParse(answer)
   if (!parsed.success) throw answerError('an upload that is not in the protocol')
   return parsed.data
 }
 
-function checkOffset(offset: number, size: number): number {
+function offsetOf({ offset = 0 }: UploadAnswer, size: number): number {
   if (offset > size) throw answerError(`offset ${offset} in an upload of ${size} bytes`)
   return offset
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof SdkError && error.refusal?.serverCode === 'ERR_UPLOAD_BUSY'
 }
 
 function answerError(what: string): SdkError {

@@ -266,7 +266,7 @@ describe('the manager’s API', () => {
         ['POST', '/v1/documents', 'x'.repeat(600_000)],
         ['POST', '/v1/vaults/x/decide', 'x'.repeat(5 * 2 ** 20)],
         ['POST', '/v1/uploads', 'x'.repeat(100_000)],
-        ['PUT', `/v1/uploads/${'0'.repeat(32)}?offset=0`, huge],
+        ['PUT', `/v1/uploads?sha256=${'0'.repeat(64)}`, huge],
         ['POST', '/v1/log/entries', huge],
       ] as const) {
         refused(await harness.send('worker', method, path, body), 413, 'ERR_REQUEST_TOO_LARGE')

@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto'
-import { canonicalJson, decodeBase64url, decodeUtf8, encodeUtf8, parseCanonicalJson } from '@cella/bytes'
+import { canonicalJson, type Digest, decodeBase64url, decodeUtf8, encodeUtf8, parseCanonicalJson } from '@cella/bytes'
 import { bytesField, digestField, keyIdField, timeField } from '@cella/documents'
 import { digestOf, ed25519Verify } from '@cella/primitives'
 import type { FastifyRequest } from 'fastify'
@@ -13,6 +13,7 @@ import type { RateLimit } from './rate-limit.ts'
 // Authorization: Cella BASE64URL(header).BASE64URL(payload).BASE64URL(signature)
 //   header   {"alg":"Ed25519","kid":KEY ID,"typ":"cella/request"}
 //   payload  {"body":DIGEST,"issuedAt":SECONDS,"method","nonce","path"}, both canonical JSON
+//            DIGEST of the body; where the route streams it, of the blob that it is a part of
 // Authorization: Bearer TOKEN, from a worker
 
 /** Who sent a request. */
@@ -32,11 +33,15 @@ type Access = 'anyone' | 'account' | 'worker' | 'account-or-worker'
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access
+    /** The body is read by the handler, which compares `signedDigest`. */
+    streams?: boolean
   }
   interface FastifyRequest {
     caller: Caller
     /** The body's bytes as they came. */
     rawBody: Uint8Array
+    /** What the token names as its body; undefined without one. */
+    signedDigest: Digest | undefined
   }
 }
 
@@ -54,7 +59,7 @@ type TokenPayload = z.output<typeof payloadSchema>
 
 /**
  * Makes every request carry its caller. A token is checked in two halves: who, when and what for before the body is read,
- * body and nonce after, so that nobody unknown makes us read megabytes.
+ * body and nonce after, so that nobody unknown makes us read megabytes. A body that is streamed is read after both.
  */
 export function authenticate(
   app: App,
@@ -69,6 +74,7 @@ export function authenticate(
   const pending = new WeakMap<FastifyRequest, TokenPayload>()
   app.decorateRequest('caller')
   app.decorateRequest('rawBody')
+  app.decorateRequest('signedDigest')
 
   app.addHook('onRequest', async (request) => {
     request.caller = { kind: 'nobody' }
@@ -99,7 +105,10 @@ export function authenticate(
   app.addHook('preValidation', async (request) => {
     const payload = pending.get(request)
     if (payload === undefined) return
-    if (digestOf(request.rawBody) !== payload.body) throw refused('the token is for another body')
+    request.signedDigest = payload.body
+    if (request.routeOptions.config.streams !== true && digestOf(request.rawBody) !== payload.body) {
+      throw refused('the token is for another body')
+    }
     const { nonce, issuedAt } = payload
     // A nonce need not outlive a crash of the database (every call is idempotent or numbered), so nobody waits for the disk.
     const expiresAt = new Date((issuedAt + windowSeconds + 1) * 1000)

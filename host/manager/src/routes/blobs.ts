@@ -1,5 +1,8 @@
+import { on } from 'node:events'
+import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { BlobError } from '@cella/blobs'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { sql, type Transaction } from 'kysely'
 import { z } from 'zod'
 import type { Tables } from '../database/tables.ts'
@@ -8,7 +11,9 @@ import type { App, Manager } from '../http/app.ts'
 import type { Caller } from '../http/authentication.ts'
 import { digestParam, passedOn, refusals } from '../http/schemas.ts'
 
-const partBytesMax = 8 * 2 ** 20
+const putBytesMax = 8 * 2 ** 20
+/** Of a part, without a byte. */
+const idleMsMax = 20_000
 const idParam = z.string().regex(/^[0-9a-f]{32}$/)
 const progress = z.object({ upload: z.string().optional(), offset: z.int().optional(), done: z.boolean().optional() })
 
@@ -64,7 +69,7 @@ export function blobRoutes(app: App, manager: Manager): void {
   app.put(
     '/v1/uploads',
     {
-      bodyLimit: partBytesMax,
+      bodyLimit: putBytesMax,
       config: { access: 'account-or-worker' },
       schema: {
         summary: 'Publishes a blob of at most 8 MiB at once; idempotent',
@@ -97,27 +102,7 @@ export function blobRoutes(app: App, manager: Manager): void {
     },
   )
 
-  app.put(
-    '/v1/uploads/:upload',
-    {
-      bodyLimit: partBytesMax,
-      config: { access: 'account-or-worker' },
-      schema: {
-        summary: 'Appends at most 8 MiB at the offset that is stored; 409 says which that is',
-        params: z.object({ upload: idParam }),
-        querystring: z.strictObject({ offset: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER) }),
-        response: { 200: progress, ...refusals },
-      },
-    },
-    async (request) => {
-      if (!Buffer.isBuffer(request.body)) {
-        throw new ManagerError('ERR_REQUEST_MALFORMED', 'a part is sent as application/octet-stream')
-      }
-      const { id } = await own(request.caller, request.params.upload)
-      const { offset } = await blobs.append(id, request.query.offset, Readable.from([request.body]))
-      return { upload: id, offset }
-    },
-  )
+  void app.register(async (scope) => partRoute(scope.withTypeProvider<ZodTypeProvider>()))
 
   app.post(
     '/v1/uploads/:upload/complete',
@@ -175,6 +160,39 @@ export function blobRoutes(app: App, manager: Manager): void {
     },
   )
 
+  /** In a scope of its own, in which bodies are handed on unread. */
+  function partRoute(scope: App): void {
+    scope.removeContentTypeParser('application/octet-stream')
+    scope.addContentTypeParser('application/octet-stream', (_request, body, done) => done(null, body))
+    scope.put(
+      '/v1/uploads/:upload',
+      {
+        config: { access: 'account-or-worker', streams: true },
+        schema: {
+          summary: 'Appends at the offset that is stored; 409 says which that is. What arrives before a cut is kept',
+          params: z.object({ upload: idParam }),
+          querystring: z.strictObject({ offset: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER) }),
+          response: { 200: progress, ...refusals },
+        },
+      },
+      async (request) => {
+        if (!(request.body instanceof Readable)) {
+          throw new ManagerError('ERR_REQUEST_MALFORMED', 'a part is sent as application/octet-stream')
+        }
+        const { id, sha256, size } = await own(request.caller, request.params.upload)
+        if (request.caller.kind === 'account' && request.signedDigest !== sha256) {
+          throw new ManagerError('ERR_NOT_AUTHENTICATED', 'the token is for a part of another blob')
+        }
+        if (request.query.offset + Number(request.headers['content-length'] ?? 0) > size) {
+          throw new BlobError('ERR_BLOB_TOO_LARGE', `${size} bytes were announced, the part goes beyond`)
+        }
+        const part = arriving(request.raw, manager.stopping)
+        const { offset } = await blobs.append(id, request.query.offset, part)
+        return { upload: id, offset }
+      },
+    )
+  }
+
   async function own(caller: Caller, id: string) {
     const row = await tables.selectFrom('uploads').selectAll().where('id', '=', id).executeTakeFirst()
     // The id alone is random; still nobody goes on with what another began.
@@ -214,7 +232,7 @@ export function blobRoutes(app: App, manager: Manager): void {
     // Those that the store dropped, as idle or of another digest, are open no longer.
     let open = 0
     for (const { id } of rows) {
-      if ((await blobs.upload(id).catch(absent)) !== undefined) open++
+      if (await isOpen(id)) open++
       else await transaction.deleteFrom('uploads').where('id', '=', id).execute()
     }
     if (open < organisationUploadsMax) return
@@ -222,6 +240,15 @@ export function blobRoutes(app: App, manager: Manager): void {
     throw new ManagerError('ERR_QUOTA', `${who} has ${open} of ${organisationUploadsMax} uploads open`, {
       hint: 'finish some of them by sending the same files again; one that rests for a day is dropped',
     })
+  }
+
+  async function isOpen(id: string): Promise<boolean> {
+    try {
+      return (await blobs.upload(id).catch(absent)) !== undefined
+    } catch (error) {
+      if (error instanceof BlobError && error.code === 'ERR_UPLOAD_BUSY') return true
+      throw error
+    }
   }
 
   async function checkQuota(organisation: string | null, size: number): Promise<void> {
@@ -244,6 +271,40 @@ export function blobRoutes(app: App, manager: Manager): void {
       })
     }
   }
+}
+
+/**
+ * A body as it comes, to the last byte that came. It is cut off where nothing comes for a while, or we stop: its sender goes on
+ * from what is kept.
+ */
+async function* arriving(body: IncomingMessage, stopping: AbortSignal): AsyncGenerator<Uint8Array> {
+  const cut = (): void => void body.destroy()
+  const idle = setTimeout(cut, idleMsMax)
+  stopping.addEventListener('abort', cut)
+  try {
+    // Events, unlike the stream's own iterator, lose nothing of a body that ends too early.
+    const chunks = on(body, 'data', { close: ['end', 'close'], highWaterMark: 16, lowWaterMark: 8 })
+    if (body.destroyed) await chunks.return?.()
+    for await (const [chunk] of chunks) {
+      yield chunk
+      idle.refresh()
+      free(chunk)
+    }
+    if (!body.complete) throw new Error('the body is not complete')
+  } catch (cause) {
+    throw new ManagerError('ERR_REQUEST_MALFORMED', 'the body broke off; what arrived is kept', { cause })
+  } finally {
+    clearTimeout(idle)
+    stopping.removeEventListener('abort', cut)
+  }
+}
+
+/**
+ * Gives the memory of a chunk that nobody needs any more back now: a gibibyte of them would have the collector walk the whole
+ * heap dozens of times.
+ */
+function free({ buffer, byteLength }: Buffer<ArrayBuffer>): void {
+  if (byteLength === buffer.byteLength) buffer.transfer(0)
 }
 
 /** Workers share what they upload: a lost worker's part is another's begin. */

@@ -122,13 +122,13 @@ export class Harness {
     await rm(this.folder, { recursive: true })
   }
 
-  /** Sends as `account`, as a worker, or as nobody. */
+  /** Sends as `account`, as a worker, or as nobody. `signed` is the digest that the token names, if not the body's. */
   async send(
     as: Account | 'worker' | 'nobody',
     method: string,
     path: string,
     body?: unknown,
-    headers: Record<string, string> = {},
+    { signed, ...headers }: { signed?: string } & Record<string, string> = {},
   ): Promise<Reply> {
     const isBytes = body instanceof Uint8Array
     const bytes = body === undefined ? undefined : isBytes ? new Uint8Array(body) : Buffer.from(JSON.stringify(body))
@@ -137,7 +137,13 @@ export class Harness {
         ? {}
         : as === 'worker'
           ? { authorization: `Bearer ${workerToken}` }
-          : { authorization: token(as, { method, path, ...(bytes && { body: bytes }) }) }
+          : {
+              authorization: token(
+                as,
+                { method, path, ...(bytes && { body: bytes }) },
+                signed === undefined ? {} : { payload: { body: signed } },
+              ),
+            }
     const answer = await fetch(this.url + path, {
       method,
       headers: {
