@@ -6,10 +6,14 @@ import { sha256 } from '@cella/primitives'
 import {
   commitmentOf,
   cosignNote,
+  encodeAddEntries,
   encodeCheckpointText,
+  encodeEntryPackage,
   encodeLeaf,
+  encodeMirrorInfo,
   encodeNote,
   encodeProofFile,
+  encodeSignSubtree,
   encodeVkey,
   leafHash,
   makeConsistencyReceipt,
@@ -28,6 +32,7 @@ import {
   verifyConsistencyReceipt,
   verifyInclusionReceipt,
   verifyOfflineProof,
+  verifySubtreeConsistency,
 } from './index.ts'
 
 const filled = (value: number): Uint8Array => new Uint8Array(32).fill(value)
@@ -63,6 +68,12 @@ test('the vector of docs/formats/log.md is what this code makes and verifies', a
   const receipt = await makeInclusionReceipt({ signer: log, tree: { size: 2, root }, index: 0, hashes })
   const consistency = await makeConsistencyReceipt({ signer: log, tree: { size: 2, root }, oldSize: 1, hashes })
   const proof = encodeProofFile({ extra: undefined, index: 0, path: [leafHash(leaves[1])], checkpoint })
+  const upload = [
+    encodeAddEntries({ origin: log.key.name, uploadStart: 1, uploadEnd: 2, ticket: encodeUtf8('t') }),
+    encodeEntryPackage({ entries: [leaves[1]], path: [] }),
+  ]
+  const subtree = { start: 1, end: 2, root: leafHash(leaves[1]), path: [leafHash(leaves[0])], checkpoint }
+  verifySubtreeConsistency({ ...subtree, size: 2, subtreeRoot: subtree.root, root })
   assert.deepEqual(vector, {
     body: vector.body,
     digest,
@@ -81,6 +92,9 @@ test('the vector of docs/formats/log.md is what this code makes and verifies', a
     mlDsaKeyId: pq.key.id,
     inclusionReceipt: encodeHex(receipt),
     consistencyReceipt: encodeHex(consistency),
+    addEntries: upload.map(encodeHex).join(''),
+    mirrorInfo: decodeUtf8(encodeMirrorInfo({ size: 2, nextEntry: 1, ticket: encodeUtf8('t') }), 'info'),
+    signSubtree: decodeUtf8(encodeSignSubtree(subtree), 'sign-subtree'),
   })
   const policy = parseLogPolicy(encodeUtf8(vector.policy!))
   const entry = verifyOfflineProof({
