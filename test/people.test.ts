@@ -19,6 +19,7 @@ import {
   createWorkflow,
   draftMember,
   draftRotation,
+  draftSuccession,
   gather,
   grantAsset,
   handOver,
@@ -86,6 +87,7 @@ describe('root keys', () => {
   const holders: Keys[] = []
   const recoverers: Keys[] = []
   let ada: Session
+  let recovered: Session
 
   before(async () => {
     for (const list of [holders, recoverers]) list.push(await freshKeys(), await freshKeys())
@@ -140,12 +142,39 @@ describe('root keys', () => {
     await submitDraft(first, signHere(recoverers[1]!, draft))
     await assert.rejects(submitDraft(ada, signHere(holders[1]!, stale)), { code: 'ERR_DRAFT_REFUSED' })
     await assert.rejects(publishTerms(ada, termsFor(installation.file())), { code: 'ERR_PROFILE_INCOMPLETE' })
-    const recovered = await withKeys(scene.north, { ...scene.north.keys, roots: fresh.roots })
+    recovered = await withKeys(scene.north, { ...scene.north.keys, roots: fresh.roots })
     await publishTerms(recovered, termsFor(installation.file()))
     const { run, status } = await runOnce(scene.university.session, contract)
     assert.equal(status, 'finished')
     // Its receipt shows each revision by its own entry, and is proved.
     await openOutput(scene.office.session, { contract, run })
+  })
+
+  test('need not sign the successor of a log: who recovers does; cut off in between, the next call goes on', async () => {
+    const terms = termsFor(installation.file())
+    const recovery = { accounts: [scene.north.keys.account.keyId], threshold: 1 }
+    await publishTerms(recovered, { ...terms, recovery })
+    const home = await openHome({ folder: scene.north.folder, env: {} })
+    const keys = { ...scene.north.keys, roots: [] }
+    const session = await openSession({ home, manager: proxy.url, unlock: async () => keys })
+    const succeed = async (words: string): Promise<unknown> =>
+      submitDraft(session, await draftSuccession(session, { log: `${terms.log}# ${words}\n` }))
+    const isWithdrawal = ({ path, body }: { path: string; body: Uint8Array }): boolean => {
+      if (path !== '/v1/documents') return false
+      const { document } = JSON.parse(Buffer.from(body).toString()) as { document: string }
+      return Buffer.from(JSON.parse(document).payload, 'base64url').includes('cella/revocation')
+    }
+    const cut: Attack = async (call, pass) => (isWithdrawal(call) ? 'drop' : pass())
+    await assert.rejects(
+      proxy.under(cut, () => succeed('cut off')),
+      { code: 'ERR_MANAGER_UNAVAILABLE' },
+    )
+    // Two revisions are in force now: doubt denies.
+    const denied = await runOnce(scene.university.session, contract)
+    assert.deepEqual([denied.status, denied.error?.reasons], ['refused', ['ERR_DOCUMENT_REVOKED']])
+    await succeed('again')
+    assert.equal((await runOnce(scene.university.session, contract)).status, 'finished')
+    await publishTerms(recovered, terms)
   })
 })
 

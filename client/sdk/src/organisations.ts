@@ -139,7 +139,8 @@ export async function draftTerms(session: Session, draft: TermsDraft): Promise<D
   })
 }
 
-function newestTerms(documents: DocumentSet, organisation: Digest): SignedDocument<'cella/terms'> | undefined {
+/** The newest terms that count; for a moment, or after a call that was cut off, more than one revision does. */
+export function newestTerms(documents: DocumentSet, organisation: Digest): SignedDocument<'cella/terms'> | undefined {
   return documents
     .all('cella/terms')
     .filter((document) => document.payload.organisation === organisation && documents.counts(document))

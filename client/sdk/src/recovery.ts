@@ -4,12 +4,12 @@ import { parseLogPolicy } from '@cella/log'
 import type { KeyId } from '@cella/primitives'
 import type { DocumentSet } from '@cella/release'
 import { type Dek, splitDek } from '@cella/seal'
+import { gather } from './documents.ts'
 import { SdkError } from './error.ts'
 import { keepCopy } from './key-copies.ts'
-import { recoverersOf } from './organisations.ts'
+import { newestTerms, recoverersOf } from './organisations.ts'
 import { chooseSigners, draftFor } from './roots.ts'
 import type { Session } from './session.ts'
-import { gatherTerms } from './vaults.ts'
 
 /** Gives those whom terms name for recovery their shares of an asset's key, so that as many as these say can grant it anew. */
 export async function keepForRecovery(
@@ -45,13 +45,15 @@ export async function draftSuccession(
 ): Promise<Draft> {
   parseLogPolicy(encodeUtf8(log))
   const organisation = await session.organisation()
-  const { payload, digest } = (await gatherTerms(session, organisation)).terms
-  if (payload.recovery === undefined) {
+  const { documents } = await gather(session, { organisations: [organisation] })
+  const terms = newestTerms(documents, organisation)
+  if (terms?.payload.recovery === undefined) {
     throw new SdkError('ERR_DRAFT_REFUSED', 'the terms in force name nobody for recovery', {
       hint: 'root keys sign new terms: cella org terms --log FILE',
     })
   }
-  const { accounts, threshold } = payload.recovery
+  const { payload, digest } = terms
+  const { accounts, threshold } = terms.payload.recovery
   const keys = await session.keys()
   const next: Payload<'cella/terms'> = {
     ...payload,
