@@ -174,7 +174,10 @@ describe('root keys', () => {
     assert.deepEqual([denied.status, denied.error?.reasons], ['refused', ['ERR_DOCUMENT_REVOKED']])
     await succeed('again')
     assert.equal((await runOnce(scene.university.session, contract)).status, 'finished')
+    const { account } = scene.north.keys
+    assert.equal((await planOffboarding(recovered, { account: account.keyId })).recovers, true)
     await publishTerms(recovered, terms)
+    assert.equal((await planOffboarding(recovered, { account: account.keyId })).recovers, false)
   })
 })
 

@@ -6,7 +6,7 @@ import { gather, listOwn, merge } from './documents.ts'
 import { SdkError } from './error.ts'
 import { answerRequest } from './inbox.ts'
 import { grantAsset, handOver, holdersOfKeys } from './key-copies.ts'
-import { removeMember } from './organisations.ts'
+import { newestTerms, removeMember } from './organisations.ts'
 import { revokers } from './roots.ts'
 import type { Session } from './session.ts'
 import { revokeDocument } from './submit.ts'
@@ -53,6 +53,8 @@ export interface Offboarding {
   readonly receives: readonly { readonly contract: Digest; readonly name: string }[]
   /** Assets whose key only this account holds a copy of: nobody else can grant them anew. */
   readonly onlyCopies: readonly { readonly manifest: Digest; readonly what: string }[]
+  /** Whether the terms name this account for recovery: nothing is published while they name one that has left. */
+  readonly recovers: boolean
   /** What is to be done, in this order; empty when all is done. */
   readonly steps: readonly Step[]
 }
@@ -158,7 +160,9 @@ async function plan(
         what: `membership of ${first.payload.name}`,
       })),
   ]
-  const offboarding = { account, name: first.payload.name, memberships, signed, receives, onlyCopies, steps }
+  const recovers = newestTerms(documents, organisation)?.payload.recovery?.accounts.includes(account) ?? false
+  const { name } = first.payload
+  const offboarding = { account, name, memberships, signed, receives, onlyCopies, recovers, steps }
   return { offboarding, documents }
 }
 

@@ -120,12 +120,17 @@ export function addCompromised(member: Command, cli: Cli): void {
 }
 
 function planText(context: Context, plan: Offboarding): string {
-  const { name, account, memberships, signed, receives, onlyCopies, steps } = plan
+  const { name, account, memberships, signed, receives, onlyCopies, recovers, steps } = plan
   const inForce = memberships.filter(({ withdrawn }) => !withdrawn).length
   const head = renderPairs(
     [
       ['member', `${printable(name)} (${account})`],
       ['memberships', `${inForce} in force, ${memberships.length - inForce} withdrawn`],
+      ...(recovers
+        ? ([
+            ['recovers', 'the terms name it: name others before it leaves, cella org terms --recovery-account'],
+          ] satisfies [string, string][])
+        : []),
       ...receives.map(({ contract, name: contractName }): [string, string] => [
         'receives',
         `outputs of contract ${printable(contractName)} (${shortDigest(contract)}): nothing of it is released once they left`,
