@@ -7,11 +7,13 @@ import { leafOf, TestLog } from '../test/support.ts'
 import {
   addSignatures,
   cosignNote,
+  cosignSubtree,
   encodeNote,
   encodeSkey,
   encodeVkey,
   generateNoteSigner,
   LogError,
+  leafHash,
   noteKey,
   noteSigner,
   parseLogPolicy,
@@ -75,18 +77,23 @@ test('ML-DSA-44: a cosignature is over subtree/v1, as another implementation bui
     return bytes
   }
   const short = (value: string): Buffer => Buffer.concat([Buffer.of(value.length), Buffer.from(value)])
-  const message = Buffer.concat([
-    Buffer.from('subtree/v1\n\0'),
-    short('witness.example/pq'),
-    u64(time),
-    short('log.example/one'),
-    u64(0),
-    u64(3),
-    root,
-  ])
+  const messageOf = (at: number, start: number, end: number, hash: Uint8Array): Buffer =>
+    Buffer.concat([
+      Buffer.from('subtree/v1\n\0'),
+      short('witness.example/pq'),
+      u64(at),
+      short('log.example/one'),
+      u64(start),
+      u64(end),
+      hash,
+    ])
   const spki = Buffer.concat([Buffer.from('30820532300b06096086480165030403110382052100', 'hex'), mlDsa.key.publicKey])
   const key = createPublicKey({ key: spki, format: 'der', type: 'spki' })
-  assert.ok(verify(null, message, key, line.bytes.subarray(8)))
+  assert.ok(verify(null, messageOf(time, 0, 3, root), key, line.bytes.subarray(8)))
+  const part = cosignSubtree({ origin: 'log.example/one', start: 2, end: 3, root: leafHash(log.leaves[2]!) }, mlDsa)
+  const partMessage = messageOf(0, 2, 3, leafHash(log.leaves[2]!))
+  assert.ok(verify(null, partMessage, key, part.bytes.subarray(8)))
+  assert.deepEqual(Buffer.from(part.bytes.subarray(0, 8)), u64(0))
   assert.deepEqual(Buffer.from(line.bytes.subarray(0, 8)), u64(time))
   assert.equal(line.bytes.length, 8 + 2420)
   const note = parseNote(encodeNote({ text, signatures: [line] }))
