@@ -120,8 +120,17 @@ export const messages: Readonly<Record<string, Tried | Elsewhere>> = {
   'post /v1/vaults/{id}/rotate': act(/\/rotate$/),
   'post /v1/workers/{name}/challenge': challenges,
   'get /v1/workers': challenges,
-  'post /v1/worker/challenges/poll': challenges,
-  'post /v1/worker/challenges/{id}': challenges,
+  'post /v1/worker/challenges/poll': {
+    why: 'it asks for evidence, which is over its nonce and good for no key',
+    test: ['enclave/worker/src/challenges.test.ts', 'whatever a manager asks, it is answered a challenge alone'],
+  },
+  'post /v1/worker/challenges/{id}': {
+    why: 'its answer is not read; what it carries is judged by who asked, also by the manager',
+    test: [
+      'host/manager/src/queue/worker-evidence.test.ts',
+      'an answer of which anything was changed is refused by name, or says the same',
+    ],
+  },
   'get /v1/terms/{organisation}': joins,
   'post /v1/joins': joins,
   'post /v1/broker/poll': brokers,
