@@ -711,3 +711,12 @@ test('`up` with a database that can’t be used says why, and what to do', async
     assert.doesNotMatch(stderr, /hunter2/)
   }
 })
+
+test('`up` with keys of an S3 store in a file that others can read says so, and starts nothing', async () => {
+  const file = path('s3.json')
+  await writeFile(file, JSON.stringify({ kind: 's3', secretAccessKey: 'hunter2' }), { mode: 0o644 })
+  const { code, stderr } = await cella('large', ['up', '--data', path('elsewhere'), '--blobs', file])
+  assert.equal(code, 3)
+  assert.match(stderr, /s3\.json can be read by others.*\nhint: chmod 600/)
+  assert.doesNotMatch(stderr, /hunter2/)
+})

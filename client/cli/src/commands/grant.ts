@@ -66,9 +66,19 @@ function addHandOver(assets: Command, cli: Cli, find: FindAsset): void {
     const member = await findMember(session, to)
     await context.demand(`Give ${printable(member.payload.name)} the key of ${printable(manifest.payload.title)}?`)
     const { document, index } = await handOver(session, { manifest: manifest.digest, member })
+    const { share } = document.payload
+    const [name, title] = [printable(member.payload.name), printable(manifest.payload.title)]
     return {
-      data: { manifest: manifest.digest, membership: member.digest, copy: document.digest, index },
-      text: `${printable(member.payload.name)} can grant ${printable(manifest.payload.title)} now, log entry ${index}`,
+      data: {
+        manifest: manifest.digest,
+        membership: member.digest,
+        copy: document.digest,
+        index,
+        ...(share && { share }),
+      },
+      text: share
+        ? `${name} has a share of the key of ${title}, of which ${share.threshold} give it; log entry ${index}`
+        : `${name} can grant ${title} now, log entry ${index}`,
     }
   })
 }
