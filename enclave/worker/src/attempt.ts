@@ -44,13 +44,13 @@ export async function attemptRun(
     phase('run')
     const run = await execute(attempt, { module, inputs, seed })
     phase('receipt')
-    // The ciphertext lies ready before the receipt is logged: whoever takes the receipt over needs it.
-    const [{ time, simulated }] = await Promise.all([
-      parts.log.refresh().then((checkpoint) => stillAllowed(attempt, decided, checkpoint)),
-      uploadOutputs(run.sealed, parts.host),
-    ])
+    const uploaded = uploadOutputs(run.sealed, parts.host)
+    // Awaited below, after what may fail before.
+    uploaded.catch(() => undefined)
+    const { time, simulated } = await stillAllowed(attempt, decided, await parts.log.refresh())
     const draft = await draftReceipt(attempt, { decided, seed, run, time, simulated })
-    await parts.host.json('POST', `/v1/worker/leases/${offer.lease}/receipt`, { draft })
+    // Draft and ciphertext lie ready before the receipt is logged: whoever takes the receipt over needs both.
+    await Promise.all([parts.host.json('POST', `/v1/worker/leases/${offer.lease}/receipt`, { draft }), uploaded])
     const logged = await logReceipt(attempt, { draft, seed })
     phase('hand-over')
     const { contract, documents } = attempt
