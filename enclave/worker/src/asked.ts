@@ -30,9 +30,9 @@ async function askNonce(vault: KeyId, host: HostClient): Promise<string> {
 }
 
 /**
- * A nonce of each vault that has to decide, in the contract's order; those that `early` has were asked before. A vault that can't be reached is left out where others
- * hold the same keys or enough shares of them; which vaults decide is then a function of those that are left. Throws what the
- * first one answered without which nothing can be released.
+ * A nonce of each vault that has to decide, in the contract's order; those that `early` has were asked before. A vault that
+ * can't be reached is left out where others hold the same keys or enough shares of them; which vaults decide is then a
+ * function of those that are left. Throws what the first one answered without which nothing can be released.
  */
 export async function askVaults(
   { contract, documents }: Omit<Asked, 'asked'>,
