@@ -15,13 +15,13 @@ import { generateHpkeKeyPair } from '@cella/primitives'
 import {
   findAsset,
   followRun,
-  gather,
   openReasons,
   openSession,
   publishTerms,
   type Run,
   revokeAsset,
   startRuns,
+  termsInForce,
 } from '@cella/sdk'
 import { chapter, refusal, say } from './narrate.ts'
 import type { Operator, Trick } from './operator.ts'
@@ -272,17 +272,7 @@ export async function demandReal(scene: Scene): Promise<void> {
   say(
     `${owner.name} publishes new terms: no simulated TEE any more. From their entry in the log on, the old terms are withdrawn.`,
   )
-  const { documents } = await gather(owner.session, { organisations: [owner.id] })
-  const {
-    type: _t,
-    version: _v,
-    organisation: _o,
-    signer: _s,
-    cosigners: _c,
-    revision: _r,
-    previous: _p,
-    ...terms
-  } = documents.terms(owner.id).payload
+  const terms = (await termsInForce(owner.session))!
   await publishTerms(owner.session, { ...terms, simulated: false })
   await mustRefuse(scene, scene.contract, 'ERR_TEE_SIMULATED')
   await publishTerms(owner.session, terms)

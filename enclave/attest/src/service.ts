@@ -1,5 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { canonicalJson, type Digest, decodeBase64url, encodeUtf8, type Json } from '@cella/bytes'
+import { Nonces } from '@cella/channel'
 import {
   type AppraisalPolicy,
   ChainCache,
@@ -12,7 +13,6 @@ import { everyVerifier } from '@cella/evidence/every'
 import { Challenges, type TeeDriver } from '@cella/tee'
 import type { Collateral } from './collateral.ts'
 import { AttestError } from './error.ts'
-import { Nonces, nonceSeconds } from './nonces.ts'
 import type { NamedPolicy, Policies, PolicySummary } from './policies.ts'
 import { RateLimit } from './rate-limit.ts'
 import { type AttestRequest, batchMax } from './requests.ts'
@@ -20,6 +20,9 @@ import { resultToken } from './result-token.ts'
 import type { SigningKeys } from './signing-keys.ts'
 
 const day = 86_400
+/** How long a nonce is good, and how many may be outstanding. */
+const nonceSeconds = 300
+const noncesMax = 100_000
 
 /** What runs, for its metadata. */
 export interface Build {
@@ -49,7 +52,7 @@ export interface ServiceParts {
 /** Appraises evidence under organisations' policies and signs what it found. */
 export class AttestationService {
   readonly #parts: ServiceParts
-  readonly #nonces = new Nonces()
+  readonly #nonces = new Nonces({ lifetimeMs: nonceSeconds * 1000, countMax: noncesMax })
   readonly #limit: RateLimit
   readonly #cache = new ChainCache(1024)
   readonly #now: () => number
@@ -64,7 +67,11 @@ export class AttestationService {
 
   /** A challenge for somebody's evidence. */
   nonce(): Json {
-    return { nonce: this.#nonces.issue(), seconds: nonceSeconds }
+    const nonce = this.#nonces.issue()
+    if (nonce !== undefined) return { nonce, seconds: nonceSeconds }
+    throw new AttestError('ERR_SERVICE_FULL', `${noncesMax} nonces are outstanding; try again later`, {
+      retryAfterSeconds: 10,
+    })
   }
 
   /**
@@ -76,7 +83,12 @@ export class AttestationService {
     const named = this.#parts.policies.find(request.organisation, request.policy, now)
     this.#limit.take(request.organisation)
     // Before the evidence is looked at: it is used up whatever comes of it.
-    if (request.nonce !== undefined) this.#nonces.take(request.nonce)
+    if (request.nonce !== undefined && !this.#nonces.take(request.nonce)) {
+      throw new AttestError(
+        'ERR_NONCE_UNKNOWN',
+        'the nonce is not one of this service, is too old, or was used before; get another: POST /v1/nonces',
+      )
+    }
     const policy: AppraisalPolicy = { ...named.policy, reportData: expectedBinding(request, named) }
     const { form, evidence } = readEvidence(request)
     const judgement = await everyVerifier.judge(evidence, policy, {

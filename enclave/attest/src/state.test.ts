@@ -8,8 +8,8 @@ import { issueIntelCrl } from '@cella/evidence/intel-issue'
 import { calculateJwkThumbprint } from 'jose'
 import { now, simulatedMachine, temporary } from '../test/support.ts'
 import { Collateral } from './collateral.ts'
-import { Nonces } from './nonces.ts'
 import { RateLimit } from './rate-limit.ts'
+import { AttestationService, type ServiceParts } from './service.ts'
 import { type PublicJwk, SigningKeys } from './signing-keys.ts'
 
 const message = new TextEncoder().encode('message')
@@ -174,32 +174,11 @@ test('a folder that is not there is no empty folder', async () => {
   assert.equal((await Collateral.open(undefined, now)).status.files, 0)
 })
 
-test('a nonce is good once, until five minutes have passed', () => {
-  let clock = 0
-  const nonces = new Nonces(() => clock)
-  const [one, two, three] = [nonces.issue(), nonces.issue(), nonces.issue()]
-  assert.equal(new Set([one, two, three]).size, 3)
-  nonces.take(one)
-  assert.throws(() => nonces.take(one), { code: 'ERR_NONCE_UNKNOWN' })
-  clock = 300_000
-  nonces.take(two)
-  clock = 300_001
-  assert.throws(() => nonces.take(three), { code: 'ERR_NONCE_UNKNOWN' })
-  // Too late is used up, too.
-  clock = 0
-  assert.throws(() => nonces.take(three), { code: 'ERR_NONCE_UNKNOWN' })
-  for (const nonce of ['', 'constructor', '__proto__']) {
-    assert.throws(() => nonces.take(nonce), { code: 'ERR_NONCE_UNKNOWN' })
-  }
-})
-
-test('outstanding nonces are bounded, and time makes room', () => {
-  let clock = 0
-  const nonces = new Nonces(() => clock)
-  for (let count = 0; count < 100_000; count++) nonces.issue()
-  assert.throws(() => nonces.issue(), { code: 'ERR_SERVICE_FULL' })
-  clock = 300_001
-  nonces.take(nonces.issue())
+test('too many nonces that nobody used are no reason for more memory', () => {
+  // Of what a service is made of, nonces use nothing.
+  const service = new AttestationService({ organisationPerSecond: 1 } as ServiceParts)
+  for (let count = 0; count < 100_000; count++) service.nonce()
+  assert.throws(() => service.nonce(), { code: 'ERR_SERVICE_FULL' })
 })
 
 test('a rate holds over time, tells when to come back, and is each name’s own', () => {

@@ -154,6 +154,12 @@ test('a nonce is good once, and only of this vault', async (context) => {
   })
 })
 
+test('too many nonces that nobody used are no reason for more memory', async (context) => {
+  const vault = await startVault(await place(context))
+  for (let count = 0; count < 10_000; count++) vault.nonce()
+  assert.throws(() => vault.nonce(), { code: 'ERR_VAULT_FULL' })
+})
+
 test('a nonce is used up by a refused attempt too', async (context) => {
   const here = await place(context)
   const vault = await startVault(here)

@@ -1,5 +1,5 @@
 import { type Digest, encodeBase64url, encodeHex, type Json } from '@cella/bytes'
-import type { AttestedEnd, HostClient } from '@cella/channel'
+import { type AttestedEnd, type HostClient, Nonces } from '@cella/channel'
 import { EventLog, type EventLogParts } from '@cella/event-log'
 import { signReading } from '@cella/events'
 import { bindingDigestOf, ChainCache, evidenceDigest } from '@cella/evidence'
@@ -16,12 +16,14 @@ import { JoinTaker } from './join/taker.ts'
 import { KeyRing } from './key-ring.ts'
 import { eventStreamKey } from './keys.ts'
 import { readersOf } from './members.ts'
-import { Nonces } from './nonces.ts'
 import type { DecideRequest, EraseRequest, ReleaseRequest, RotateRequest, StreamKeyRequest } from './requests.ts'
 import { Rotation } from './rotation.ts'
 import { Runs } from './runs.ts'
 import type { VaultState } from './state.ts'
 import type { VaultLog } from './vault-log.ts'
+
+const nonceLifetimeMs = 120_000
+const noncesMax = 10_000
 
 /** The vault: holds organisations' keys and releases data keys by their policies, after the log says that it may. */
 export class Vault {
@@ -29,7 +31,7 @@ export class Vault {
   readonly #log: VaultLog
   readonly #tee: TeeDriver
   readonly #configuration: Digest
-  readonly #nonces = new Nonces()
+  readonly #nonces = new Nonces({ lifetimeMs: nonceLifetimeMs, countMax: noncesMax })
   readonly #challenges: Challenges
   readonly #known = new VerifiedEnvelopes()
   readonly #chains = new ChainCache()
@@ -105,7 +107,9 @@ export class Vault {
 
   /** A challenge for a worker's evidence. */
   nonce(): Json {
-    return { nonce: this.#nonces.issue() }
+    const nonce = this.#nonces.issue()
+    if (nonce !== undefined) return { nonce }
+    throw new VaultError('ERR_VAULT_FULL', `${noncesMax} nonces are outstanding; try again in two minutes`)
   }
 
   /** Decides about a run, as `Runs.decide`; the nonce is used up first of all, whatever comes of it. */
@@ -152,12 +156,9 @@ export class Vault {
   }
 
   #take(nonce: string): void {
-    try {
-      this.#nonces.take(nonce)
-    } catch (error) {
-      this.#denials.unauthenticated()
-      throw error
-    }
+    if (this.#nonces.take(nonce)) return
+    this.#denials.unauthenticated()
+    throw new VaultError('ERR_NONCE_UNKNOWN', 'the nonce is not one of this vault, is too old, or was used before')
   }
 
   /** Who may read of what happens to an organisation's assets from now on. */
