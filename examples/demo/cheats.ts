@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import {
   canonicalJson,
@@ -255,15 +256,25 @@ export async function foreignRoot(scene: Scene): Promise<void> {
     printed += chunk
   })
   await new Promise((resolve) => made.once('close', resolve))
-  const path = join(scene.stage.folder, 'installation.json')
-  const installation = JSON.parse(readFileSync(path, 'utf8'))
-  writeFileSync(
-    path,
-    JSON.stringify({ ...installation, roots: [...installation.roots, ...JSON.parse(printed).roots] }, null, 2),
-  )
+  await restartManager(scene, JSON.parse(printed).roots)
   const bundle = join(scene.stage.folder, 'enclaves', 'worker.mjs')
   await withRogueWorker(scene, { bundle, tee }, () => mustRefuse(scene, scene.contract, 'ERR_EVIDENCE_ROOT_UNKNOWN'))
   say('The roots that count are in each owner’s signed terms. The host’s file is read by nobody who decides.')
+}
+
+/** The manager goes on with these roots in its configuration too: it offers runs to workers under them. */
+async function restartManager(scene: Scene, roots: readonly unknown[]): Promise<void> {
+  const path = join(scene.stage.folder, 'config', 'manager.json')
+  const config = JSON.parse(readFileSync(path, 'utf8'))
+  const workers = { ...config.workers, roots: [...config.workers.roots, ...roots] }
+  writeFileSync(path, JSON.stringify({ ...config, workers }))
+  const readManager = (): { pid: number | null; ready: boolean } =>
+    JSON.parse(readFileSync(join(scene.stage.folder, 'status.json'), 'utf8')).processes.find(
+      ({ name }: { name: string }) => name === 'manager',
+    )
+  const { pid } = readManager()
+  process.kill(pid!, 'SIGTERM')
+  while (readManager().pid === pid || !readManager().ready) await delay(50)
 }
 
 export async function demandReal(scene: Scene): Promise<void> {

@@ -17,6 +17,7 @@ import {
 import { sha256, sha384 } from '@cella/primitives'
 import { generateP256Key, signP256, spkiOf } from './keys.ts'
 import type { SimulatedLevels } from './levels.ts'
+import { certifiedBefore } from './platform.ts'
 import { intelSerials, type SimulatedVendors } from './vendors.ts'
 
 const day = 86_400
@@ -72,7 +73,7 @@ export async function openQuotingEnclave(
     serial: intelSerials.pck,
     spki: spkiOf(intel.pck),
     sign: signP256(intel.pckCa.key),
-    notBefore: createdAt - day,
+    notBefore: createdAt - certifiedBefore,
     notAfter: createdAt + 7 * 365 * day,
   })
   const chain = pemChain([pck, intel.pckCa.certificate, intel.root.certificate])

@@ -28,6 +28,8 @@ import { type SimulatedProduct, simulatedProducts } from './products.ts'
 const fileName = 'simulated-platform.json'
 const fileBytesMax = 32_768
 const day = 86_400
+/** Seconds: certificates are as of a machine that was bought a year ago, so that a clock that is behind takes them. */
+export const certifiedBefore: number = 365 * day
 
 /** What takes the place of AMD and of the chip: root keys and a chip, made by this installation and known to no other. */
 export interface SimulatedPlatform {
@@ -63,8 +65,8 @@ export async function createSimulatedPlatform(
   const path = join(folder, fileName)
   if (await exists(path)) throw alreadyThere(folder)
   const [arkKey, askKey] = await Promise.all([generateRsaKey(), generateRsaKey()])
-  // From the day before, so that a clock a little behind takes it; AMD gives its roots 25 years too.
-  const times = { notBefore: createdAt - day, notAfter: createdAt + 25 * 365 * day }
+  // AMD gives its roots 25 years too.
+  const times = { notBefore: createdAt - certifiedBefore, notAfter: createdAt + 25 * 365 * day }
   const sign = certificateSigner(arkKey)
   const [ark, ask] = await Promise.all([
     issueArk({ product, spki: spkiOf(arkKey), sign, ...times }),

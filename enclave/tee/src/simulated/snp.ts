@@ -7,7 +7,7 @@ import { certificateSigner, generateP384Key, signReport, spkiOf } from './keys.t
 import { readSimulatedLevels } from './levels.ts'
 import { simulatedMeasurement } from './measurement.ts'
 import { type SimulatedTeeOptions, sizedReportData } from './options.ts'
-import { readSimulatedPlatform, type SimulatedPlatform } from './platform.ts'
+import { certifiedBefore, readSimulatedPlatform, type SimulatedPlatform } from './platform.ts'
 import { raisedTcb, simulatedProducts } from './products.ts'
 import { sealSimulated, unsealSimulated } from './sealing.ts'
 
@@ -31,7 +31,7 @@ export async function openSimulatedSnp(options: SimulatedTeeOptions): Promise<Te
     claims: { product, productName, tcb, hwId: chipId.slice(0, chipIdLength), provider: undefined },
     spki: spkiOf(vcek),
     sign: certificateSigner(platform.ask.key),
-    notBefore: platform.createdAt - day,
+    notBefore: platform.createdAt - certifiedBefore,
     notAfter: platform.createdAt + 7 * 365 * day,
   })
   const certificates = [certificate, platform.ask.certificate, platform.ark.certificate]

@@ -16,7 +16,7 @@ import {
   writeNew,
 } from './folder.ts'
 import { exportKey, generateP256Key, generateP384Key, importKey, signP256, signP384, spkiOf } from './keys.ts'
-import { readSimulatedPlatform } from './platform.ts'
+import { certifiedBefore, readSimulatedPlatform } from './platform.ts'
 
 // What takes the place of Intel and AWS, beside the AMD of simulated-platform.json: a file of its own, so that a platform
 // made by an earlier version stays as it is and gets these when they are first asked for.
@@ -82,7 +82,7 @@ export async function openSimulatedVendors(folder: string): Promise<SimulatedVen
 }
 
 async function makeVendors(createdAt: number): Promise<string> {
-  const times = { notBefore: createdAt - day, notAfter: createdAt + 25 * 365 * day }
+  const times = { notBefore: createdAt - certifiedBefore, notAfter: createdAt + 25 * 365 * day }
   const [root, pckCa, tcbSigning, pck] = await Promise.all([1, 2, 3, 4].map(generateP256Key))
   const intel = { ...times, sign: signP256(root!) }
   const [nitroRoot, region, instance] = await Promise.all([1, 2, 3].map(generateP384Key))
