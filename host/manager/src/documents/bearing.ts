@@ -59,7 +59,7 @@ export async function bearingOn(
     ofOrganisations(tables, named),
   ])
   const builds = await namedBuilds(tables, basics)
-  const signers = new Set([row, ...manifests, ...about].map(({ signer }) => signer))
+  const signers = new Set([...[row, ...manifests, ...about].map(({ signer }) => signer), ...signersOfTerms(basics)])
   const [makers, isNeeded] = await Promise.all([
     ofOrganisations(tables, [...new Set(builds.map(({ organisation }) => organisation))]),
     neededMemberships(tables, mentionsOf(contract), signers),
@@ -171,6 +171,13 @@ function ofOrganisations(tables: Kysely<Tables>, organisations: readonly string[
     .execute()
 }
 
+/** Root keys mostly; accounts, where those signed whom the terms before name for recovery. */
+function signersOfTerms(rows: readonly Row[]): string[] {
+  return rows
+    .filter(({ type }) => type === 'cella/terms')
+    .flatMap(({ envelope }) => parseDocumentOf('cella/terms', envelope).signers)
+}
+
 /** Builds that the terms name, or that a build signer in them signed. */
 async function namedBuilds(tables: Kysely<Tables>, rows: readonly Row[]): Promise<Row[]> {
   const digests = new Set<string>()
@@ -199,12 +206,16 @@ async function namedBuilds(tables: Kysely<Tables>, rows: readonly Row[]): Promis
   return [...(await select(tables, [...digests])), ...signed]
 }
 
-/** An organisation's own documents, with the builds that its terms name and their makers: whom it accepts. */
+/** An organisation's own documents, with the builds that its terms name and their makers: whom it accepts. Most needed first. */
 export async function accepted(tables: Kysely<Tables>, organisation: string): Promise<Row[]> {
   const basics = await ofOrganisations(tables, [organisation])
   const builds = await namedBuilds(tables, basics)
-  const makers = await ofOrganisations(tables, [...new Set(builds.map((build) => build.organisation))])
-  return [...basics, ...builds, ...makers]
+  const [makers, isNeeded] = await Promise.all([
+    ofOrganisations(tables, [...new Set(builds.map((build) => build.organisation))]),
+    neededMemberships(tables, new Set(), new Set(signersOfTerms(basics))),
+  ])
+  const [needed, others] = partition(basics, ({ type, digest }) => type !== 'cella/membership' || isNeeded.has(digest))
+  return [...needed, ...builds, ...makers, ...others]
 }
 
 async function neededMemberships(

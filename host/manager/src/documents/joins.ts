@@ -11,7 +11,7 @@ export async function bearingOnTerms(tables: Kysely<Tables>, organisation: Diges
     accepted(tables, organisation),
     mentioning(tables, ['cella/join'], [organisation]),
   ])
-  const rows = new Map([...basics, ...joins].map((row) => [row.digest, row]))
+  const rows = new Map([...joins, ...basics].map((row) => [row.digest, row]))
   return fitting([...rows.values()]).map(({ envelope }) => envelope)
 }
 
