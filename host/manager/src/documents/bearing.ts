@@ -223,6 +223,7 @@ async function neededMemberships(
   named: ReadonlySet<string>,
   signers: ReadonlySet<string>,
 ): Promise<ReadonlySet<string>> {
+  if (signers.size === 0) return named
   const rows = await tables
     .selectFrom('memberships')
     .select('digest')
