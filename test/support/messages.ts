@@ -74,6 +74,10 @@ export const messages: Readonly<Record<string, Tried | Elsewhere>> = {
     test: ['client/sdk/src/manager/client.test.ts', 'go on where a broken connection left them'],
   },
   'post /v1/uploads/{upload}/complete': act(/^\/v1\/uploads\/[^/]+\/complete$/),
+  'post /v1/uploads/{upload}/cancel': {
+    why: 'sent where an upload failed, with nothing in its answer',
+    test: ['client/sdk/src/manager/client.test.ts', 'dropped where their source is lent'],
+  },
   'get /v1/blobs/{sha256}': run(/^\/v1\/blobs\//),
   'post /v1/bodies': run(/^\/v1\/bodies$/),
   'post /v1/bodies/read': act(/^\/v1\/bodies\/read$/),

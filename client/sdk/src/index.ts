@@ -89,7 +89,7 @@ export type {
 } from './manager/answers.ts'
 export { type DocumentFilter, ManagerClient } from './manager/client.ts'
 export { requestToken, type TokenRequest } from './manager/token.ts'
-export { bytesSource, type UploadSource } from './manager/upload.ts'
+export { bytesSource, type UploadOptions, type UploadSource } from './manager/upload.ts'
 export {
   addMember,
   createOrganisation,

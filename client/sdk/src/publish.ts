@@ -44,6 +44,8 @@ export interface PublishOptions {
   readonly threshold?: number | undefined
   /** Leaves the revision before in force. Default: it is withdrawn, so that no laxer policy stays usable. */
   readonly keepPrevious?: boolean | undefined
+  /** Ends it while it seals or uploads, and leaves nothing behind; what is logged is finished. */
+  readonly signal?: AbortSignal | undefined
   /** `phase` is `seal`, `upload`, `vault` or `log`. */
   readonly onProgress?: ((phase: string, done: number, total: number) => void) | undefined
 }
@@ -92,12 +94,17 @@ export async function publishAsset(session: Session, options: PublishOptions): P
         folder: join(session.home.folder, 'sealing'),
         source: sourceOf(options.content),
         dek,
+        signal: options.signal,
         onProgress: (done, total) => options.onProgress?.('seal', done, total),
       },
       async ({ sealed, file, outboard }) => {
         const total = file.size + outboard.size
-        await session.manager.upload(file, (done) => options.onProgress?.('upload', done, total))
-        await session.manager.upload(outboard, (done) => options.onProgress?.('upload', file.size + done, total))
+        // Sealed anew each time: nobody can go on with these.
+        const lent = { isLent: true, signal: options.signal }
+        const tell = (done: number): void => options.onProgress?.('upload', done, total)
+        await session.manager.upload(file, { ...lent, onProgress: tell })
+        await session.manager.upload(outboard, { ...lent, onProgress: (done) => tell(file.size + done) })
+        options.signal?.throwIfAborted()
         const manifest = await submitDocument<'cella/manifest'>(
           session,
           await manifestOf(options, { sealed, organisation, signer: keys.account.keyId, previous: previous[0] }),

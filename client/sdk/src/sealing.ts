@@ -24,6 +24,7 @@ export async function withSealed<Result>(
     folder: string
     source: { path: string } | { bytes: AsyncIterable<Uint8Array> }
     dek: Dek
+    signal?: AbortSignal | undefined
     onProgress?: ((done: number, total: number) => void) | undefined
   },
   body: (asset: SealedAsset) => Promise<Result>,
@@ -36,7 +37,7 @@ export async function withSealed<Result>(
     const sealed =
       'path' in options.source
         ? await sealPath(options.source.path, { target, outboard, ...options })
-        : await sealPieces(options.source.bytes, { target, outboard, dek: options.dek })
+        : await sealPieces(options.source.bytes, { target, outboard, ...options })
     return await body({ sealed, file: await fileSource(target), outboard: await fileSource(outboard) })
   } finally {
     await rm(folder, { recursive: true, force: true })
@@ -49,26 +50,31 @@ function sealPath(
     target: string
     outboard: string
     dek: Dek
+    signal?: AbortSignal | undefined
     onProgress?: ((done: number, total: number) => void) | undefined
   },
 ): Promise<Sealed> {
-  const { target, outboard, dek, onProgress } = options
+  const { target, outboard, dek, signal, onProgress } = options
   return sealFile({
     source,
     target,
     outboard,
     dek,
+    ...(signal && { signal }),
     ...(onProgress && { onProgress: ({ bytesDone, bytesTotal }) => onProgress(bytesDone, bytesTotal) }),
   })
 }
 
 async function sealPieces(
   source: AsyncIterable<Uint8Array>,
-  options: { target: string; outboard: string; dek: Dek },
+  options: { target: string; outboard: string; dek: Dek; signal?: AbortSignal | undefined },
 ): Promise<Sealed> {
   const stream = sealStream({ dek: options.dek, source })
   await writeAtomically(options.target, {}, async (handle) => {
-    for await (const piece of stream) await handle.writeFile(piece)
+    for await (const piece of stream) {
+      options.signal?.throwIfAborted()
+      await handle.writeFile(piece)
+    }
   })
   const sealed = await stream.result
   await writeFileAtomically(options.outboard, sealed.outboard, {})

@@ -23,6 +23,7 @@ import { type Cli, does, leaf } from '../command.ts'
 import type { Context } from '../context.ts'
 import { CliError, UsageError } from '../error.ts'
 import { readJsonFile, readTextFile } from '../files.ts'
+import { interruption } from '../interruption.ts'
 import { assetName, collect, integerOption, pair, parseTreatment, windowOf } from '../options.ts'
 import { addPolicyOptions, type PolicyOptions, policyOf } from '../policy-options.ts'
 import { addSecretOptions, readSecret, type SecretOptions, secretPolicyOf } from '../secret-options.ts'
@@ -161,6 +162,7 @@ export function addPublishCommand(program: Command, cli: Cli): void {
     ]
     for (const line of words) context.say(line)
     await context.demand(`Sign and publish ${series}?`)
+    const stop = interruption()
     const bar = context.progress('sealing')
     const options: PublishOptions = {
       series,
@@ -177,11 +179,17 @@ export function addPublishCommand(program: Command, cli: Cli): void {
       vaults: flags.vault as KeyId[] | undefined,
       threshold: thresholdOf(flags),
       keepPrevious: flags.keepPrevious,
+      signal: stop,
       onProgress: (phase, done, total) => {
         if (phase !== 'vault') bar.update(done, total)
       },
     }
-    const published = await publishAsset(session, options).finally(() => bar.end())
+    const published = await publishAsset(session, options)
+      .catch((cause: unknown) => {
+        if (!stop.aborted || cause !== stop.reason) throw cause
+        throw new CliError('ERR_INTERRUPTED', 'stopped, as you asked: nothing was published, and nothing of it is kept')
+      })
+      .finally(() => bar.end())
     const { digest, payload } = published.manifest
     return {
       data: {

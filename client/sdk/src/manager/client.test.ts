@@ -212,7 +212,7 @@ describe('uploads', () => {
   test('go on where a broken connection left them, send nothing twice, and tell their progress', async () => {
     const kept = store((part) => [7_000_001, 1, 5_000_000][part - 1])
     const seen: number[] = []
-    await client().upload(source, (done) => seen.push(done))
+    await client().upload(source, { onProgress: (done) => seen.push(done) })
     assert.ok(kept.completed())
     assert.equal(digestOf(kept.received()), source.sha256)
     assert.equal(kept.taken(), bytes.length)
@@ -255,6 +255,35 @@ describe('uploads', () => {
     await client().upload(source)
     assert.ok(kept.completed())
     assert.ok(waited.length >= 4, `${waited}`)
+  })
+
+  test('that are ended are kept for a later try, and dropped where their source is lent', async () => {
+    for (const isLent of [false, true]) {
+      const stop = new AbortController()
+      const kept = store((part) => (part === 1 ? 5_000_000 : undefined))
+      const answer = handler
+      const calls: string[] = []
+      handler = (request, response, body) => {
+        calls.push(`${request.method} ${request.url}`)
+        if (request.url!.endsWith('/cancel')) {
+          const isBusy = calls.length < 4
+          return json(
+            response,
+            isBusy ? 409 : 200,
+            isBusy ? { error: { code: 'ERR_UPLOAD_BUSY', message: 'busy' } } : {},
+          )
+        }
+        if (request.method === 'GET') stop.abort()
+        answer(request, response, body)
+      }
+      await assert.rejects(
+        client().upload(source, { signal: stop.signal, isLent }),
+        (error) => error === stop.signal.reason,
+      )
+      assert.ok(!kept.completed())
+      const cancels = isLent ? ['POST /v1/uploads/u1/cancel', 'POST /v1/uploads/u1/cancel'] : []
+      assert.deepEqual(calls, ['POST /v1/uploads', 'GET /v1/uploads/u1', ...cancels])
+    }
   })
 
   test('end at once when the blob is there', async () => {

@@ -42,7 +42,7 @@ import {
 } from './answers.ts'
 import { followEvents } from './events.ts'
 import { answerBytesMax, jsonBody, readBody, Transport, type TransportOptions } from './transport.ts'
-import { type UploadSource, upload } from './upload.ts'
+import { type UploadOptions, type UploadSource, upload } from './upload.ts'
 
 /** What is named together has to fit: each digest of one of these lists is a try. */
 export interface DocumentFilter {
@@ -165,9 +165,9 @@ export class ManagerClient {
     return { documents, next }
   }
 
-  /** Stores a blob; goes on where an earlier try stopped. `onProgress` gets bytes that are there of all. */
-  upload(source: UploadSource, onProgress?: (done: number, total: number) => void): Promise<void> {
-    return upload(this.#transport, source, onProgress)
+  /** Stores a blob; goes on where an earlier try stopped. */
+  upload(source: UploadSource, options?: UploadOptions): Promise<void> {
+    return upload(this.#transport, source, options)
   }
 
   /** Whole blob of at most `bytesMax` bytes. */

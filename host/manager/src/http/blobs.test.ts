@@ -201,6 +201,25 @@ describe('blobs over HTTP', () => {
     assert.equal((await harness.send('worker', 'GET', `/v1/blobs/${sha256(other)}`)).status, 404)
   })
 
+  test('are dropped where nobody will go on with them; what is complete stays', async () => {
+    const bytes = randomBytes(100)
+    const cancel = (upload: string, as: Party['account'] | 'worker' = party.account) =>
+      harness.send(as, 'POST', `/v1/uploads/${upload}/cancel`, {})
+    const first = (await begin(bytes)).json.upload
+    await part(first, 0, bytes.subarray(0, 50), { of: bytes })
+    assert.equal((await cancel(first, 'worker')).json.error.code, 'ERR_UPLOAD_ABSENT')
+    assert.equal((await cancel(first)).status, 200)
+    for (const reply of [await cancel(first), await part(first, 50, bytes.subarray(50), { of: bytes })]) {
+      assert.deepEqual([reply.status, reply.json.error.code], [404, 'ERR_UPLOAD_ABSENT'])
+    }
+    const again = (await begin(bytes)).json
+    assert.deepEqual([again.upload === first, again.offset], [false, 0])
+    await part(again.upload, 0, bytes)
+    await complete(again.upload)
+    assert.deepEqual((await cancel(again.upload)).json, { done: true, offset: 100 })
+    assert.equal((await harness.send('worker', 'GET', `/v1/blobs/${sha256(bytes)}`)).status, 200)
+  })
+
   test('of another digest are not published', async () => {
     const { json } = await begin(Buffer.from('right'))
     await part(json.upload, 0, Buffer.from('wrong'), { of: Buffer.from('right') })

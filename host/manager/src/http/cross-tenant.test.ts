@@ -165,6 +165,10 @@ const rows: Record<string, Row> = {
     ...own,
     calls: ({ upload }) => [{ path: `/v1/uploads/${upload}/complete` }],
   },
+  'post /v1/uploads/{upload}/cancel': {
+    ...own,
+    calls: ({ upload }) => [{ path: `/v1/uploads/${upload}/cancel` }],
+  },
   // Ciphertext: receivers of other organisations fetch it, and who knows its digest was shown a document that has it.
   'get /v1/blobs/{sha256}': { ...page, calls: ({ blob }) => [{ path: `/v1/blobs/${blob}` }] },
   'post /v1/bodies': { ...worker, calls: () => [{ path: '/v1/bodies', body: Buffer.from('') }] },

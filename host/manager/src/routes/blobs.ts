@@ -129,6 +129,25 @@ export function blobRoutes(app: App, manager: Manager): void {
     },
   )
 
+  app.post(
+    '/v1/uploads/:upload/cancel',
+    {
+      config: { access: 'account-or-worker' },
+      schema: {
+        summary: 'Drops an upload that nobody will go on with; one that is complete stays',
+        params: z.object({ upload: idParam }),
+        response: { 200: progress, ...refusals },
+      },
+    },
+    async (request) => {
+      const row = await own(request.caller, request.params.upload)
+      if (row.done) return { done: true, offset: row.size }
+      await blobs.cancel(row.id)
+      await tables.deleteFrom('uploads').where('id', '=', row.id).execute()
+      return {}
+    },
+  )
+
   app.get(
     '/v1/blobs/:sha256',
     {
