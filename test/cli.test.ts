@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -229,6 +229,30 @@ test('from nothing to a verified result by commands alone', async (context) => {
     const { assets } = await done<{ assets: { series: string }[] }>('office', ['assets', 'list'])
     assert.deepEqual(assets.map(({ series }) => series).sort(), ['pay-gap', 'payroll', 'payroll'])
   })
+
+  await context.test(
+    'a publish that is interrupted leaves nothing: no asset, no part of an upload, no ciphertext',
+    async () => {
+      // 256 MiB of zeroes: long enough to be ended on the way.
+      await writeFile(path('large.bin'), '')
+      await truncate(path('large.bin'), 2 ** 28)
+      const { code, stderr } = await cella(
+        'large',
+        [
+          ...['publish', path('large.bin'), '--kind', 'file', '--as', 'never', '--program', 'any', '--receiver', 'any'],
+          '--allow-simulated',
+        ],
+        { interruptAt: 'In force from' },
+      )
+      assert.equal(code, 1, stderr)
+      assert.match(stderr, /stopped, as you asked: nothing was published/)
+      assert.deepEqual(await readdir(path('server/manager/blobs/uploads')), [])
+      const left = (await readdir(home, { recursive: true })).filter((name) => name.includes('sealing-'))
+      assert.deepEqual(left, [])
+      const { assets } = await done<{ assets: { series: string }[] }>('large', ['assets', 'list'])
+      assert.ok(!assets.some(({ series }) => series === 'never'))
+    },
+  )
 
   await context.test('the dry run says that approvals are missing and nothing else', async () => {
     const { assets } = await done<{ assets: { organisationName: string; reasons: { code: string }[] }[] }>('office', [
