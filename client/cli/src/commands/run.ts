@@ -7,7 +7,8 @@ import { UsageError } from '../error.ts'
 import { addPageOptions, digestArgument, integerOption, moreText } from '../options.ts'
 import { renderTable } from '../terminal/table.ts'
 import { printable } from '../terminal/text.ts'
-import { formatCount, formatSeconds, formatTime, shortDigest } from '../terminal/units.ts'
+import { formatSeconds, formatTime, shortDigest } from '../terminal/units.ts'
+import { waitingLine } from '../waiting.ts'
 
 /** `cella run` and `cella runs …` */
 export function addRunCommands(program: Command, cli: Cli): void {
@@ -108,6 +109,8 @@ function addCancel(runs: Command, cli: Cli): void {
   })
 }
 
+const sayWhyMs = 5000
+
 /** A run's number from the command line. */
 export function runNumber(text: string | undefined): number {
   if (text === undefined || !/^[1-9]\d{0,6}$/.test(text))
@@ -118,13 +121,24 @@ export function runNumber(text: string | undefined): number {
 async function follow(context: Context, session: Session, which: { contract: Digest; run: number }): Promise<Result> {
   const events: RunEvent[] = []
   context.say(`run ${which.run} of ${shortDigest(which.contract)}`)
-  const run = await followRun(session, which, (event) => {
-    const before = events.at(-1)
-    events.push(event)
-    // Each phase is told when the next one begins, with how long it took.
-    if (before !== undefined) context.say(phaseLine(context, before, event.at - before.at))
-  })
-  return ending(context, session, run, events)
+  const waiting = setTimeout(() => void sayWhy(context, session, which), sayWhyMs)
+  try {
+    const run = await followRun(session, which, (event) => {
+      const before = events.at(-1)
+      events.push(event)
+      // Each phase is told when the next one begins, with how long it took.
+      if (before !== undefined) context.say(phaseLine(context, before, event.at - before.at))
+    })
+    return await ending(context, session, run, events)
+  } finally {
+    clearTimeout(waiting)
+  }
+}
+
+/** Said once where a run is still queued by then; nobody waits for it, and whoever follows hears of what is wrong anyway. */
+async function sayWhy(context: Context, session: Session, which: { contract: Digest; run: number }): Promise<void> {
+  const { waiting } = await session.manager.run(which.contract, which.run).catch(() => ({ waiting: undefined }))
+  if (waiting) context.say(`  ${waitingLine(waiting)}`)
 }
 
 function phaseLine(context: Context, event: RunEvent, seconds: number): string {
@@ -164,27 +178,6 @@ async function ending(context: Context, session: Session, run: Run, events: read
     ...(reasons.length === 0 ? [] : [`more: cella policy explain ${run.contract}`]),
   ].join('\n')
   return { data: run, text, exitCode: 1 }
-}
-
-/** Why a run waits, in words. */
-function waitingLine({
-  position,
-  of,
-  boundary,
-  isolation,
-  tees,
-  workers,
-  busy,
-  refused,
-}: NonNullable<Run['waiting']>): string {
-  const tee = tees ? ` (${tees.map((name) => printable(name)).join(' or ')}, which the owners’ terms accept)` : ''
-  const kind = `boundary ${printable(boundary)}${tee} and isolation ${isolation}`
-  if (workers === 0) {
-    const others = refused ? `; ${formatCount(refused, 'worker')} refused by the manager: cella doctor says why` : ''
-    return `it waits for a worker of ${kind} or better: none is here${others}`
-  }
-  const who = `${formatCount(workers, 'worker')} of ${kind} or better, ${busy} at work`
-  return `it is ${position} of ${of} that wait for this boundary; ${who}`
 }
 
 /** Why vaults refused: in full where the reasons were sealed to this account, as codes otherwise. */
