@@ -112,7 +112,6 @@ export async function startManager(
         challenges,
         roots: config.workers.roots === 'vendors' ? vendorRoots : config.workers.roots,
         seconds: config.limits.workerEvidenceSeconds,
-        now: () => Math.floor(Date.now() / 1000),
         onJudged: (worker, refusal) => logger.info({ worker, code: refusal?.code }, 'worker judged'),
       }),
       brokers,

@@ -40,7 +40,6 @@ export class WorkerRegister {
   readonly #challenges: WorkerChallenges
   readonly #roots: readonly TrustedRoot[]
   readonly #seconds: number
-  readonly #now: () => number
   readonly #onJudged: (worker: string, refusal: WorkerRefusal | undefined) => void
   readonly #chains = new ChainCache()
   /** One challenge at a time for each name and key. */
@@ -54,15 +53,12 @@ export class WorkerRegister {
     readonly roots: readonly TrustedRoot[]
     /** How long evidence is enough. */
     readonly seconds: number
-    /** Unix seconds. */
-    readonly now: () => number
     readonly onJudged: (worker: string, refusal: WorkerRefusal | undefined) => void
   }) {
     this.#tables = options.tables
     this.#challenges = options.challenges
     this.#roots = options.roots
     this.#seconds = options.seconds
-    this.#now = options.now
     this.#onJudged = options.onJudged
   }
 
@@ -140,12 +136,14 @@ export class WorkerRegister {
   ): Promise<void> {
     await this.#requireNew(name, { key, count })
     // The worker is there; whether it is what it should be, its answer shows.
-    await sql`
+    // Judged by the database's clock: several managers share it.
+    const { rows } = await sql<{ now: number }>`
       insert into workers (name, seen_at) values (${name}, now())
-      on conflict (name) do update set seen_at = excluded.seen_at`.execute(this.#tables)
+      on conflict (name) do update set seen_at = excluded.seen_at
+      returning extract(epoch from now())::float8 as now`.execute(this.#tables)
+    const now = Math.floor(rows[0]!.now)
     const nonce = encodeBase64url(randomBytes(challengeNonceLength))
     const answer = JSON.parse(await this.#challenges.ask(name, nonce, signal)) as Json
-    const now = this.#now()
     const judgement = await judgeWorker(answer, {
       ...{ nonce, pollKey: key ?? undefined },
       ...{ roots: this.#roots, now, cache: this.#chains },
