@@ -336,7 +336,9 @@ test('ciphertext in an S3 store is backed up, only what is new, and restored to 
       .insertInto('blobs')
       .values({ sha256: digestOf(late), size: late.length, organisation: null })
       .execute()
-    const { bytesWritten } = await create(repository)
+    const { bytesWritten, name: newest } = await create(repository)
+    // Within the same second, mostly.
+    assert.equal((await repository.snapshots()).at(-1), newest)
     assert.ok(bytesWritten > 3_000_000 && bytesWritten < 3_500_000, `${bytesWritten}`)
 
     const snapshot = await chooseSnapshot(repository, undefined)

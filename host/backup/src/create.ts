@@ -47,7 +47,7 @@ export async function createBackup(options: {
     const copied = await copyBlobs(writer, { settings, database, dataFolder, known })
     const tiles = await writer.tilesOf(log, log.fullTiles(), known)
     const checkpoint = await writer.bytesOf('log/checkpoint', log.checkpoint)
-    const name = `${at.toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z-${randomBytes(4).toString('hex')}`
+    const name = nameAfter((await repository.snapshots()).at(-1), at)
     const files = [...state, ...edge, ...copied, ...tiles, checkpoint]
     await repository.writeSnapshot({
       format: 'cella-backup-snapshot/1',
@@ -68,6 +68,15 @@ export async function createBackup(options: {
   } finally {
     await database.close()
   }
+}
+
+/** Names sort by time: one more second than the newest where the clock says no later one, for the newest is restored. */
+function nameAfter(newest: string | undefined, at: Date): string {
+  const [, year, month, day, hours, minutes, seconds] =
+    /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z/.exec(newest ?? '') ?? []
+  const next = year === undefined ? 0 : Date.parse(`${year}-${month}-${day}T${hours}:${minutes}:${seconds}Z`) + 1000
+  const time = new Date(Math.max(at.getTime(), next)).toISOString()
+  return `${time.slice(0, 19).replaceAll(/[-:]/g, '')}Z-${randomBytes(4).toString('hex')}`
 }
 
 /** Files that never change, by path, as the newest backup has them. */
