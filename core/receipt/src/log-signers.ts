@@ -11,9 +11,10 @@ type Shown = Extract<JudgedSigner, { outcome: 'shown' }>
  * where they are shown from the first on without a gap; whether more follow, one file can't show.
  */
 export async function checkLogSigners(situation: Case): Promise<LogSigners | undefined> {
-  const { bundle, findings, entry, policy, anchors } = situation
+  const { bundle, findings, entry, policy, anchors, cache } = situation
   const proofs = bundle.logSigners?.map(parseSignerProof) ?? []
-  const options = { checkpoint: entry.checkpoint, logs: policy.logs, roots: anchors.roots, now: timeOf(situation) }
+  const now = timeOf(situation)
+  const options = { checkpoint: entry.checkpoint, logs: policy.logs, roots: anchors.roots, now, cache }
   const judged = await Promise.all(proofs.map((proof) => judgeSignerProof(proof, options)))
   for (const one of judged) {
     if (one.outcome === 'wrong') findings.wrong('SIGNER', { code: one.code, problem: one.problem })

@@ -2,6 +2,7 @@ import { decodeBase64url, decodeUtf8, encodeBase64url, encodeHex, encodeUtf8, Fo
 import { bytesField, DocumentError, parseDocumentOf } from '@cella/documents'
 import {
   bindingDigestOf,
+  type ChainCache,
   EvidenceError,
   parseSignerStatement,
   type SignerStatement,
@@ -71,9 +72,10 @@ export async function judgeSignerProof(
     readonly logs: LogPolicy['logs']
     readonly roots: readonly TrustedRoot[]
     readonly now: number
+    readonly cache?: ChainCache
   },
 ): Promise<JudgedSigner> {
-  const { checkpoint, logs, roots, now } = options
+  const { checkpoint, logs, roots, now, cache } = options
   const wrong = (problem: string, code = 'ERR_LOG_SIGNER'): JudgedSigner => ({ outcome: 'wrong', code, problem })
   let parsed: SignerStatement
   let verified: VerifiedEvidence
@@ -84,7 +86,7 @@ export async function judgeSignerProof(
     if (!own.includes(parsed.binding.vkey)) return wrong('the statement is on another key than the log’s')
     const leaf = leafHash(signerLeaf(key, parsed.binding.number, statement))
     verifyInclusion({ index, size: checkpoint.size, leaf, path, root: checkpoint.root })
-    verified = await verifyEvidence(parsed.evidence, { roots, now })
+    verified = await verifyEvidence(parsed.evidence, { roots, now, ...(cache && { cache }) })
   } catch (error) {
     if (error instanceof EvidenceError && error.code === 'ERR_EVIDENCE_ROOT_UNKNOWN') {
       return { outcome: 'unjudged', problem: error.message }

@@ -50,6 +50,9 @@ export function readLogSigners(view: WholeView, key: NoteKey, shown: readonly Ui
   return { vkey, count, statements }
 }
 
+// A signer's evidence stays the same for as long as its enclave runs.
+const chains = new ChainCache()
+
 /**
  * Why an owner's terms don't accept the code that holds the log's key, or held it before; none where they don't ask.
  * Judged like any enclave: genuine evidence, bound to the statement, of a build that the terms name.
@@ -60,7 +63,6 @@ export async function logSignerReasons(
   { documents, now }: { documents: DocumentSet; now: number },
 ): Promise<Reason[]> {
   if (terms.logSigner === undefined || signers === 'unseen') return []
-  const cache = new ChainCache()
   const expected = 'a log whose entries say, with evidence, which code holds its key'
   const refuse = (got: string): Reason[] => [
     reason('ERR_LOG_SIGNER_UNKNOWN', 'terms.logSigner', { expected, got, whoCanChange: 'operator' }),
@@ -75,7 +77,7 @@ export async function logSignerReasons(
     signers.statements.map(async ({ index, statement: { binding, evidence } }) => {
       const { reasons } = await appraiseEnclave(
         { role: 'log-signer', evidence, binding: { ...binding }, isolation: 0 },
-        { terms, documents, now, cache },
+        { terms, documents, now, cache: chains },
       )
       return reasons.map((one) => ({ ...one, clause: `log entry ${index}: ${one.clause}` }))
     }),
