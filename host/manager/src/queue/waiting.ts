@@ -21,7 +21,10 @@ export interface Waiting {
  * own come k − 1 others of its own, at most k runs of each organisation whose turn is before its own, and at most k − 1
  * of each other one.
  */
-export async function waitingOf(tables: Kysely<Tables>, run: Selectable<RunsTable>): Promise<Waiting> {
+export async function waitingOf(
+  tables: Kysely<Tables>,
+  run: Pick<Selectable<RunsTable>, 'contract' | 'run' | 'boundary' | 'isolation' | 'tees'>,
+): Promise<Waiting> {
   const { rows } = await sql<{ position: number; of: number; workers: number; busy: number; refused: number }>`
     with waiting as (
       select organisation,

@@ -9,7 +9,12 @@ import { digestParam, limitQuery, passedOn, positionQuery, refusals, runAnswer, 
 import { eventsAfter, eventsKey, type RunEvent } from '../queue/events.ts'
 import { waitingOf } from '../queue/waiting.ts'
 
-type Run = Selectable<RunsTable>
+// Without what is large: bundle and outputs are read where they are asked for.
+const shownColumns = [
+  ...(['contract', 'run', 'position', 'attempt', 'status', 'phase', 'created_at', 'updated_at'] as const),
+  ...(['error', 'receipt', 'decisions', 'boundary', 'isolation', 'tees'] as const),
+] as const
+type ShownRun = Pick<Selectable<RunsTable>, (typeof shownColumns)[number]>
 
 const runParams = z.object({ contract: digestParam, run: runParam })
 
@@ -81,7 +86,7 @@ export function runRoutes(app: App, manager: Manager): void {
       const { contract, before, limit } = request.query
       let query = tables
         .selectFrom('runs')
-        .selectAll('runs')
+        .select(shownColumns)
         .where('contract', 'in', (inner) =>
           inner
             .selectFrom('participants')
@@ -169,7 +174,7 @@ export function runRoutes(app: App, manager: Manager): void {
     '/v1/runs/:contract/:run/receipt',
     { config: { access: 'account' }, schema: { params: runParams, response: { 200: passedOn, ...refusals } } },
     async (request, reply) => {
-      const { bundle } = await own(request.caller, request.params)
+      const { bundle } = await kept(await own(request.caller, request.params))
       if (bundle === null) throw new ManagerError('ERR_NOT_FOUND', 'the run has no receipt')
       return reply.type('application/json').serializer(String).send(bundle)
     },
@@ -179,8 +184,9 @@ export function runRoutes(app: App, manager: Manager): void {
     '/v1/runs/:contract/:run/outputs',
     { config: { access: 'account' }, schema: { params: runParams, response: { 200: passedOn, ...refusals } } },
     async (request, reply) => {
-      const { outputs, status } = await own(request.caller, request.params)
-      if (status !== 'finished') throw new ManagerError('ERR_NOT_FOUND', 'the run has no outputs')
+      const run = await own(request.caller, request.params)
+      const { outputs } = await kept(run)
+      if (run.status !== 'finished') throw new ManagerError('ERR_NOT_FOUND', 'the run has no outputs')
       if (outputs === null) {
         throw new ManagerError(
           'ERR_NOT_FOUND',
@@ -194,11 +200,11 @@ export function runRoutes(app: App, manager: Manager): void {
     },
   )
 
-  async function own(caller: Caller, at: { contract: string; run: number }): Promise<Run> {
+  async function own(caller: Caller, at: { contract: string; run: number }): Promise<ShownRun> {
     const row = await tables
       .selectFrom('runs')
       .innerJoin('participants', 'participants.contract', 'runs.contract')
-      .selectAll('runs')
+      .select(shownColumns.map((column) => `runs.${column}` as const))
       .where('runs.contract', '=', at.contract)
       .where('run', '=', at.run)
       .where('participants.organisation', 'in', organisationsOf(caller))
@@ -208,10 +214,19 @@ export function runRoutes(app: App, manager: Manager): void {
       throw new ManagerError('ERR_NOT_FOUND', `no run ${at.run} of contract ${at.contract} of yours`)
     return row
   }
+
+  function kept({ contract, run }: ShownRun): Promise<Pick<Selectable<RunsTable>, 'bundle' | 'outputs'>> {
+    return tables
+      .selectFrom('runs')
+      .select(['bundle', 'outputs'])
+      .where('contract', '=', contract)
+      .where('run', '=', run)
+      .executeTakeFirstOrThrow()
+  }
 }
 
 /** A run as clients see it. Times in seconds. */
-function show(run: Run): z.output<typeof runAnswer> {
+function show(run: ShownRun): z.output<typeof runAnswer> {
   return {
     contract: run.contract,
     run: run.run,
