@@ -48,7 +48,8 @@ if (isLong) process.env.CELLA_LONG = '1'
 const tests = run({
   cwd: root,
   files: files.map((file) => join(root, file)),
-  concurrency: availableParallelism() + 1,
+  // Half of what runs waits: for a disk, a child, a clock.
+  concurrency: availableParallelism() + 2,
   timeout: 300_000,
   // Optimized WebAssembly would come when a test has ended, and most of what a test allocates is gone before it does.
   execArgv: ['--disable-warning=ExperimentalWarning', '--wasm-tiering-budget=2000000000', '--min-semi-space-size=16'],

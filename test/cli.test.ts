@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
+import { readdirSync } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -46,7 +47,7 @@ const installation = (): string => path('server/installation.json')
 async function cella(
   profile: string,
   args: readonly string[],
-  more: { env?: NodeJS.ProcessEnv; interruptAt?: string } = {},
+  more: { env?: NodeJS.ProcessEnv; interruptAt?: string; interruptWhen?: () => boolean } = {},
 ): Promise<Ended> {
   const child: ChildProcess = spawn(
     process.execPath,
@@ -71,6 +72,15 @@ async function cella(
     return text
   }
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
+  const { interruptWhen } = more
+  if (interruptWhen !== undefined) {
+    const looking = setInterval(() => {
+      if (!interruptWhen()) return
+      clearInterval(looking)
+      child.kill('SIGINT')
+    }, 10)
+    child.once('close', () => clearInterval(looking))
+  }
   const [stdout, stderr, code] = await Promise.all([read(child.stdout!), read(child.stderr!), ended])
   return { code, stdout, stderr }
 }
@@ -242,7 +252,10 @@ test('from nothing to a verified result by commands alone', async (context) => {
           ...['publish', path('large.bin'), '--kind', 'file', '--as', 'never', '--program', 'any', '--receiver', 'any'],
           '--allow-simulated',
         ],
-        { interruptAt: 'In force from' },
+        // From when on it listens for that.
+        {
+          interruptWhen: () => readdirSync(home, { recursive: true }).some((name) => String(name).includes('sealing-')),
+        },
       )
       assert.equal(code, 1, stderr)
       assert.match(stderr, /stopped, as you asked: nothing was published/)
