@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type Digest, encodeUtf8 } from '@cella/bytes'
 import { parseSealedBodies } from '@cella/events'
-import { encodeVkey, generateNoteSigner } from '@cella/log'
+import { encodeVkey, generateNoteSigner, parseLeaf } from '@cella/log'
 import { createLogServer, localSigner, openLog } from '@cella/log-server'
 import { createWitness, startWitnessServer } from '@cella/witness'
 import type { WorldLog } from './world.ts'
@@ -258,5 +258,14 @@ export async function startRealLog(folder: string, now: number): Promise<RealLog
       await witnessServer.close()
       witness.close()
     },
+  })
+}
+
+/** Kinds of the leaves that were sent to the log. */
+export function kindsLogged({ calls, received }: EnclaveHost): string[] {
+  return calls.flatMap((call, at) => {
+    const body = received[at]!
+    if (call !== 'POST /v1/log/entries') return []
+    return Array.from({ length: body.length / 64 }, (_, leaf) => parseLeaf(body.slice(leaf * 64, leaf * 64 + 64)).kind)
   })
 }

@@ -3,10 +3,10 @@ import type { TestContext } from 'node:test'
 import { encodeBase64url, encodeUtf8 } from '@cella/bytes'
 import { type Manifest, type Payload, parseDocumentOf, type SignedDocument, type Terms } from '@cella/documents'
 import { type AppraisalPolicy, appraisalPolicyJson, rehearsalPolicy, type TrustedRoot } from '@cella/evidence'
-import { parseLeaf } from '@cella/log'
 import { compilePolicy, type PolicyFlags } from '@cella/policy'
 import { simulatedMeasurementHex, type TeeDriver } from '@cella/tee'
 import { createVaultServer } from '@cella/vault'
+import { kindsLogged } from './enclave-host.ts'
 import { type GuestMachine, KbsGuest } from './kbs-guest.ts'
 import { publishGrant, type Scenario } from './scenario.ts'
 import {
@@ -140,12 +140,7 @@ export const decisionsOf = ({ here }: Setting): Payload<'cella/secret-decision'>
   here.host.secretDecisions.map(({ document }) => parseDocumentOf('cella/secret-decision', document).payload)
 
 /** Kinds of the leaves that the vault sent to the log. */
-export const logged = ({ here: { host } }: Setting): string[] =>
-  host.calls.flatMap((call, at) => {
-    const body = host.received[at]!
-    if (call !== 'POST /v1/log/entries') return []
-    return Array.from({ length: body.length / 64 }, (_, leaf) => parseLeaf(body.slice(leaf * 64, leaf * 64 + 64)).kind)
-  })
+export const logged = ({ here }: Setting): string[] => kindsLogged(here.host)
 
 export const fetches = ({ here }: Setting): number =>
   here.host.calls.filter((call) => call.startsWith('GET /v1/blobs/')).length

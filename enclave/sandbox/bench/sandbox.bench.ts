@@ -41,7 +41,7 @@ async function metering(folder: string, report: (figure: Figure) => void): Promi
 }
 
 async function inBatchProcess(folder: string): Promise<{ metered: number; plain: number }[]> {
-  const script = join(folder, 'metering.mjs')
+  const script = join(folder, 'metering.cjs')
   await build({
     entryPoints: [fileURLToPath(new URL('./metering.ts', import.meta.url))],
     outfile: script,
@@ -74,7 +74,8 @@ async function starting(folder: string, report: (figure: Figure) => void): Promi
   const warmMs: number[] = []
   const coldMs: number[] = []
   for (let round = 0; round < rounds; round++) {
-    // Long enough for the runner that replaces the used one to be ready.
+    ready.refill()
+    // Long enough for it to be ready.
     await new Promise((resolve) => setTimeout(resolve, 250))
     warmMs.push(await timeOf(ready, module))
     coldMs.push(await timeOf(cold, module))

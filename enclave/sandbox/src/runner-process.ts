@@ -131,7 +131,8 @@ function spawnRunner(options: RunnerOptions, tier: Tier): ChildProcess {
     '--disable-proto=delete',
     '--disable-sigusr1',
     `--stack-size=${limited ? nativeStackKiB - 1024 : bareStackKiB}`,
-    ...(tier === 'batch' ? ['--no-liftoff'] : []),
+    // A runner lives for one program: its own code is not run often enough to become fast by itself.
+    tier === 'batch' ? '--no-liftoff' : '--always-sparkplug',
     options.runnerPath,
   ]
   const limits = [

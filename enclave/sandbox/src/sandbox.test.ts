@@ -285,6 +285,27 @@ test('a runner that can’t start is an error, not a status', async () => {
   )
 })
 
+test('a used runner is replaced when it is asked for, and after the end never', {
+  skip: process.platform !== 'linux' && 'counts processes in /proc',
+}, async () => {
+  const pooled = await bundledSandbox(2)
+  // A runner begins as prlimit, which becomes it.
+  const started = (): number =>
+    readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8')
+      .split(' ')
+      .filter((pid) => pid !== '' && existsSync(`/proc/${pid}`))
+      .filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('cella-runner-')).length
+  const before = started() - 2
+  assert.equal((await trial(pooled, { module: command('') })).status, 'ok')
+  while (started() > before + 1) await new Promise((resolve) => setTimeout(resolve, 5))
+  pooled.refill()
+  pooled.refill()
+  assert.equal(started(), before + 2)
+  await pooled.close()
+  pooled.refill()
+  assert.equal(started(), before)
+})
+
 test('the committed programs are those of the digests in examples/programs/README.md', () => {
   const readme = readFileSync(new URL('../../../examples/programs/README.md', import.meta.url), 'utf8')
   for (const name of ['pay-gap', 'empty', 'spy']) {

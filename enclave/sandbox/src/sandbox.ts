@@ -11,7 +11,7 @@ export interface SandboxOptions {
   readonly runnerPath: string
   /** What the runner may read; the runner's file alone when left out. */
   readonly readablePaths?: readonly string[]
-  /** Runners kept ready, from 0. */
+  /** Runners that are started beforehand, from 0. */
   readonly poolSize: number
   /** RLIMIT_DATA of a runner, where the system has it. Default 6 GiB: above the 4 GiB a program's memory can have. */
   readonly processBytesMax?: number
@@ -85,6 +85,11 @@ export interface Sandbox {
    * (ERR_RUNNER_UNAVAILABLE), and what an input's iterator throws; whatever the program does is a status.
    */
   run(job: SandboxJob): Promise<SandboxResult>
+  /**
+   * Starts runners in place of those that were used. To be called when there is nothing more urgent: starting a process
+   * holds up everything else in this one for some milliseconds.
+   */
+  refill(): void
   /** Ends all runners, running ones too (their status is `runner-lost`). */
   close(): Promise<void>
 }
@@ -94,7 +99,6 @@ const inputKeptBytesMax = 64 * 1024 * 1024
 const batchInputBytesMin = 16 * 1024 * 1024
 const reportBytesMax = 64 * 1024
 const callDepthMax = 10_000
-const refillDelayMs = 100
 const filesMax = 128
 const statuses: readonly string[] = [
   'ok',
@@ -107,7 +111,7 @@ const statuses: readonly string[] = [
   'not-admitted',
 ]
 
-/** Starts `poolSize` runners in the background; the first `run` waits for one. */
+/** Starts `poolSize` runners in the background. A `run` takes one of them, or waits for one of its own. */
 export function createSandbox(options: SandboxOptions): Sandbox {
   const runnerOptions = {
     nodePath: options.nodePath,
@@ -141,22 +145,19 @@ export function createSandbox(options: SandboxOptions): Sandbox {
     run: async (job) => {
       const header = headerOf(job)
       const inputBytes = job.inputs.reduce((sum, input) => sum + input.length, 0)
+      const runner = await acquire(job.tier ?? (inputBytes >= batchInputBytesMin ? 'batch' : 'fast'))
+      running.add(runner)
       try {
-        const runner = await acquire(job.tier ?? (inputBytes >= batchInputBytesMin ? 'batch' : 'fast'))
-        running.add(runner)
-        try {
-          return await runOn(runner, job, header)
-        } finally {
-          // The process is killed now; its end need not hold up the result.
-          runner.end().then(
-            () => running.delete(runner),
-            () => {},
-          )
-        }
+        return await runOn(runner, job, header)
       } finally {
-        setTimeout(refill, refillDelayMs).unref()
+        // The process is killed now; its end need not hold up the result.
+        runner.end().then(
+          () => running.delete(runner),
+          () => {},
+        )
       }
     },
+    refill,
     close: async () => {
       closed = true
       const idle = await Promise.allSettled(ready.splice(0))

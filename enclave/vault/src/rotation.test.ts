@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { type Digest, encodeBase64url, type Json } from '@cella/bytes'
 import { memberRequestBytes } from '@cella/events'
 import { ed25519Sign, randomBytes } from '@cella/primitives'
+import { kindsLogged } from '@cella/testing/enclave-host'
 import { publishGrant } from '@cella/testing/scenario'
 import { asking, granted, place, scenarioFor, startVault, temporaryFolder } from '@cella/testing/vaults'
 import type { Member, World } from '@cella/testing/world'
@@ -104,9 +105,12 @@ test('what was withdrawn is wrapped for nothing that is left, also between two r
 
 test('a grant that was not named opens nothing any more, and the refusal says why', async (context) => {
   const scene = await rotating(context)
-  const { vault, mine } = scene
+  const { here, vault, mine } = scene
   await rotate(vault, mine, { grants: [] })
   await assert.rejects(runs(vault, scene), { code: 'ERR_KEK_EPOCH' })
+  // What could not be opened was not released: the log does not say so either.
+  const kinds = kindsLogged(here.host)
+  assert.ok(kinds.includes('decision') && !kinds.includes('release'))
 })
 
 test('sealed state of an epoch that is over, brought back by the host, opens nothing', async (context) => {

@@ -25,7 +25,7 @@ import {
   type VerifiedEnvelopes,
   vaultsOf,
 } from '@cella/release'
-import { reasonsInfo, releaseInfo, wrapDek } from '@cella/seal'
+import { type Dek, reasonsInfo, releaseInfo, wrapDek } from '@cella/seal'
 import { type Attestation, attestationJson } from './attestation.ts'
 import { VaultError } from './error.ts'
 import type { KeyRing } from './key-ring.ts'
@@ -53,6 +53,11 @@ interface Pending {
 }
 
 type ProvenRun = ProvenDecision<'cella/decision'>
+
+interface OpenedKey {
+  readonly decided: ProvenRun
+  readonly dek: Dek
+}
 
 interface LoggedDecision {
   readonly document: SignedDocument<'cella/decision'>
@@ -141,9 +146,17 @@ export class Runs {
       const reasons = [...new Set(denied.flatMap((judgement) => judgement.reasons.map(({ code }) => code)))]
       throw new VaultError('ERR_RELEASE_DENIED', `what was decided no longer holds: ${reasons.join(', ')}`, { reasons })
     }
-    const keys = await Promise.all(judgements.map((judgement) => this.#rewrap(judgement, proven, pending)))
-    const released = await this.#logReleased(request, judgements, proven)
-    return { keys, released: { leaf: encodeBase64url(released.leaf), index: released.index } }
+    const opened = await this.#open(judgements, proven)
+    try {
+      // Wrapped while the log answers; they leave once it has.
+      const [released, ...keys] = await Promise.all([
+        this.#logReleased(request, judgements, proven),
+        ...opened.map((key) => wrapTo(pending.binding, key)),
+      ])
+      return { keys, released: { leaf: encodeBase64url(released.leaf), index: released.index } }
+    } finally {
+      for (const { dek } of opened) dek.fill(0)
+    }
   }
 
   #fence({ contract, run, attempt }: DecideRequest): void {
@@ -341,19 +354,18 @@ export class Runs {
     return own
   }
 
-  async #rewrap(judgement: Judgement, proven: Map<Digest, ProvenRun>, pending: Pending): Promise<Json> {
-    const decided = proven.get(judgement.asset)!
-    const dek = await this.#vault.keys.unwrap(decided, judgement.grant!)
+  /** The data key of each asset: a grant that can't be opened ends the release before the log says that there was one. */
+  async #open(judgements: readonly Judgement[], proven: ReadonlyMap<Digest, ProvenRun>): Promise<OpenedKey[]> {
+    const opened: OpenedKey[] = []
     try {
-      const { contract, run, attempt } = decided.decision.payload
-      const wrapped = await wrapDek({
-        dek,
-        recipientPublicKey: decodeBase64url(pending.binding.hpkeKey, 'hpkeKey'),
-        info: releaseInfo({ contract, run, attempt, manifest: judgement.asset, decision: decided.decision.digest }),
-      })
-      return { manifest: judgement.asset, wrapped: encodeBase64url(wrapped) }
-    } finally {
-      dek.fill(0)
+      for (const { asset, grant } of judgements) {
+        const decided = proven.get(asset)!
+        opened.push({ decided, dek: await this.#vault.keys.unwrap(decided, grant!) })
+      }
+      return opened
+    } catch (error) {
+      for (const { dek } of opened) dek.fill(0)
+      throw error
     }
   }
 
@@ -374,6 +386,18 @@ export class Runs {
     const { leaves } = await this.#vault.events.append([leaf], events)
     return { leaf, index: leaves[0]! }
   }
+}
+
+/** A data key, wrapped to the worker that the decision is about. */
+async function wrapTo({ hpkeKey }: DecideRequest['binding'], { decided, dek }: OpenedKey): Promise<Json> {
+  const { digest, payload } = decided.decision
+  const { contract, run, attempt, manifest } = payload
+  const wrapped = await wrapDek({
+    dek,
+    recipientPublicKey: decodeBase64url(hpkeKey, 'hpkeKey'),
+    info: releaseInfo({ contract, run, attempt, manifest, decision: digest }),
+  })
+  return { manifest, wrapped: encodeBase64url(wrapped) }
 }
 
 function decisionJson({ document, salt, leaf, index }: LoggedDecision): Json {

@@ -192,7 +192,7 @@ export async function release(attempt: Attempt, decided: Decided): Promise<{ dek
   for (const vault of vaults) {
     const request = { ...execution, decisions, signingKeys }
     const answer = releaseAnswer.parse(await parts.host.json('POST', `/v1/vaults/${vault}/release`, request))
-    for (const { manifest, wrapped } of answer.keys) {
+    const opened = answer.keys.map(async ({ manifest, wrapped }) => {
       const decision = decided.decisions.find(
         ({ payload }) => payload.manifest === manifest && payload.signer === vault,
       )
@@ -201,6 +201,9 @@ export async function release(attempt: Attempt, decided: Decided): Promise<{ dek
       }
       const info = releaseInfo({ ...execution, manifest, decision: decision.digest })
       const share = await unwrapDek({ wrapped: decodeBase64url(wrapped, 'wrapped'), recipientPrivateKey, info })
+      return { manifest, share }
+    })
+    for (const { manifest, share } of await Promise.all(opened)) {
       given.set(manifest, [...(given.get(manifest) ?? []), { index: shareIndex(attempt, manifest, vault), share }])
     }
   }

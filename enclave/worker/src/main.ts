@@ -83,6 +83,8 @@ report({ event: 'ready', ...tee.describe() })
 void answerChallenges(parts, { name: configuration.name, pollKey, signal: stop.signal })
 for (let waitMs = 100; !stopping; ) {
   try {
+    // Once the poll is on its way: the manager may have nothing yet.
+    setImmediate(sandbox.refill)
     const answer = await host.json('POST', '/v1/worker/poll', pollKey.sign(configuration.name), {
       timeoutMs: 60_000,
       bytesMax: 64 * 1024 * 1024,

@@ -63,6 +63,7 @@ export function recordingSandbox(output = 'sector,n\na,2\nb,2\n'): RecordingSand
         ...sandbox.answer(job),
       }
     },
+    refill: () => undefined,
     close: async () => undefined,
   }
   return sandbox
