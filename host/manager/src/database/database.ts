@@ -4,6 +4,7 @@ import pg from 'pg'
 import { ManagerError } from '../error.ts'
 import { type PostgresServer, startPostgres } from '../postgres/server.ts'
 import { migrate } from './migrations.ts'
+import { preparing } from './prepared.ts'
 import type { Tables } from './tables.ts'
 
 export interface Database {
@@ -48,7 +49,7 @@ export async function openDatabase(options: {
   })
   // An idle connection that breaks is replaced at the next use; unheard, the event would end the process.
   pool.on('error', () => {})
-  const tables = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
+  const tables = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: preparing(pool) }) })
   const close = async (): Promise<void> => {
     await tables.destroy()
     await server?.stop()
