@@ -2,9 +2,8 @@ import { fetchReceipt, followRun, startRuns } from '@cella/sdk'
 import type { Figure } from '@cella/testing'
 import { emptyContract, withInstallation } from './installation.ts'
 
-/** Until then V8 compiles, in seven processes: a run takes about a tenth longer. */
-const warmUps = 40
-const rounds = 60
+const warmUps = 5
+const rounds = 30
 const targetMs = 150
 
 /**
@@ -17,7 +16,6 @@ export async function bench(report: (figure: Figure) => void): Promise<void> {
     await stage.up()
     const { party, contract } = await emptyContract(stage, { folder, runs: warmUps + rounds })
     const totals: number[] = []
-    const warming: number[] = []
     const phases = new Map<string, number[]>()
     for (let round = 0; round < warmUps + rounds; round++) {
       const started = performance.now()
@@ -31,17 +29,12 @@ export async function bench(report: (figure: Figure) => void): Promise<void> {
       const { verdict } = await fetchReceipt(party.session, { contract, run: run!.run })
       if (verdict.outcome !== 'proved') throw new Error(`the receipt of run ${ended.run} is ${verdict.outcome}`)
       laps.push(['', performance.now()])
-      const total = performance.now() - started
-      if (round < warmUps) {
-        warming.push(total)
-        continue
-      }
-      totals.push(total)
+      if (round < warmUps) continue
+      totals.push(performance.now() - started)
       for (const [at, [phase, from]] of laps.slice(0, -1).entries()) {
         phases.set(phase, [...(phases.get(phase) ?? []), laps[at + 1]![1] - from])
       }
     }
-    console.log(`first ${warmUps}`.padEnd(12), `${median(warming).toFixed(1).padStart(7)} ms each, not counted`)
     for (const [phase, lasted] of phases) console.log(`${phase.padEnd(12)} ${median(lasted).toFixed(1).padStart(7)} ms`)
     const value = median(totals)
     report({
