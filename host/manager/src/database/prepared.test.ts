@@ -65,3 +65,14 @@ test('a table that changes under a prepared statement: its next answer has the n
     return inTransaction()
   })
 })
+
+test('transactions that fail again and again are undone, and leave a connection that works', async () => {
+  for (let round = 0; round < 20; round++) {
+    const adding = tables.transaction().execute(async (transaction) => {
+      await transaction.insertInto('things').values({ id: 100 }).execute()
+      await transaction.insertInto('things').values({ id: 1 }).execute()
+    })
+    await assert.rejects(adding, { code: '23505' })
+  }
+  assert.equal(await find(tables, 100), undefined)
+})
